@@ -1,0 +1,130 @@
+package proxy
+
+import (
+	"math/bits"
+	"net/netip"
+
+	"usher/conntrack"
+)
+
+// conn is one TCP connection through an event loop: its policy and its two
+// sockets. While it is idle it owns no buffer and no pipe.
+type conn struct {
+	flow
+	half   [2]half // by side
+	queued bool    // in worker.again
+}
+
+// half is one side of a conn: the socket, what the kernel said of it, and the
+// bytes read from it that the other side has not taken yet.
+type half struct {
+	fd  int32 // -1 when closed
+	gen int32 // guards against events for an earlier use of the slot; never negative
+
+	readable bool    // a read may find something
+	writable bool    // a write may find room
+	hungup   bool    // FIN or worse has arrived: read until the end is seen
+	watched  bool    // registered with epoll
+	ended    bool    // its FIN was read and passed on, or it is past reading
+	broken   Outcome // how it failed; Running while it has not
+
+	// The direction from this side to the other.
+	splicing bool
+	nosplice bool  // the kernel cannot splice from or to such a socket
+	full     uint8 // reads in a row that filled the buffer
+	small    uint8 // splices in a row that moved little
+	pipe     *pipe
+	rest     []byte // unsent part of buf
+	buf      []byte // from the restPool; nil while rest is empty
+}
+
+// pending reports whether bytes wait for the other side.
+func (h *half) pending() bool { return len(h.rest) > 0 || h.pipe != nil && h.pipe.held > 0 }
+
+// open makes h a fresh half with a new generation.
+func (h *half) open(fd int32) {
+	*h = half{fd: fd, gen: (h.gen + 1) & (1<<31 - 1)}
+}
+
+// newConn makes the conn of an admitted client. The table has room: it holds as
+// many as the server admits.
+func (w *worker) newConn(svc *Service, from, local netip.AddrPort, offset uint16) *conn {
+	proto := conntrack.TCP
+	if !local.IsValid() {
+		proto = conntrack.Unix
+	}
+	id, ent := w.table.Insert(conntrack.NewKey(proto, from, local), svc, w.now)
+	w.grow(id)
+	c := w.conn(id)
+	c.id, c.ent = id, ent
+	c.flow.open(svc, from, local, offset, w.now)
+	c.queued = false
+	c.half[client].open(-1)
+	c.half[backend].open(-1)
+	return c
+}
+
+// end closes both sockets and settles the flow. A flow that is finished, or idle
+// with nothing in flight, ends with FIN, any other with RST: what was cut off must
+// not look complete.
+func (w *worker) end(c *conn, o Outcome) {
+	orderly := o == Finished || o == IdleTimeout && !c.half[client].pending() && !c.half[backend].pending()
+	for s := range c.half {
+		h := &c.half[s]
+		if h.pipe != nil {
+			w.pipes.put(h.pipe)
+			h.pipe = nil
+		}
+		w.rests.put(h.buf)
+		h.rest, h.buf = nil, nil
+		if h.fd < 0 {
+			continue
+		}
+		if orderly {
+			closeFD(h.fd)
+		} else {
+			closeReset(h.fd)
+		}
+		h.fd = -1
+	}
+	c.queued = false
+	w.server.settle(&c.flow, o, w.now)
+	w.table.Remove(c.id)
+	c.ent, c.backend = nil, nil
+}
+
+// restPool keeps buffers for bytes that one side sent and the other has no room
+// for: at most one buffer a direction, at most copyBuffer long. It keeps a few of
+// each power of two and leaves the others to the collector. Only the loop uses it.
+type restPool struct {
+	free [bits.UintSize][][]byte // by log2 of the capacity
+}
+
+// restKeep bounds the free buffers of one size.
+const restKeep = 16
+
+// get returns a buffer with a copy of p.
+func (r *restPool) get(p []byte) []byte {
+	class := max(bits.Len(uint(len(p)-1)), 10)
+	free := r.free[class]
+	if n := len(free); n > 0 {
+		b := free[n-1][:len(p)]
+		r.free[class] = free[:n-1]
+		copy(b, p)
+		return b
+	}
+	b := make([]byte, len(p), 1<<class)
+	copy(b, p)
+	return b
+}
+
+// put takes back what get returned; nil is nothing.
+func (r *restPool) put(b []byte) {
+	if b == nil {
+		return
+	}
+	class := bits.Len(uint(cap(b) - 1))
+	if len(r.free[class]) < restKeep {
+		r.free[class] = append(r.free[class], b)
+	}
+}

@@ -1,0 +1,208 @@
+package proxy
+
+import (
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"usher/conntrack"
+)
+
+// busyRetry is how soon a unix backend is tried again whose backlog was full:
+// the kernel refuses such a connect at once and offers nothing to wait for.
+const busyRetry = 10 * time.Millisecond
+
+// connect tries backends until an attempt is under way, the client is held, or
+// the flow has ended.
+func (w *worker) connect(c *conn) {
+	for {
+		if o := c.next(w.now); o != Running {
+			w.end(c, o)
+			return
+		}
+		if c.phase == waiting {
+			if !w.watch(c, client) {
+				w.end(c, Failed)
+				return
+			}
+			w.arm(c)
+			return
+		}
+		if w.attempt(c) {
+			return
+		}
+	}
+}
+
+// attempt begins to connect to the reserved backend. It reports false if that
+// failed at once; the reservation is given back then.
+func (w *worker) attempt(c *conn) bool {
+	family, ok := w.resolve(c)
+	if !ok {
+		c.refused()
+		return false
+	}
+	fd, e := newSocket(family)
+	if isExhausted(e) {
+		w.end(c, LimitReached)
+		return true
+	}
+	if e != noError {
+		c.refused()
+		return false
+	}
+	c.half[backend].open(fd)
+	if family != unix.AF_UNIX {
+		setStreamOptions(fd)
+	}
+	switch e := connect(fd, &w.sa); e {
+	case noError, unix.EINPROGRESS:
+		if !w.watch(c, backend) {
+			w.end(c, Failed)
+			return true
+		}
+		if e == noError {
+			w.connected(c)
+		} else {
+			w.arm(c)
+		}
+		return true
+	case unix.EAGAIN:
+		w.abandon(c)
+		w.table.Arm(c.id, min(w.now+busyRetry, c.attempt))
+		return true
+	default:
+		// Refused, unreachable, or no local port left: the next one may do.
+		w.abandon(c)
+		c.refused()
+		return false
+	}
+}
+
+// resolve puts the reserved backend's address into w.sa.
+func (w *worker) resolve(c *conn) (family int, ok bool) {
+	addr, path := c.target()
+	if path != "" {
+		return unix.AF_UNIX, w.sa.setPath(path)
+	}
+	return w.sa.setAddrPort(addr), true
+}
+
+// attemptEnded is called when the kernel has decided an attempt.
+func (w *worker) attemptEnded(c *conn, ev uint32) {
+	if ev&(unix.EPOLLERR|unix.EPOLLHUP) == 0 {
+		w.connected(c)
+		return
+	}
+	w.abandon(c)
+	c.refused()
+	w.connect(c)
+}
+
+// attemptSlow is called when an attempt has used up its step.
+func (w *worker) attemptSlow(c *conn) {
+	if !w.watch(c, client) {
+		w.end(c, Failed)
+		return
+	}
+	busy := c.half[backend].fd < 0
+	if w.now >= c.attempt {
+		if c.slow(w.now) {
+			w.abandon(c)
+			if !c.holding || !w.attempt(c) {
+				w.connect(c)
+			}
+			return
+		}
+	}
+	if busy {
+		if !w.attempt(c) {
+			w.connect(c)
+		}
+		return
+	}
+	w.arm(c)
+}
+
+// abandon closes the socket of an attempt.
+func (w *worker) abandon(c *conn) {
+	h := &c.half[backend]
+	if h.fd >= 0 {
+		closeFD(h.fd)
+	}
+	h.open(-1)
+}
+
+// connected starts the relay. The client is read without being asked whether it
+// has sent something: most have by now.
+func (w *worker) connected(c *conn) {
+	c.established(w.now)
+	c.half[backend].writable = true
+	if h := &c.half[client]; !h.watched {
+		if !w.watch(c, client) {
+			w.end(c, Failed)
+			return
+		}
+		h.readable, h.writable = true, true
+	}
+	w.arm(c)
+	w.relay(c)
+}
+
+// watch registers a side with epoll, once for its whole life. The client's is
+// left out until it matters: registering it earlier costs an event, and most
+// attempts take no longer than a moment. It reports false when the kernel has no
+// room for it (fs.epoll.max_user_watches, or memory).
+func (w *worker) watch(c *conn, s side) bool {
+	h := &c.half[s]
+	if !h.watched {
+		tag := int32(uint32(c.id)<<1 | uint32(s))
+		h.watched = epollAdd(w.ep, h.fd, epollEdge, tag, h.gen) == noError
+	}
+	return h.watched
+}
+
+// arm sets the flow's timer.
+func (w *worker) arm(c *conn) { w.table.Arm(c.id, c.deadline()) }
+
+// expired is called when the flow's timer has fired.
+func (w *worker) expired(id conntrack.ID) {
+	c := w.conn(id)
+	switch c.phase {
+	case waiting:
+		w.connect(c)
+	case connecting:
+		w.attemptSlow(c)
+	case relaying:
+		o, look := c.overdue(w.now)
+		if look {
+			o = w.vigil(c)
+		}
+		if o != Running {
+			w.end(c, o)
+			return
+		}
+		w.arm(c)
+	}
+}
+
+// vigil looks for a side that has vanished.
+func (w *worker) vigil(c *conn) Outcome {
+	for s := client; s <= backend; s++ {
+		if vanished(c.half[s].fd, &w.info) {
+			return s.broken(true)
+		}
+	}
+	return Running
+}
+
+// isLost tells silence and unreachability from a reset.
+func isLost(e syscall.Errno) bool {
+	switch e {
+	case unix.ETIMEDOUT, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN, unix.ENETDOWN:
+		return true
+	default:
+		return false
+	}
+}

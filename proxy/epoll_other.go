@@ -1,0 +1,10 @@
+//go:build !linux
+
+package proxy
+
+import "errors"
+
+// probeEpoll: there is none here.
+func probeEpoll() error { return errors.New("epoll needs Linux") }
+
+func newEpollEngine(*Server) (engine, error) { return nil, probeEpoll() }

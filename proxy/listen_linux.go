@@ -1,0 +1,123 @@
+package proxy
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// backlog is asked for at every listening socket; net.core.somaxconn cuts it.
+const backlog = 65535
+
+// bindTCP listens on an address that nobody else may listen on, and then lets
+// bindShard add to it. SO_REUSEPORT is set only after bind: set before, a second
+// process of the same user could bind as well and would silently take a share of
+// the clients.
+func bindTCP(at netip.AddrPort) (fd int32, local netip.AddrPort, err error) {
+	fd, err = openTCP(at, false)
+	if err != nil {
+		return -1, netip.AddrPort{}, err
+	}
+	sa, err := unix.Getsockname(int(fd))
+	if err == nil {
+		local = netip.AddrPortFrom(at.Addr(), portOf(sa))
+	}
+	return fd, local, err
+}
+
+// bindShard listens on an address that bindTCP has bound.
+func bindShard(at netip.AddrPort) (int32, error) { return openTCP(at, true) }
+
+func openTCP(at netip.AddrPort, shard bool) (int32, error) {
+	var sa sockaddr
+	family := sa.setAddrPort(at)
+	fd, e := newSocket(family)
+	if e == unix.EAFNOSUPPORT && at.Addr() == netip.IPv6Unspecified() {
+		// A kernel without IPv6: all addresses are those of IPv4.
+		family = sa.setAddrPort(netip.AddrPortFrom(netip.IPv4Unspecified(), at.Port()))
+		fd, e = newSocket(family)
+	}
+	if e != noError {
+		return -1, fmt.Errorf("listen tcp %v: socket: %w", at, e)
+	}
+	fail := func(what string, err error) (int32, error) {
+		closeFD(fd)
+		return -1, fmt.Errorf("listen tcp %v: %s: %w", at, what, err)
+	}
+	if family == unix.AF_INET6 {
+		v6only := int32(1)
+		if at.Addr() == netip.IPv6Unspecified() {
+			v6only = 0
+		}
+		setsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6only)
+	}
+	setsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	if shard {
+		if e := setsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); e != noError {
+			return fail("SO_REUSEPORT", e)
+		}
+	}
+	// Accepted sockets inherit these.
+	setStreamOptions(fd)
+	if e := bind(fd, &sa); e != noError {
+		return fail("bind", e)
+	}
+	if !shard {
+		if e := setsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); e != noError {
+			return fail("SO_REUSEPORT", e)
+		}
+	}
+	if err := unix.Listen(int(fd), backlog); err != nil {
+		return fail("listen", err)
+	}
+	return fd, nil
+}
+
+// setStreamOptions: small writes go out at once, and a vanished peer is noticed.
+// TCP_USER_TIMEOUT is left alone: it also ends a connection whose living peer
+// has kept its window closed for so long, such as a paused reader. See vanished.
+func setStreamOptions(fd int32) {
+	setsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	setsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	setsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int32(keepaliveIdle/time.Second))
+	setsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int32(keepaliveInterval/time.Second))
+	setsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepaliveProbes)
+}
+
+// bindUnix listens on a path. A socket file that nobody listens on any more, as
+// a killed process leaves it, is replaced.
+func bindUnix(path string) (int32, error) {
+	var sa sockaddr
+	if !sa.setPath(path) {
+		return -1, fmt.Errorf("listen unix %s: the path is too long for a socket address", path)
+	}
+	if err := removeStale(path); err != nil {
+		return -1, err
+	}
+	fd, e := newSocket(unix.AF_UNIX)
+	if e != noError {
+		return -1, fmt.Errorf("listen unix %s: socket: %w", path, e)
+	}
+	if e := bind(fd, &sa); e != noError {
+		closeFD(fd)
+		return -1, fmt.Errorf("listen unix %s: bind: %w", path, e)
+	}
+	if err := unix.Listen(int(fd), backlog); err != nil {
+		closeFD(fd)
+		return -1, fmt.Errorf("listen unix %s: listen: %w", path, err)
+	}
+	return fd, nil
+}
+
+func portOf(sa unix.Sockaddr) uint16 {
+	switch a := sa.(type) {
+	case *unix.SockaddrInet4:
+		return uint16(a.Port)
+	case *unix.SockaddrInet6:
+		return uint16(a.Port)
+	default:
+		return 0
+	}
+}

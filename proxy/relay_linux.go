@@ -1,0 +1,318 @@
+package proxy
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// copyTurns and spliceTurns bound what one direction of a flow may move before
+	// the loop's other flows get their turn.
+	copyTurns   = 4
+	spliceTurns = 4
+	// spliceAfter is how many reads in a row must fill the buffer before a
+	// direction moves by splice, and copyAfter how many splices in a row must move
+	// less than spliceSmall before it goes back to copying.
+	spliceAfter = 2
+	spliceSmall = 8 << 10
+	copyAfter   = 4
+)
+
+// ready takes note of what the kernel says of one side, and goes on from there.
+func (w *worker) ready(c *conn, s side, ev uint32) {
+	h := &c.half[s]
+	if c.phase != relaying {
+		if s == backend {
+			h.readable = ev&unix.EPOLLIN != 0
+			w.attemptEnded(c, ev)
+			return
+		}
+		h.note(ev)
+		if ev&unix.EPOLLERR != 0 {
+			w.end(c, s.broken(isLost(socketError(h.fd))))
+		}
+		return
+	}
+	h.note(ev)
+	if ev&unix.EPOLLERR != 0 && h.broken == Running {
+		h.broken = s.broken(isLost(socketError(h.fd)))
+	}
+	w.relay(c)
+}
+
+// note keeps what an edge said until it is used up: the kernel says it once.
+func (h *half) note(ev uint32) {
+	if ev&unix.EPOLLOUT != 0 {
+		h.writable = true
+	}
+	if ev&unix.EPOLLIN != 0 {
+		h.readable = true
+	}
+	if ev&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		h.readable, h.hungup = true, true
+	}
+}
+
+// relay moves what can be moved, both ways.
+func (w *worker) relay(c *conn) {
+	more := false
+	for s := client; s <= backend; s++ {
+		if h := &c.half[s]; h.readable || h.pending() {
+			done, again := w.move(c, s)
+			if done {
+				w.end(c, Finished)
+				return
+			}
+			more = more || again
+		}
+		if c.half[client].broken|c.half[backend].broken != Running {
+			w.lastWords(c)
+			return
+		}
+	}
+	if more && !c.queued {
+		c.queued = true
+		w.again = append(w.again, c.id)
+	}
+}
+
+// lastWords passes on what a broken side had sent before, as far as the other
+// takes it at once, and ends the flow. The receive queue bounds the loop.
+func (w *worker) lastWords(c *conn) {
+	s := client
+	if c.half[s].broken == Running {
+		s = backend
+	}
+	for again := true; again && c.half[s.other()].broken == Running; {
+		_, again = w.move(c, s)
+	}
+	w.end(c, c.half[s].broken)
+}
+
+// move passes bytes from side s to the other side until there are none, there is
+// no room, or the turn is used up; then again is true. It reports done when the
+// FIN of s was the second one of the flow.
+func (w *worker) move(c *conn, s side) (done, again bool) {
+	src, dst := &c.half[s], &c.half[s.other()]
+	for range copyTurns {
+		if src.pending() && (!dst.writable || !w.flush(c, s)) {
+			return false, false
+		}
+		if !src.readable || src.ended {
+			w.returnPipe(src)
+			return false, false
+		}
+		if src.splicing && w.lendPipe(src) {
+			return w.moveSplice(c, s)
+		}
+
+		n, e := recv(src.fd, w.buffer)
+		switch {
+		case e == unix.EAGAIN:
+			src.readable = false
+			return false, false
+		case e == unix.EINTR:
+			continue
+		case e != noError:
+			src.readFailed(s, e)
+			return false, false
+		case n == 0:
+			return w.fin(c, s), false
+		}
+		if n == len(w.buffer) {
+			if src.full++; src.full >= spliceAfter && !src.nosplice && !dst.nosplice {
+				src.full, src.small, src.splicing = 0, 0, true
+			}
+		} else {
+			src.full = 0
+			// A short read is the end of what is there: no second one to hear
+			// EAGAIN, unless the end of the stream is to be read as well.
+			src.readable = src.hungup
+		}
+
+		m, e := send(dst.fd, w.buffer[:n])
+		if e != noError {
+			m = 0
+			if e != unix.EAGAIN && e != unix.EINTR {
+				dst.writeFailed(s.other(), e)
+				return false, false
+			}
+		}
+		w.count(c, s, m)
+		if m < n {
+			dst.writable = false
+			src.buf = w.rests.get(w.buffer[m:n])
+			src.rest = src.buf
+			return false, false
+		}
+	}
+	return false, src.readable
+}
+
+// moveSplice is move inside the kernel. src has a pipe, an empty one.
+func (w *worker) moveSplice(c *conn, s side) (done, again bool) {
+	src := &c.half[s]
+	p := src.pipe
+	for range spliceTurns {
+		n, e := splice(src.fd, p.w, p.size)
+		switch {
+		case e == unix.EAGAIN:
+			src.readable = false
+			w.returnPipe(src)
+			return false, false
+		case e == unix.EINTR:
+			continue
+		case e == unix.EINVAL:
+			src.nosplice, src.splicing = true, false
+			w.returnPipe(src)
+			return false, true
+		case e != noError:
+			w.returnPipe(src)
+			src.readFailed(s, e)
+			return false, false
+		case n == 0:
+			w.returnPipe(src)
+			return w.fin(c, s), false
+		}
+		if n >= spliceSmall {
+			src.small = 0
+		} else if src.small++; src.small >= copyAfter {
+			src.splicing = false
+		}
+		p.held = n
+		if !w.flush(c, s) {
+			return false, false
+		}
+		if !src.splicing {
+			break
+		}
+	}
+	w.returnPipe(src)
+	return false, true
+}
+
+// flush passes on what was read from side s before. It reports whether all of it
+// is gone; if not, the other side is full or broken.
+func (w *worker) flush(c *conn, s side) bool {
+	src, dst := &c.half[s], &c.half[s.other()]
+	for p := src.pipe; p != nil && p.held > 0; {
+		n, e := splice(p.r, dst.fd, p.held)
+		if e == unix.EINTR {
+			continue
+		}
+		if e == unix.EINVAL {
+			// dst cannot be spliced to: what the pipe holds is copied out.
+			return w.unpipe(c, s)
+		}
+		if e != noError {
+			return dst.stuck(s.other(), e)
+		}
+		p.held -= n
+		w.count(c, s, n)
+	}
+	for len(src.rest) > 0 {
+		n, e := send(dst.fd, src.rest)
+		if e == unix.EINTR {
+			continue
+		}
+		if e != noError {
+			return dst.stuck(s.other(), e)
+		}
+		src.rest = src.rest[n:]
+		w.count(c, s, n)
+	}
+	w.rests.put(src.buf)
+	src.rest, src.buf = nil, nil
+	return true
+}
+
+// unpipe turns what a pipe holds into a rest, and gives splicing up.
+func (w *worker) unpipe(c *conn, s side) bool {
+	src, dst := &c.half[s], &c.half[s.other()]
+	dst.nosplice, src.splicing = true, false
+	p := src.pipe
+	all := make([]byte, p.held)
+	n, _ := unix.Read(int(p.r), all)
+	if n < p.held {
+		dst.broken = Failed
+		return false
+	}
+	p.held = 0
+	w.returnPipe(src)
+	src.buf, src.rest = nil, all
+	return w.flush(c, s)
+}
+
+// fin passes the end of the stream from side s on, all its bytes being gone. It
+// reports whether the flow is over: then closing is enough to send FIN.
+func (w *worker) fin(c *conn, s side) (done bool) {
+	src, dst := &c.half[s], &c.half[s.other()]
+	src.readable, src.ended = false, true
+	if src.broken != Running {
+		return false // the end was a reset, which must not arrive as a FIN
+	}
+	if c.finished(s, w.now) {
+		return true
+	}
+	if e := shutdownWrite(dst.fd); e != noError {
+		dst.writeFailed(s.other(), e)
+	}
+	w.arm(c)
+	return false
+}
+
+// stuck notes why a send did not go through. It returns false.
+func (h *half) stuck(s side, e syscall.Errno) bool {
+	if e == unix.EAGAIN {
+		h.writable = false
+	} else {
+		h.writeFailed(s, e)
+	}
+	return false
+}
+
+// writeFailed notes that a side has broken. What it had sent before may still
+// be there to read.
+func (h *half) writeFailed(s side, e syscall.Errno) {
+	if h.broken == Running {
+		h.broken = s.broken(isLost(e))
+	}
+	h.readable = !h.ended
+}
+
+// readFailed notes that a side has broken and that all it had sent was read.
+func (h *half) readFailed(s side, e syscall.Errno) {
+	if h.broken == Running {
+		h.broken = s.broken(isLost(e))
+	}
+	h.readable, h.ended = false, true
+}
+
+// count credits n bytes from side s.
+func (w *worker) count(c *conn, s side, n int) {
+	if s == client {
+		c.ent.CountUp(n, w.now)
+	} else {
+		c.ent.CountDown(n, w.now)
+	}
+}
+
+// lendPipe makes sure that a side has a pipe. Without one it copies.
+func (w *worker) lendPipe(h *half) bool {
+	if h.pipe == nil {
+		h.pipe = w.pipes.get(w.now)
+	}
+	if h.pipe == nil {
+		h.splicing = false
+	}
+	return h.pipe != nil
+}
+
+// returnPipe gives a side's pipe back.
+func (w *worker) returnPipe(h *half) {
+	if h.pipe != nil {
+		w.pipes.put(h.pipe)
+		h.pipe = nil
+	}
+}

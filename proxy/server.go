@@ -1,0 +1,201 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Options are the settings of a server as a whole.
+type Options struct {
+	// Engine is "epoll", "portable", or "auto" (also if empty) for the best that works here.
+	Engine string
+	// Workers is the number of event loops; zero means one for each CPU that the
+	// process may use.
+	Workers int
+	// MaxConns bounds the flows at any one time; zero derives it from the
+	// descriptor limit, and a greater value than that limit allows is cut to it.
+	MaxConns int
+	// Logger gets what the data path has to say, rarely; nil is silence.
+	Logger *zap.Logger
+	// AccessLog writes one line to Logger for each flow that ended.
+	AccessLog bool
+}
+
+// Server carries the flows of its services. Two servers may live in one process;
+// they share nothing but the process's descriptor limit.
+type Server struct {
+	services []*Service
+	engine   engine
+	log      *zap.Logger
+	access   *accessLog
+	epoch    time.Time // of every time.Duration on the data path
+	workers  int
+	maxConns int64
+	notes    []string
+
+	open atomic.Int64  // flows admitted and not yet settled
+	idle chan struct{} // signalled when open falls to zero while draining
+
+	draining atomic.Bool
+	stopping sync.Once
+}
+
+// New binds all listeners of the services, or none: an error names the address
+// that could not be had. Clients may connect from then on; they are served after
+// Start.
+func New(o Options, services []ServiceConfig) (*Server, error) {
+	s := &Server{
+		log:     o.Logger,
+		epoch:   time.Now(),
+		workers: o.Workers,
+		idle:    make(chan struct{}, 1),
+	}
+	if s.log == nil {
+		s.log = zap.NewNop()
+	}
+	if s.workers <= 0 {
+		// The runtime reads the affinity mask and the cgroup's CPU limit.
+		s.workers = runtime.GOMAXPROCS(0)
+	}
+	sockets := 0
+	for _, c := range services {
+		for _, l := range c.Listeners {
+			sockets += l.count()
+		}
+	}
+	max, note := deriveMaxConns(o.MaxConns, sockets, s.workers)
+	if max <= 0 {
+		return nil, fmt.Errorf("descriptor limit: %s", note)
+	}
+	s.maxConns = int64(max)
+
+	e, engineNote, err := newEngine(o.Engine, s)
+	if err != nil {
+		return nil, err
+	}
+	s.engine = e
+	s.notes = []string{engineNote, fmt.Sprintf("workers %d", s.workers), note}
+
+	for _, c := range services {
+		svc := &Service{ServiceConfig: c}
+		svc.Listeners = nil
+		for _, l := range c.Listeners {
+			bound, err := e.listen(svc, l)
+			if err != nil {
+				e.stop()
+				return nil, fmt.Errorf("service %s: %w", c.Name, err)
+			}
+			if l.Network == "tcp" && l.Addr.Port() == 0 && len(bound) > 0 {
+				l.Addr = bound[0]
+			}
+			svc.Listeners = append(svc.Listeners, l)
+		}
+		s.services = append(s.services, svc)
+	}
+	if o.AccessLog {
+		s.access = newAccessLog(s.log)
+	}
+	return s, nil
+}
+
+// Start begins to accept.
+func (s *Server) Start() { s.engine.start() }
+
+// Shutdown stops accepting and waits for the flows to end. Those left when ctx
+// ends are cut, and counted as drained. It returns when every socket is closed
+// and every goroutine and thread has ended; the error is ctx's if flows were cut.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.draining.Store(true)
+	s.engine.drain()
+	var err error
+	for s.open.Load() > 0 && err == nil {
+		select {
+		case <-s.idle:
+		case <-ctx.Done():
+			err = fmt.Errorf("drain: %d flows cut: %w", s.open.Load(), context.Cause(ctx))
+		}
+	}
+	s.stopping.Do(func() {
+		s.engine.stop()
+		s.access.close()
+	})
+	return err
+}
+
+// Close cuts all flows at once.
+func (s *Server) Close() {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(errors.New("closed"))
+	_ = s.Shutdown(ctx)
+}
+
+// Services returns the services in the order given, with their listeners as bound.
+func (s *Server) Services() []*Service { return s.services }
+
+// Notes returns lines worth telling at start: which engine and why, how many
+// workers, how many flows at most and why.
+func (s *Server) Notes() []string { return s.notes }
+
+// Open returns the number of flows at present.
+func (s *Server) Open() int { return int(s.open.Load()) }
+
+// Now is the time on the data path's clock, for the ages of rows.
+func (s *Server) Now() time.Duration { return time.Since(s.epoch) }
+
+// Flows returns a snapshot of the connection tables. It never holds up a flow;
+// flows that come or go meanwhile may be missing.
+func (s *Server) Flows() iter.Seq[Row] { return s.engine.rows() }
+
+// admit makes room for a client of svc. Without room the client is counted as
+// refused, and the engine resets it.
+func (s *Server) admit(svc *Service) bool {
+	svc.accepted.Add(1)
+	if s.open.Add(1) > s.maxConns {
+		s.leave()
+		return false
+	}
+	svc.active.Add(1)
+	return true
+}
+
+// refuse accounts for a client that admit turned away.
+func (s *Server) refuse(svc *Service, from netip.AddrPort) {
+	svc.ended[LimitReached].Add(1)
+	s.access.add(accessRecord{svc: svc, client: from, connect: -1, outcome: LimitReached})
+}
+
+// settle ends an admitted flow: once, after its sockets are closed.
+func (s *Server) settle(f *flow, o Outcome, now time.Duration) {
+	if s.access != nil {
+		r := accessRecord{
+			svc: f.svc, backend: f.backend, client: f.client, connect: -1,
+			duration: now - f.accepted, up: f.ent.Up(), down: f.ent.Down(),
+			tries: f.tries, outcome: o,
+		}
+		if f.phase == relaying {
+			r.connect = f.connected - f.accepted
+		}
+		s.access.add(r)
+	}
+	f.account(o)
+	s.leave()
+}
+
+// leave gives the place of one flow back.
+func (s *Server) leave() {
+	if s.open.Add(-1) == 0 && s.draining.Load() {
+		select {
+		case s.idle <- struct{}{}:
+		default:
+		}
+	}
+}

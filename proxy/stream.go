@@ -1,0 +1,316 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// stream is one TCP connection through the portable engine: its policy, its two
+// connections, and a goroutine for each direction.
+type stream struct {
+	engine *portableEngine
+	conn   [2]net.Conn // by side; the backend's once connected
+
+	// mu guards the flow once both directions run, and what follows.
+	mu sync.Mutex
+	flow
+	joined bool       // both sides are connected
+	ending Outcome    // why the flow ends; Running while it does not
+	broken [2]Outcome // by side: how it failed
+	dial   context.CancelFunc
+}
+
+// lastWordsGrace is how long the one side may take for what the other had sent
+// before it broke.
+const lastWordsGrace = 100 * time.Millisecond
+
+// serve takes the stream from the accepted client to its end.
+func (x *stream) serve() {
+	o := x.connect()
+	if o == Running {
+		var up sync.WaitGroup
+		up.Go(func() { x.pump(client) })
+		x.pump(backend)
+		up.Wait()
+	} else {
+		reset(x.conn[client])
+	}
+	x.mu.Lock()
+	if x.ending != Running {
+		o = x.ending
+	}
+	x.mu.Unlock()
+	x.engine.server.settle(&x.flow, o, x.engine.server.Now())
+	x.engine.remove(x)
+}
+
+// connect tries backends until one accepts.
+func (x *stream) connect() Outcome {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	x.mu.Lock()
+	x.dial = cancel
+	stopped := x.ending
+	x.mu.Unlock()
+	if stopped != Running {
+		return stopped
+	}
+	for {
+		now := x.engine.server.Now()
+		if o := x.next(now); o != Running {
+			return o
+		}
+		if x.phase == waiting {
+			if !sleep(ctx, x.attempt-now) {
+				return Drained
+			}
+			continue
+		}
+		for x.holding {
+			c, o := x.try(ctx)
+			if o != Running {
+				return o
+			}
+			if c != nil {
+				return x.relayTo(c)
+			}
+		}
+	}
+}
+
+// try dials the reserved backend. Without a connection either another backend
+// is reserved in its place, or none.
+func (x *stream) try(ctx context.Context) (net.Conn, Outcome) {
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	network, address := "tcp", ""
+	if addr, path := x.target(); path != "" {
+		network, address = "unix", path
+	} else {
+		address = addr.String()
+	}
+	dialed := make(chan result, 1)
+	go func() {
+		c, err := x.engine.dialer.DialContext(ctx, network, address)
+		dialed <- result{c, err}
+	}()
+	clock := x.engine.server
+	step := time.NewTimer(x.attempt - clock.Now())
+	defer step.Stop()
+	for {
+		select {
+		case r := <-dialed:
+			if r.err == nil {
+				return r.conn, Running
+			}
+			if ctx.Err() != nil {
+				return nil, Drained
+			}
+			if errors.Is(r.err, syscall.EMFILE) || errors.Is(r.err, syscall.ENFILE) {
+				return nil, LimitReached
+			}
+			x.refused()
+			return nil, Running
+		case <-step.C:
+			if !x.slow(clock.Now()) {
+				step.Reset(x.attempt - clock.Now())
+				continue
+			}
+			cancel()
+			if r := <-dialed; r.conn != nil {
+				reset(r.conn)
+			}
+			return nil, Running
+		}
+	}
+}
+
+// relayTo makes c the backend's side.
+func (x *stream) relayTo(c net.Conn) Outcome {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ending != Running {
+		reset(c)
+		return x.ending
+	}
+	x.conn[backend], x.joined = c, true
+	x.established(x.engine.server.Now())
+	x.engine.arm(x, x.deadline())
+	return Running
+}
+
+// pump passes on what side s sends. Waiting for it costs a small buffer; a large
+// one is borrowed while reads fill the small one.
+func (x *stream) pump(s side) {
+	e := x.engine
+	src, dst := x.conn[s], x.conn[s.other()]
+	pool := &e.small
+	buffer := pool.Get().(*[]byte)
+	defer func() { pool.Put(buffer) }()
+	for {
+		n, err := src.Read(*buffer)
+		if n > 0 {
+			m, werr := dst.Write((*buffer)[:n])
+			if s == client {
+				x.ent.CountUp(m, e.server.Now())
+			} else {
+				x.ent.CountDown(m, e.server.Now())
+			}
+			if werr != nil {
+				x.writeFailed(s.other(), werr)
+				return
+			}
+		}
+		if err == io.EOF {
+			x.fin(s)
+			return
+		}
+		if err != nil {
+			x.readFailed(s, err)
+			return
+		}
+		switch {
+		case n == smallBuffer && pool == &e.small:
+			pool.Put(buffer)
+			pool = &e.large
+			buffer = pool.Get().(*[]byte)
+		case n < smallBuffer && pool == &e.large:
+			pool.Put(buffer)
+			pool = &e.small
+			buffer = pool.Get().(*[]byte)
+		}
+	}
+}
+
+// fin passes the end of the stream from side s on.
+func (x *stream) fin(s side) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ending != Running {
+		return
+	}
+	if o := x.broken[s]; o != Running {
+		x.end(o) // the end was a reset, which must not arrive as a FIN
+		return
+	}
+	if x.finished(s, x.engine.server.Now()) {
+		x.end(Finished)
+		return
+	}
+	if c, ok := x.conn[s.other()].(interface{ CloseWrite() error }); ok {
+		if err := c.CloseWrite(); err != nil {
+			x.end(s.other().broken(false))
+			return
+		}
+	}
+	x.engine.arm(x, x.deadline())
+}
+
+// readFailed ends the flow: what side s had sent has all been read.
+func (x *stream) readFailed(s side, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	o := x.broken[s]
+	if o == Running {
+		o = s.broken(isLostError(err))
+	}
+	x.end(o)
+}
+
+// writeFailed notes that side s has broken. What it had sent before may still be
+// read by the other direction, which ends the flow then.
+func (x *stream) writeFailed(s side, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.broken[s.other()] != Running || x.fins&(1<<s) != 0 {
+		// The end of the other side is known, or nothing more comes from this one.
+		o := x.broken[s.other()]
+		if o == Running {
+			o = s.broken(isLostError(err))
+		}
+		x.end(o)
+		return
+	}
+	x.broken[s] = s.broken(isLostError(err))
+	_ = x.conn[s.other()].SetWriteDeadline(time.Now().Add(lastWordsGrace))
+}
+
+// expired is called when the stream's timer has fired.
+func (x *stream) expired(now time.Duration) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ending != Running || !x.joined {
+		return
+	}
+	o, look := x.overdue(now)
+	if look {
+		for s := client; s <= backend && o == Running; s++ {
+			if connVanished(x.conn[s]) {
+				o = s.broken(true)
+			}
+		}
+	}
+	if o != Running {
+		x.end(o)
+		return
+	}
+	x.engine.arm(x, x.deadline())
+}
+
+// cut ends the stream from outside, whatever it does.
+func (x *stream) cut(o Outcome) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.joined {
+		x.end(o)
+		return
+	}
+	if x.ending == Running {
+		x.ending = o
+		if x.dial != nil {
+			x.dial()
+		}
+	}
+}
+
+// end closes both connections, which ends both directions. The first reason
+// stands. It needs mu.
+func (x *stream) end(o Outcome) {
+	if x.ending != Running {
+		return
+	}
+	x.ending = o
+	for _, c := range x.conn {
+		if o == Finished || o == IdleTimeout {
+			_ = c.Close()
+		} else {
+			reset(c)
+		}
+	}
+}
+
+// isLostError tells silence and unreachability from a reset.
+func isLostError(err error) bool {
+	return errors.Is(err, syscall.ETIMEDOUT) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH)
+}
+
+// sleep waits for d; it reports false if ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

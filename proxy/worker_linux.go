@@ -1,0 +1,208 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"usher/balancer"
+	"usher/conntrack"
+)
+
+const (
+	eventBatch = 256
+	// copyBuffer is the loop's one buffer. Two reads in a row that fill it switch
+	// a direction to splice.
+	copyBuffer = 64 << 10
+	connChunk  = 64
+)
+
+// Tags of the descriptors that are no flow's, in the generation field of an
+// event. Generations of flows are not negative.
+const (
+	tagListener = -1 // the other field is the number of the acceptor
+	tagWake     = -2
+)
+
+// worker is one event loop and all that it owns. Its methods run on the loop's
+// thread, except post; before run starts and after it has ended they may run
+// anywhere.
+type worker struct {
+	server *Server
+	ep     int32
+	wakeup int32 // eventfd
+	table  *table
+	conns  [][]conn // by slot of the table; chunks never move
+
+	acceptors []acceptor
+	accepting bool
+	paused    []int         // acceptors that wait for descriptors
+	resume    time.Duration // when they try again
+
+	pipes  pipePool
+	rests  restPool
+	again  []conntrack.ID // flows that used up their turn with more to move
+	spare  []conntrack.ID
+	buffer []byte
+	events []unix.EpollEvent
+	sa     sockaddr
+	info   unix.TCPInfo
+	now    time.Duration      // of this turn of the loop
+	fire   func(conntrack.ID) // w.expired, bound once
+	halted bool
+
+	mu      sync.Mutex
+	mailbox []func() // for the loop to run
+}
+
+func newWorker(s *Server) (*worker, error) {
+	w := &worker{
+		server: s, ep: -1, wakeup: -1,
+		table:  conntrack.New[Service, balancer.Backend](int(s.maxConns)),
+		buffer: make([]byte, copyBuffer),
+		events: make([]unix.EpollEvent, eventBatch),
+	}
+	w.fire = w.expired
+	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("epoll_create1: %w", err)
+	}
+	w.ep = int32(ep)
+	wakeup, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("eventfd: %w", err), unix.Close(ep))
+	}
+	w.wakeup = int32(wakeup)
+	epollAdd(w.ep, w.wakeup, unix.EPOLLIN, 0, tagWake)
+	return w, nil
+}
+
+// run is the loop: wait, serve what is ready, serve what was left over, fire
+// what is due.
+func (w *worker) run() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for !w.halted {
+		events := w.events[:w.wait()]
+		w.now = w.server.Now()
+		for i := range events {
+			w.dispatch(&events[i])
+		}
+		w.continueAgain()
+		w.table.Expire(w.now, w.fire)
+		if len(w.paused) > 0 && w.now >= w.resume {
+			w.resumeAccept()
+		}
+	}
+}
+
+// wait returns how many events there are. It blocks only when a look without
+// blocking found none and nothing is left over.
+func (w *worker) wait() int {
+	if n := epollPoll(w.ep, w.events); n > 0 || len(w.again) > 0 {
+		return n
+	}
+	timeout := -1
+	at, armed := w.table.Next()
+	if len(w.paused) > 0 && (!armed || w.resume < at) {
+		at, armed = w.resume, true
+	}
+	if armed {
+		// Rounded up, so that the loop does not wake just before the deadline.
+		timeout = max(int((at-w.server.Now()+time.Millisecond-1)/time.Millisecond), 0)
+	}
+	return epollBlock(w.ep, w.events, timeout)
+}
+
+func (w *worker) dispatch(ev *unix.EpollEvent) {
+	switch ev.Pad {
+	case tagListener:
+		w.accept(int(ev.Fd))
+	case tagWake:
+		w.readMail()
+	default:
+		id, s := conntrack.ID(uint32(ev.Fd)>>1), side(ev.Fd&1)
+		c := w.conn(id)
+		if h := &c.half[s]; h.gen == ev.Pad && h.fd >= 0 {
+			w.ready(c, s, ev.Events)
+		}
+	}
+}
+
+// post lets the loop run do, soon. Any goroutine may call it.
+func (w *worker) post(do func()) {
+	w.mu.Lock()
+	w.mailbox = append(w.mailbox, do)
+	w.mu.Unlock()
+	one := uint64(1)
+	_, _ = unix.Write(int(w.wakeup), (*[8]byte)(unsafe.Pointer(&one))[:])
+}
+
+// readMail runs what was posted.
+func (w *worker) readMail() {
+	var count [8]byte
+	_, _ = unix.Read(int(w.wakeup), count[:])
+	w.mu.Lock()
+	mail := w.mailbox
+	w.mailbox = nil
+	w.mu.Unlock()
+	for _, do := range mail {
+		do()
+	}
+}
+
+// continueAgain gives each flow that had more to move another turn.
+func (w *worker) continueAgain() {
+	if len(w.again) == 0 {
+		return
+	}
+	turn := w.again
+	w.again, w.spare = w.spare[:0], turn
+	for _, id := range turn {
+		if c := w.conn(id); c.queued {
+			c.queued = false
+			w.relay(c)
+		}
+	}
+}
+
+// conn returns the flow in a slot of the table.
+func (w *worker) conn(id conntrack.ID) *conn {
+	return &w.conns[id/connChunk][id%connChunk]
+}
+
+// grow makes room for slot id.
+func (w *worker) grow(id conntrack.ID) {
+	for int(id)/connChunk >= len(w.conns) {
+		chunk := make([]conn, connChunk)
+		for i := range chunk {
+			chunk[i].half[client].fd, chunk[i].half[backend].fd = -1, -1
+		}
+		w.conns = append(w.conns, chunk)
+	}
+}
+
+// halt cuts every flow and ends the loop.
+func (w *worker) halt() {
+	w.closeListeners()
+	for i := range w.conns {
+		for j := range w.conns[i] {
+			if c := &w.conns[i][j]; c.half[client].fd >= 0 {
+				w.end(c, Drained)
+			}
+		}
+	}
+	w.halted = true
+}
+
+// close releases what the loop owned, after it has ended.
+func (w *worker) close() {
+	w.pipes.close()
+	closeFD(w.ep)
+	closeFD(w.wakeup)
+}
