@@ -1,0 +1,148 @@
+package conntrack
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// fill returns a table that holds n flows with deadlines within five minutes.
+func fill(n int) (*Table[service, backend], []ID) {
+	random := rand.New(rand.NewPCG(1, 2))
+	table := New[service, backend](n + 1)
+	ids := make([]ID, n)
+	s, b := &service{}, &backend{}
+	for i := range ids {
+		id, e := table.Insert(testKey(uint64(i)), s, 0)
+		e.SetBackend(b)
+		table.Arm(id, time.Duration(random.Int64N(int64(5*time.Minute))))
+		ids[i] = id
+	}
+	return table, ids
+}
+
+func BenchmarkNewKey(b *testing.B) {
+	client, local := netip.MustParseAddrPort("192.0.2.1:40000"), netip.MustParseAddrPort("127.0.0.1:80")
+	for b.Loop() {
+		NewKey(TCP, client, local)
+	}
+}
+
+// BenchmarkFlow is all that a flow costs the table but for its bytes, beside many others.
+func BenchmarkFlow(b *testing.B) {
+	for _, n := range []int{0, 1000, 1_000_000} {
+		b.Run(fmt.Sprintf("beside=%d", n), func(b *testing.B) {
+			table, _ := fill(n)
+			s, to := &service{}, &backend{}
+			local := netip.MustParseAddrPort("127.0.0.1:80")
+			addr := netip.MustParseAddr("192.0.2.1")
+			now := time.Duration(0)
+			port := uint16(0)
+			b.ReportAllocs()
+			for b.Loop() {
+				now += time.Microsecond
+				port++
+				id, e := table.Insert(NewKey(TCP, netip.AddrPortFrom(addr, port), local), s, now)
+				table.Arm(id, now+5*time.Second) // connect
+				e.SetBackend(to)
+				e.SetState(Established)
+				table.Arm(id, now+10*time.Minute) // idle
+				e.SetState(HalfClosed)
+				table.Arm(id, now+5*time.Minute) // half-close
+				table.Remove(id)
+			}
+		})
+	}
+}
+
+func BenchmarkInsertRemove(b *testing.B) {
+	table, _ := fill(1000)
+	k, s := testKey(1), &service{}
+	b.ReportAllocs()
+	for b.Loop() {
+		id, _ := table.Insert(k, s, 1)
+		table.Remove(id)
+	}
+}
+
+// BenchmarkCount counts reads: each at a time of its own, and many in one turn of a loop.
+func BenchmarkCount(b *testing.B) {
+	_, e := New[service, backend](1).Insert(testKey(1), nil, 0)
+	b.Run("later", func(b *testing.B) {
+		now := time.Duration(0)
+		for b.Loop() {
+			now++
+			e.CountUp(64, now)
+		}
+	})
+	b.Run("same", func(b *testing.B) {
+		for b.Loop() {
+			e.CountDown(64, time.Hour)
+		}
+	})
+}
+
+func BenchmarkArm(b *testing.B) {
+	for _, n := range []int{1, 1000, 1_000_000} {
+		b.Run(fmt.Sprintf("armed=%d", n), func(b *testing.B) {
+			table, ids := fill(n)
+			random := rand.New(rand.NewPCG(1, 2))
+			for range 1024 { // so that the random numbers cost nothing
+				ids = append(ids, ids[random.IntN(n)])
+			}
+			ids = ids[n:]
+			i := 0
+			at := time.Minute
+			for b.Loop() {
+				at += Tick
+				table.Arm(ids[i%1024], at)
+				i++
+			}
+		})
+	}
+}
+
+// BenchmarkExpire runs one deadline of five minutes through the wheel, from Arm to
+// fire, beside many others that do the same.
+func BenchmarkExpire(b *testing.B) {
+	for _, n := range []int{1000, 1_000_000} {
+		b.Run(fmt.Sprintf("armed=%d", n), func(b *testing.B) {
+			table, _ := fill(n)
+			random := rand.New(rand.NewPCG(3, 4))
+			now := time.Duration(0)
+			fired := 0
+			fire := func(id ID) {
+				fired++
+				table.Arm(id, now+5*time.Minute+time.Duration(random.Uint64()%uint64(time.Second)))
+			}
+			for b.Loop() {
+				for until := fired + 1; fired < until; {
+					now, _ = table.Next()
+					table.Expire(now, fire)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(fired), "ns/deadline")
+		})
+	}
+}
+
+func BenchmarkNext(b *testing.B) {
+	table, _ := fill(1000)
+	for b.Loop() {
+		table.Next()
+	}
+}
+
+func BenchmarkRows(b *testing.B) {
+	const n = 100_000
+	table, _ := fill(n)
+	rows := 0
+	for b.Loop() {
+		for range table.Rows() {
+			rows++
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(rows), "ns/row")
+}

@@ -1,0 +1,93 @@
+package conntrack
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+)
+
+// Proto is the transport that a client used.
+type Proto uint8
+
+const (
+	TCP Proto = iota + 1
+	UDP
+	Unix // stream over a unix socket: neither side has an address
+)
+
+func (p Proto) String() string {
+	switch p {
+	case TCP:
+		return "tcp"
+	case UDP:
+		return "udp"
+	case Unix:
+		return "unix"
+	}
+	return fmt.Sprintf("proto(%d)", uint8(p))
+}
+
+// Key names a flow: who asked, and where. It is comparable, holds no pointer
+// and takes 40 bytes. The zero Key names no flow.
+//
+// An IPv4 address and its IPv4-mapped IPv6 form make the same key, so that a
+// client is the same whether a listener of one family or of both took it. Zones
+// are left out: a zone is a name, and the local address of a link-local flow
+// tells the links of a host apart unless they were all given the same one.
+type Key struct {
+	client, local address
+	// rest packs what is left, from the top: client port, local port (16 bits
+	// each), a bit for each address that is valid, and the protocol (8 bits).
+	rest uint64
+}
+
+// address is an IPv6 or IPv4-mapped address in host order, all zero if invalid.
+type address struct{ hi, lo uint64 }
+
+const (
+	clientPortShift = 48
+	localPortShift  = 32
+	clientValid     = 1 << 9
+	localValid      = 1 << 8
+)
+
+// NewKey returns the key of a flow from client to local, the address that the
+// client asked for. Invalid addresses are kept as such.
+func NewKey(p Proto, client, local netip.AddrPort) Key {
+	rest := uint64(client.Port())<<clientPortShift | uint64(local.Port())<<localPortShift | uint64(p)
+	if client.Addr().IsValid() {
+		rest |= clientValid
+	}
+	if local.Addr().IsValid() {
+		rest |= localValid
+	}
+	return Key{packAddress(client.Addr()), packAddress(local.Addr()), rest}
+}
+
+// Proto returns the transport.
+func (k Key) Proto() Proto { return Proto(k.rest) }
+
+// Client returns the address that the flow came from.
+func (k Key) Client() netip.AddrPort {
+	return k.client.unpack(k.rest&clientValid != 0, uint16(k.rest>>clientPortShift))
+}
+
+// Local returns the address that the client asked for.
+func (k Key) Local() netip.AddrPort {
+	return k.local.unpack(k.rest&localValid != 0, uint16(k.rest>>localPortShift))
+}
+
+func packAddress(a netip.Addr) address {
+	b := a.As16()
+	return address{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
+}
+
+func (a address) unpack(valid bool, port uint16) netip.AddrPort {
+	if !valid {
+		return netip.AddrPortFrom(netip.Addr{}, port)
+	}
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], a.hi)
+	binary.BigEndian.PutUint64(b[8:], a.lo)
+	return netip.AddrPortFrom(netip.AddrFrom16(b).Unmap(), port)
+}
