@@ -1,0 +1,46 @@
+package balancer
+
+import (
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestImports keeps the package a leaf without sockets, clock or randomness.
+func TestImports(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range f.Imports {
+			path, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen++
+			switch {
+			case path == "github.com/cespare/xxhash/v2":
+			case strings.Contains(path, ".") || strings.HasPrefix(path, "usher"):
+				t.Errorf("%s imports %s", file, path)
+			case path == "net" || path == "os" || path == "time" || path == "syscall" || strings.HasPrefix(path, "math/rand"):
+				t.Errorf("%s imports %s", file, path)
+			}
+		}
+	}
+	if seen == 0 {
+		t.Error("found no imports to look at")
+	}
+}
