@@ -1,0 +1,498 @@
+package health_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/health"
+)
+
+var errSick = errors.New("sick")
+
+// fake is a Checker with a script, and a record of what was asked when. Each
+// check takes cost, or ends early with its context.
+type fake struct {
+	cost   time.Duration
+	answer func(t health.Target, nth int) error // nth counts a target's checks from 0
+
+	mu       sync.Mutex
+	starts   map[health.Target][]time.Time
+	inFlight int
+	most     int
+}
+
+func (f *fake) Check(ctx context.Context, t health.Target) error {
+	f.mu.Lock()
+	if f.starts == nil {
+		f.starts = make(map[health.Target][]time.Time)
+	}
+	nth := len(f.starts[t])
+	f.starts[t] = append(f.starts[t], time.Now())
+	f.inFlight++
+	f.most = max(f.most, f.inFlight)
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		f.inFlight--
+		f.mu.Unlock()
+	}()
+	if f.cost > 0 {
+		select {
+		case <-time.After(f.cost):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if f.answer == nil {
+		return nil
+	}
+	return f.answer(t, nth)
+}
+
+// load returns how many checks are in flight, and how many were at most.
+func (f *fake) load() (now, most int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.inFlight, f.most
+}
+
+func (f *fake) startsOf(t health.Target) []time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.starts[t])
+}
+
+// log collects reports as words, "a up" or "a down: why", and fails the test
+// when two reports of one target overlap.
+type log struct {
+	t    *testing.T
+	mu   sync.Mutex
+	all  []string
+	busy map[health.Target]*atomic.Bool
+}
+
+func (l *log) report(t health.Target, up bool, err error) {
+	l.mu.Lock()
+	if l.busy == nil {
+		l.busy = make(map[health.Target]*atomic.Bool)
+	}
+	if l.busy[t] == nil {
+		l.busy[t] = new(atomic.Bool)
+	}
+	busy := l.busy[t]
+	word := t.Name + " up"
+	if !up {
+		word = fmt.Sprintf("%s down: %v", t.Name, err)
+	} else if err != nil {
+		l.t.Errorf("%s is up with error %v", t.Name, err)
+	}
+	l.all = append(l.all, word)
+	l.mu.Unlock()
+
+	if !busy.CompareAndSwap(false, true) {
+		l.t.Errorf("two reports of %s at a time", t.Name)
+	}
+	yield() // gives an overlap its chance
+	busy.Store(false)
+}
+
+// yield lets other goroutines run in the middle of a report. A sleep would
+// not do: Set waits for a report on a mutex, and a bubble's clock stands still
+// while a goroutine waits for one.
+func yield() {
+	for range 10 {
+		runtime.Gosched()
+	}
+}
+
+func (l *log) words() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.all)
+}
+
+func (l *log) expect(want ...string) {
+	l.t.Helper()
+	if got := l.words(); !slices.Equal(got, want) {
+		l.t.Errorf("reports %q, want %q", got, want)
+	}
+}
+
+func named(names ...string) []health.Target {
+	targets := make([]health.Target, 0, len(names))
+	for _, n := range names {
+		targets = append(targets, health.Target{Name: n, Network: "tcp", Address: n + ":1"})
+	}
+	return targets
+}
+
+func numbered(n int) []health.Target {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprint(i)
+	}
+	return named(names...)
+}
+
+// script answers the nth check of every target with the nth letter, + good,
+// - bad, ? inconclusive; the last letter goes on for ever.
+func script(letters string) func(health.Target, int) error {
+	return func(_ health.Target, nth int) error {
+		switch letters[min(nth, len(letters)-1)] {
+		case '+':
+			return nil
+		case '?':
+			return fmt.Errorf("%w: no descriptor", health.ErrInconclusive)
+		}
+		return errSick
+	}
+}
+
+func TestMonitorReportsFirstResultAndChanges(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, script string
+		want         []string
+	}{
+		{"up from the start", "+", []string{"a up"}},
+		{"down from the start", "-", []string{"a down: sick"}},
+		{"falls and rises", "++---++", []string{"a up", "a down: sick", "a up"}},
+		{"flapping is not falling", "+--+--+--+", []string{"a up"}},
+		{"flapping is not rising", "-+-+-+-", []string{"a down: sick"}},
+		{"inconclusive results count for nothing", "+--?????+", []string{"a up"}},
+		{"nor do they break a run", "+-?-?-", []string{"a up", "a down: sick"}},
+		{"an inconclusive start is no result", "??-", []string{"a down: sick"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				reports := log{t: t}
+				m := health.NewMonitor(&fake{answer: script(tt.script)}, health.Policy{}, reports.report)
+				defer m.Close()
+				m.Set(named("a"))
+				time.Sleep(time.Minute)
+				reports.expect(tt.want...)
+			})
+		})
+	}
+}
+
+// The zero policy is the default one: interval 2 s, timeout 1 s, rise 2,
+// fall 3. Randomness 0.5 takes phase and jitter to the middle of their range.
+func TestMonitorDefaultRhythm(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		reports := log{t: t}
+		checker := &fake{cost: 300 * time.Millisecond, answer: script("+---")}
+		m := health.NewMonitorWithRandom(checker, health.Policy{}, reports.report, func() float64 { return 0.5 })
+		defer m.Close()
+		start := time.Now()
+		m.Set(named("a"))
+
+		time.Sleep(5*time.Second + 299*time.Millisecond)
+		reports.expect("a up")
+		time.Sleep(10 * time.Millisecond)
+		reports.expect("a up", "a down: sick")
+
+		want := []time.Duration{0, time.Second, 3 * time.Second, 5 * time.Second}
+		var got []time.Duration
+		for _, at := range checker.startsOf(named("a")[0]) {
+			got = append(got, at.Sub(start))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("checks started after %v, want %v: the time of a check must not stretch the interval", got, want)
+		}
+	})
+}
+
+func TestMonitorTimeout(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		reports := log{t: t}
+		m := health.NewMonitor(&fake{cost: time.Hour}, health.Policy{Timeout: 700 * time.Millisecond}, reports.report)
+		defer m.Close()
+		start := time.Now()
+		m.Set(named("a"))
+		m.WaitFirst(t.Context())
+		reports.expect("a down: context deadline exceeded")
+		if took := time.Since(start).Truncate(100 * time.Millisecond); took != 700*time.Millisecond {
+			t.Errorf("first result after %v, want 700ms", took)
+		}
+	})
+}
+
+func TestMonitorSpreadsChecks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const n, interval = 200, 2 * time.Second
+		seed := rand.Uint64()
+		t.Logf("seed %d", seed)
+		var mu sync.Mutex
+		random := rand.New(rand.NewPCG(seed, 0))
+		checker := &fake{}
+		m := health.NewMonitorWithRandom(checker, health.Policy{Interval: interval},
+			func(health.Target, bool, error) {},
+			func() float64 {
+				mu.Lock()
+				defer mu.Unlock()
+				return random.Float64()
+			})
+		defer m.Close()
+		start := time.Now()
+		m.Set(numbered(n))
+		time.Sleep(time.Minute)
+
+		var tenth [10]int // of an interval in which second checks fell
+		distinct := make(map[time.Duration]bool)
+		for _, target := range numbered(n) {
+			starts := checker.startsOf(target)
+			if len(starts) < 2 || !starts[0].Equal(start) {
+				t.Fatalf("target %s: checks at %v, want the first at %v", target.Name, starts, start)
+			}
+			phase := starts[1].Sub(start)
+			if phase < 0 || phase >= interval {
+				t.Fatalf("target %s: second check after %v, want less than %v", target.Name, phase, interval)
+			}
+			tenth[phase*10/interval]++
+			for i := range starts[2:] {
+				pause := starts[i+2].Sub(starts[i+1])
+				if pause < interval*9/10 || pause > interval*11/10 {
+					t.Fatalf("target %s: pause of %v, want %v ± 10 %%", target.Name, pause, interval)
+				}
+				distinct[pause] = true
+			}
+		}
+		// 20 are expected in each tenth; 60 or 0 is 9 or 4.7 standard
+		// deviations away.
+		if slices.Min(tenth[:]) == 0 || slices.Max(tenth[:]) > 3*n/10 {
+			t.Errorf("second checks by tenth of the interval: %v, want about %d in each", tenth, n/10)
+		}
+		if len(distinct) < n {
+			t.Errorf("only %d distinct pauses among %d targets: no jitter", len(distinct), n)
+		}
+	})
+}
+
+func TestMonitorBoundsChecksInFlight(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const n = 2000
+		checker := &fake{cost: 900 * time.Millisecond, answer: script("-")}
+		var down atomic.Int64
+		m := health.NewMonitor(checker, health.Policy{}, func(health.Target, bool, error) { down.Add(1) })
+		defer m.Close()
+		m.Set(numbered(n))
+		m.WaitFirst(t.Context())
+		if down.Load() != n {
+			t.Errorf("%d first results reported when WaitFirst returned, want %d", down.Load(), n)
+		}
+		time.Sleep(time.Minute)
+		if _, most := checker.load(); most != health.MaxInFlight {
+			t.Errorf("at most %d checks in flight, want exactly %d under this load", most, health.MaxInFlight)
+		}
+		// 60 s of 256 checks at a time, 0.9 s each, shared by 2,000: 8 each.
+		for _, target := range numbered(n) {
+			if got := len(checker.startsOf(target)); got < 7 {
+				t.Fatalf("target %s was checked %d times in a minute: starved", target.Name, got)
+			}
+		}
+	})
+}
+
+func TestMonitorSetWhileRunning(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		reports := log{t: t}
+		checker := &fake{}
+		m := health.NewMonitor(checker, health.Policy{}, reports.report)
+		defer m.Close()
+		a, b := named("a")[0], named("b")[0]
+
+		m.Set([]health.Target{a, a})
+		m.WaitFirst(t.Context())
+		reports.expect("a up")
+
+		m.Set([]health.Target{a, b})
+		m.WaitFirst(t.Context())
+		reports.expect("a up", "b up")
+		time.Sleep(time.Minute)
+		if n := len(checker.startsOf(a)); n < 27 || n > 36 {
+			t.Errorf("a was checked %d times in a minute, want about 31: one probe, kept over Set", n)
+		}
+
+		m.Set([]health.Target{b})
+		synctest.Wait()
+		before := len(checker.startsOf(a))
+		time.Sleep(time.Minute)
+		if after := len(checker.startsOf(a)); after != before {
+			t.Errorf("a was checked %d times after its removal", after-before)
+		}
+		reports.expect("a up", "b up")
+
+		m.Set([]health.Target{a, b})
+		m.WaitFirst(t.Context())
+		reports.expect("a up", "b up", "a up")
+	})
+}
+
+// Targets come and go at random moments, and whatever is not in the last Set
+// keeps silent from the moment Set returns.
+func TestMonitorNeverReportsARemovedTarget(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		seed := rand.Uint64()
+		t.Logf("seed %d", seed)
+		random := rand.New(rand.NewPCG(seed, 0))
+		targets := numbered(20)
+
+		var mu sync.Mutex
+		allowed := make(map[health.Target]bool)
+		reports := 0
+		flap := func(_ health.Target, nth int) error { return []error{nil, errSick}[nth%2] }
+		m := health.NewMonitor(&fake{cost: 50 * time.Millisecond, answer: flap},
+			health.Policy{Interval: 100 * time.Millisecond, Rise: 1, Fall: 1},
+			func(t2 health.Target, _ bool, _ error) {
+				yield()
+				mu.Lock()
+				defer mu.Unlock()
+				reports++
+				if !allowed[t2] {
+					t.Errorf("report of %s after its removal", t2.Name)
+				}
+			})
+		defer m.Close()
+		for range 500 {
+			next := make(map[health.Target]bool)
+			for _, target := range targets {
+				if random.IntN(2) == 0 {
+					next[target] = true
+				}
+			}
+			mu.Lock()
+			maps.Copy(allowed, next)
+			mu.Unlock()
+			m.Set(slices.Collect(maps.Keys(next)))
+			mu.Lock()
+			allowed = next
+			mu.Unlock()
+			time.Sleep(time.Duration(random.Int64N(int64(200 * time.Millisecond))))
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if reports < 1000 {
+			t.Errorf("only %d reports: the test has lost its teeth", reports)
+		}
+	})
+}
+
+func TestMonitorWaitFirst(t *testing.T) {
+	t.Parallel()
+	t.Run("ends with its context", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			reports := log{t: t}
+			m := health.NewMonitor(&fake{cost: time.Hour}, health.Policy{Timeout: time.Minute}, reports.report)
+			defer m.Close()
+			m.Set(named("a"))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			m.WaitFirst(ctx)
+			if ctx.Err() == nil {
+				t.Error("returned before the first result and before its context ended")
+			}
+			reports.expect()
+		})
+	})
+	t.Run("does not wait for removed targets", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			m := health.NewMonitor(&fake{cost: time.Hour}, health.Policy{Timeout: time.Minute}, func(health.Target, bool, error) {})
+			defer m.Close()
+			m.Set(named("a"))
+			start := time.Now()
+			var waiter sync.WaitGroup
+			waiter.Go(func() { m.WaitFirst(t.Context()) })
+			time.Sleep(time.Second)
+			m.Set(nil)
+			waiter.Wait()
+			if took := time.Since(start); took != time.Second {
+				t.Errorf("returned after %v, want with the removal after 1s", took)
+			}
+		})
+	})
+	t.Run("takes an inconclusive check for an answer", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			reports := log{t: t}
+			m := health.NewMonitor(&fake{answer: script("?")}, health.Policy{}, reports.report)
+			defer m.Close()
+			start := time.Now()
+			m.Set(named("a"))
+			m.WaitFirst(t.Context())
+			if took := time.Since(start); took != 0 {
+				t.Errorf("returned after %v, want at once", took)
+			}
+			reports.expect()
+		})
+	})
+}
+
+func TestMonitorCloseWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		checker := &fake{cost: time.Hour}
+		m := health.NewMonitor(checker, health.Policy{Timeout: time.Hour}, func(t2 health.Target, _ bool, _ error) {
+			t.Errorf("report of %s, whose check never ended", t2.Name)
+		})
+		m.Set(numbered(300)) // more than may be in flight: some wait for a slot
+		synctest.Wait()
+		if now, _ := checker.load(); now != health.MaxInFlight {
+			t.Errorf("%d checks in flight, want %d", now, health.MaxInFlight)
+		}
+		m.Close()
+		if now, _ := checker.load(); now != 0 {
+			t.Errorf("%d checks in flight after Close", now)
+		}
+		m.Set(named("late"))
+		m.WaitFirst(t.Context())
+		m.Close()
+		if n := len(checker.startsOf(named("late")[0])); n != 0 {
+			t.Errorf("a closed monitor made %d checks", n)
+		}
+	})
+}
+
+// Fake clocks prove the rhythm; this proves the parts together on sockets.
+func TestMonitorWithTCP(t *testing.T) {
+	t.Parallel()
+	ln, target := listen(t, "tcp")
+	changes := make(chan bool, 10)
+	m := health.NewMonitor(health.TCP{}, health.Policy{Interval: 10 * time.Millisecond, Rise: 2, Fall: 2},
+		func(_ health.Target, up bool, _ error) { changes <- up })
+	defer m.Close()
+	m.Set([]health.Target{target})
+	expect := func(want bool) {
+		t.Helper()
+		select {
+		case up := <-changes:
+			if up != want {
+				t.Fatalf("reported up %t, want %t", up, want)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("no report of up %t", want)
+		}
+	}
+	expect(true)
+	ln.Close()
+	expect(false)
+}

@@ -1,0 +1,77 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+	"time"
+)
+
+// TCP checks that a target completes a connection, over TCP or a unix stream
+// socket. It never sends a byte, and it takes its leave with a FIN, as a
+// client that had nothing to say: servers log and count resets.
+type TCP struct{}
+
+const (
+	// partingTime is how long a probe waits for the target's own FIN.
+	partingTime = 100 * time.Millisecond
+	// partingBytes is how much of a greeting it reads meanwhile.
+	partingBytes = 64 << 10
+)
+
+// Check connects and closes. The result is decided when the connection is
+// made; ctx bounds that, and the leave-taking adds at most 100 ms.
+func (TCP) Check(ctx context.Context, t Target) error {
+	return checkTCP(ctx, t, partingTime)
+}
+
+func checkTCP(ctx context.Context, t Target, parting time.Duration) error {
+	// Keepalive would be a few system calls for a connection without a life.
+	dialer := net.Dialer{KeepAlive: -1}
+	conn, err := dialer.DialContext(ctx, t.Network, t.Address)
+	if err != nil {
+		if shortage(err) {
+			return fmt.Errorf("%w: %w", ErrInconclusive, err)
+		}
+		return err // *net.OpError: names the attempt and the address
+	}
+	part(ctx, conn, parting)
+	return nil
+}
+
+// part closes conn in the way that the other side sees as a clean end. A
+// plain close would turn into a reset where the target speaks first (SSH,
+// SMTP, MySQL): closing a socket with unread data, or data that arrives for
+// a closed one, is answered with RST (RFC 1122, 4.2.2.13). So the FIN goes
+// first, and a greeting is read and dropped until the target's FIN, or until
+// it has had its time.
+func part(ctx context.Context, conn net.Conn, patience time.Duration) {
+	defer conn.Close()
+	half, ok := conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	until := time.Now().Add(patience)
+	if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) {
+		until = deadline
+	}
+	if conn.SetReadDeadline(until) == nil {
+		// The outcome does not matter, a late reset included: the target
+		// has accepted.
+		_, _ = io.CopyN(io.Discard, conn, partingBytes)
+	}
+}
+
+// shortage reports whether a dial failed for want of descriptors or memory
+// on this side. EADDRNOTAVAIL is not among them: it can mean that local ports
+// have run out, but also that this host has no address of the target's family,
+// and in both cases the target is of no use.
+func shortage(err error) bool {
+	return errors.Is(err, syscall.EMFILE) ||
+		errors.Is(err, syscall.ENFILE) ||
+		errors.Is(err, syscall.ENOBUFS) ||
+		errors.Is(err, syscall.ENOMEM)
+}
