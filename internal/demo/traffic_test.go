@@ -1,0 +1,98 @@
+package demo
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestTrafficReachesTheService(t *testing.T) {
+	t.Parallel()
+	b := start(t, 0)
+	addr := b.Addrs()[0].String()
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		trickle{every: 5 * time.Millisecond, linger: 10 * time.Millisecond, timeout: 10 * time.Second, atOnce: 4}.run(ctx, addr)
+	})
+	served := &b.servers[0].Handler.(*backend).served
+	for deadline := time.Now().Add(10 * time.Second); served.Load() < 10; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d requests served, want 10", served.Load())
+		}
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	running.Wait()
+}
+
+// A service that accepts and says nothing holds at most atOnce clients, and
+// the end of the context frees them all.
+func TestTrafficIsBounded(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	const atOnce = 3
+	accepted := make(chan net.Conn, 100)
+	var accepting sync.WaitGroup
+	accepting.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- conn
+		}
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		trickle{every: time.Millisecond, linger: time.Millisecond, timeout: time.Hour, atOnce: atOnce}.run(ctx, ln.Addr().String())
+	})
+	var conns []net.Conn
+	for range atOnce {
+		select {
+		case conn := <-accepted:
+			conns = append(conns, conn)
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%d clients came, want %d", len(conns), atOnce)
+		}
+	}
+	// Some hundred more would have come by now. A slow machine can only make
+	// this pass that should fail, not the other way.
+	select {
+	case <-accepted:
+		t.Errorf("more than %d clients at a time", atOnce)
+	case <-time.After(100 * time.Millisecond):
+	}
+
+	cancel()
+	running.Wait()
+	for _, conn := range conns {
+		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err := io.Copy(io.Discard, conn); err != nil {
+			t.Errorf("client did not end cleanly: %v", err)
+		}
+		conn.Close()
+	}
+	ln.Close()
+	accepting.Wait()
+}
+
+func TestTrafficToNobody(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	Traffic(ctx, ln.Addr().String()) // returns, and leaves nothing behind
+}
