@@ -1,0 +1,126 @@
+package load
+
+import (
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+const backlog = 4096 // cut to net.core.somaxconn by the kernel
+
+// listen opens a listener on each backend address, all at one port.
+func (g *Generator) listen() error {
+	const tries = 16 // a port that is free on the first address may be taken on another
+	var err error
+	for range tries {
+		if err = g.listenOnce(); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func (g *Generator) listenOnce() error {
+	var fds []int
+	var port uint16
+	g.backends = g.backends[:0]
+	for _, a := range g.cfg.Backends {
+		fd, at, err := listenAt(netip.AddrPortFrom(a, port))
+		if err == nil {
+			_, err = g.loop.add(fd, listener, unix.EPOLLIN)
+			fds = append(fds, fd)
+		}
+		if err != nil {
+			for _, fd := range fds {
+				g.loop.remove(fd)
+			}
+			return err
+		}
+		port = at.Port()
+		g.backends = append(g.backends, at)
+	}
+	return nil
+}
+
+// listenAt listens on a; port 0 lets the kernel choose.
+func listenAt(a netip.AddrPort) (int, netip.AddrPort, error) {
+	fail := func(fd int, err error) (int, netip.AddrPort, error) {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+		return -1, netip.AddrPort{}, fmt.Errorf("listen on %s: %w", a, err)
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fail(-1, err)
+	}
+	// Accepted sockets inherit this.
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		return fail(fd, err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}); err != nil {
+		return fail(fd, err)
+	}
+	if err := unix.Listen(fd, backlog); err != nil {
+		return fail(fd, err)
+	}
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return fail(fd, err)
+	}
+	at, ok := sa.(*unix.SockaddrInet4)
+	if !ok {
+		return fail(fd, unix.EAFNOSUPPORT)
+	}
+	return fd, netip.AddrPortFrom(a.Addr(), uint16(at.Port)), nil
+}
+
+// accept takes one connection. The listener is level-triggered: if more wait,
+// the next turn says so, which costs less than a call that finds nothing.
+func (g *Generator) accept(lfd int) {
+	fd, errno := accept(lfd)
+	if errno != 0 {
+		if errno != unix.EAGAIN && errno != unix.ECONNABORTED && errno != unix.EINTR {
+			g.fail(fmt.Errorf("backend: accept: %w", errno))
+		}
+		return
+	}
+	r, events := echo, edge
+	switch g.cfg.Kind {
+	case BulkUp:
+		r, events = reader, unix.EPOLLIN
+	case BulkDown:
+		r, events = writer, unix.EPOLLOUT
+	}
+	if _, err := g.loop.add(fd, r, events); err != nil {
+		closeFD(fd)
+		g.fail(fmt.Errorf("backend: %w", err))
+	}
+}
+
+// echo sends back what has come and closes when the other side has. A read
+// that does not fill the buffer was the last until the next event, unless the
+// event says that the end has come too.
+func (g *Generator) echo(fd int, events uint32) {
+	for {
+		n, errno := recv(fd, g.buf, 0)
+		switch {
+		case errno == unix.EAGAIN || errno == unix.EINTR:
+			return
+		case errno != 0 || n == 0:
+			g.loop.remove(fd)
+			return
+		}
+		if sent, errno := send(fd, g.buf[:n]); errno == unix.EPIPE || errno == unix.ECONNRESET {
+			g.loop.remove(fd)
+			return
+		} else if sent != n {
+			g.fail(fmt.Errorf("backend: sent %d of %d bytes back: %w", sent, n, errno))
+			return
+		}
+		if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) == 0 {
+			return
+		}
+	}
+}

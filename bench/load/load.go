@@ -1,0 +1,109 @@
+// Package load drives a proxy from both sides: it is the clients and the
+// backends, in one thread over one epoll. Sharing the thread keeps the
+// generator light enough to load a proxy that has another core for itself,
+// and keeps clients and backends from ever waiting for each other's turn of
+// the scheduler.
+//
+// What a client does and what its backend answers is a [Kind]. The generator
+// allocates nothing per event, and it never blocks but in one epoll wait.
+//
+// It runs on Linux only; elsewhere [New] returns an error.
+package load
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Kind says what the clients do.
+type Kind string
+
+const (
+	// CRR connects, sends one request, reads the whole reply and closes,
+	// over and over. One unit is one reply.
+	CRR Kind = "crr"
+	// PingPong sends the next request on the same connection as soon as it
+	// has the reply to the one before. One unit is one reply.
+	PingPong Kind = "pingpong"
+	// BulkUp sends as fast as the connection takes it. One unit is one byte
+	// that the backend has read.
+	BulkUp Kind = "bulk-up"
+	// BulkDown reads as fast as it can what the backend sends. One unit is
+	// one byte that the client has read.
+	BulkDown Kind = "bulk-down"
+	// Idle opens all connections, each of which passes one request and its
+	// reply, and holds them. One unit is one connection.
+	Idle Kind = "idle"
+)
+
+// Config says what to run. Every field must be set, but for Warmup.
+type Config struct {
+	Kind  Kind
+	Conns int // clients at a time
+	Size  int // bytes of a request, of its reply and of one bulk write
+
+	Warmup   time.Duration // before the measured time; Idle has a warm-up of its own
+	Duration time.Duration // the measured time; Idle: how long to hold
+
+	// Sources are the IPv4 addresses that clients bind in turn. One address
+	// has some 28,000 ports towards one listener, and a port rests in
+	// TIME_WAIT after the client has closed.
+	Sources []netip.Addr
+	// Backends are the IPv4 addresses that backends listen on, all at one
+	// port, for the same reason: these ports are the proxy's own.
+	Backends []netip.Addr
+}
+
+// Result is what the clients saw in the measured time.
+type Result struct {
+	Elapsed time.Duration
+	Units   int64 // see Kind
+
+	// Time from the request (CRR: from the connect) to the end of the reply.
+	// Zero for bulk.
+	P50, P99, Max time.Duration
+
+	// Errors counts CRR connections that did not get their reply; each was
+	// followed by another. The other kinds end at their first error.
+	Errors int64
+	Error  string // the first of them
+}
+
+// check returns what is wrong with c, if anything.
+func (c *Config) check() error {
+	switch c.Kind {
+	case CRR, PingPong, BulkUp, BulkDown, Idle:
+	default:
+		return fmt.Errorf("unknown kind of load %q", c.Kind)
+	}
+	if c.Conns < 1 || c.Duration <= 0 || c.Warmup < 0 {
+		return fmt.Errorf("%s: connections and duration must be positive", c.Kind)
+	}
+	if c.Size < 1 || c.Size > maxSize {
+		return fmt.Errorf("%s: size %d is not within 1 and %d bytes", c.Kind, c.Size, maxSize)
+	}
+	if !c.bulk() && c.Size > maxMessage {
+		return fmt.Errorf("%s: a request of %d bytes is above %d", c.Kind, c.Size, maxMessage)
+	}
+	for _, list := range [][]netip.Addr{c.Sources, c.Backends} {
+		if len(list) == 0 {
+			return fmt.Errorf("%s: needs sources and backends", c.Kind)
+		}
+		for _, a := range list {
+			if !a.Is4() {
+				return fmt.Errorf("%s: address %s is not IPv4", c.Kind, a)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Config) bulk() bool { return c.Kind == BulkUp || c.Kind == BulkDown }
+
+const (
+	maxSize = 1 << 20
+	// maxMessage is small enough that an empty socket buffer always takes a
+	// whole message, so that a short write is an error, not a state.
+	maxMessage = 16 << 10
+)

@@ -1,0 +1,138 @@
+// Command bench runs usher and its peers, HAProxy and nginx, side by side and
+// reports what a unit of work costs each of them.
+//
+//	go run ./bench
+//	go run ./bench -only crr,pingpong -rounds 9 -out bench/results/tcp.md
+//	sudo go run ./bench -as-user nobody
+//
+// # What is measured
+//
+// The proxy is pinned to one CPU; clients and backends are one process (see
+// package load) pinned to another. All run on loopback. The figure that counts
+// is the proxy's CPU time per unit of work, user and kernel, over all its
+// processes and threads, read in nanoseconds from their CPU clocks when the
+// measured time begins and when it ends. It says more than the throughput,
+// which is only the proxy's own where the proxy, not the load, is at its
+// limit: the columns "busy" tell which. The kernel charges the work of a
+// loopback packet to the one that sends it, for every proxy alike.
+//
+// The idle workload measures anonymous memory instead (Pss_Anon), after
+// against before the connections are opened.
+//
+// User and system parts come from the kernel's clock tick and are samples.
+//
+// # How it is kept fair
+//
+// Every run starts its proxy anew. A round runs each workload on each proxy,
+// one right after the other, and each round in another order. Everyone has
+// one worker or thread, round robin over the same backends, no health checks,
+// no logs; nginx keeps its defaults for buffers and accepting. HAProxy runs
+// twice, once free to splice and once made to, since neither is best at
+// everything. The ratio is taken within a round, against the best peer of that
+// round in that workload, and then the median over the rounds.
+//
+// The crr workload leaves tens of thousands of sockets in TIME_WAIT. Each run
+// has ports of its own, so none is missing; beyond net.ipv4.tcp_max_tw_buckets
+// the kernel drops such sockets early, in whatever run it happens.
+//
+// # Needs
+//
+// Linux with two CPUs. A peer that is not installed is left out. Started as
+// root it raises the limit of descriptors as far as it needs, and -as-user
+// runs the proxies as somebody else: an ordinary user has a budget for pipes,
+// and so for splice, that root has not.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// loadRole as the only argument makes the program the load of one run. The
+// runner starts itself this way and talks to it over stdin and stdout.
+const loadRole = "load"
+
+// options are the runner's flags.
+type options struct {
+	rounds   int
+	duration time.Duration
+	warmup   time.Duration
+	only     string
+	proxies  string
+	idle     int
+	asUser   string
+	usher    string
+	out      string
+	command  string // as typed, for the report
+}
+
+func main() {
+	if len(os.Args) == 2 && os.Args[1] == loadRole {
+		// The loop is the only work. With a single P the runtime would take
+		// it away in each wait; with nothing allocated there is nothing to
+		// collect.
+		runtime.GOMAXPROCS(2)
+		debug.SetGCPercent(-1)
+		if err := runLoad(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "bench load:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	o, err := parseFlags(os.Args[1:], os.Stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		os.Exit(2) // parseFlags has said why
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o, os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func parseFlags(args []string, stderr io.Writer) (options, error) {
+	o := options{command: strings.Join(append([]string{"go run ./bench"}, args...), " ")}
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.IntVar(&o.rounds, "rounds", 5, "how often each proxy does each workload")
+	f.DurationVar(&o.duration, "time", 3*time.Second, "measured time of a run")
+	f.DurationVar(&o.warmup, "warmup", 500*time.Millisecond, "time before it")
+	f.StringVar(&o.only, "only", "", "workloads to run, separated by commas (default all)")
+	f.StringVar(&o.proxies, "proxies", "usher,usher-portable,haproxy,haproxy-splice,nginx", "proxies to run, separated by commas")
+	f.IntVar(&o.idle, "idle", 5000, "connections that the idle workload holds")
+	f.StringVar(&o.asUser, "as-user", "", "run the proxies as this user (needs root)")
+	f.StringVar(&o.usher, "usher", "", "usher binary to run (default: build it)")
+	f.StringVar(&o.out, "out", "", "file to write the results to, beside stdout")
+	if err := f.Parse(args); err != nil {
+		return options{}, err
+	}
+	var wrong string
+	switch {
+	case f.NArg() > 0:
+		wrong = fmt.Sprintf("unexpected argument %q", f.Arg(0))
+	case o.rounds < 1:
+		wrong = "-rounds must be at least 1"
+	case o.duration < 10*time.Millisecond || o.warmup < 0:
+		wrong = "-time must be at least 10ms, -warmup not negative"
+	case o.idle < 1:
+		wrong = "-idle must be at least 1"
+	default:
+		return o, nil
+	}
+	fmt.Fprintln(stderr, "bench:", wrong)
+	return options{}, errors.New(wrong)
+}

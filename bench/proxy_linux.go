@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"debug/buildinfo"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// proxy is one contender.
+type proxy struct {
+	name    string
+	version string
+	perFlow int // descriptors that it holds for an idle flow, at most
+	// command returns how to start it in the foreground, with what files it
+	// needs written into dir. The proxy itself may write to dir/runDir.
+	command func(dir string, listen netip.AddrPort, backends []netip.AddrPort) (*exec.Cmd, error)
+}
+
+const runDir = "run"
+
+// finder finds a proxy by name.
+type finder struct {
+	name string
+	find func(ctx context.Context, f findOptions) (proxy, error)
+}
+
+var finders = []finder{
+	{"usher", func(ctx context.Context, f findOptions) (proxy, error) { return findUsher(ctx, f, "epoll") }},
+	{"usher-portable", func(ctx context.Context, f findOptions) (proxy, error) { return findUsher(ctx, f, "portable") }},
+	{"haproxy", func(ctx context.Context, f findOptions) (proxy, error) { return findHAProxy(ctx, f, "splice-auto") }},
+	{"haproxy-splice", func(ctx context.Context, f findOptions) (proxy, error) {
+		return findHAProxy(ctx, f, "splice-request", "splice-response")
+	}},
+	{"nginx", findNginx},
+}
+
+// findOptions are what setting up a proxy depends on.
+type findOptions struct {
+	usher string // usher's binary
+	conns int    // connections that a peer is told to make room for
+}
+
+// connsWithin is how many flows fit into a limit of descriptors with some
+// left for everything else.
+func connsWithin(limit uint64, perFlow int) int {
+	return int(limit-min(limit, 500)) / perFlow
+}
+
+// maxPeerConns bounds what peers make room for: nginx allocates it at once.
+const maxPeerConns = 20000
+
+// buildUsher builds the module's root into dir and returns the binary.
+func buildUsher(ctx context.Context, dir string) (string, error) {
+	gomod, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the module: %w", err)
+	}
+	root := filepath.Dir(strings.TrimSpace(string(gomod)))
+	binary := filepath.Join(dir, "usher")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, ".")
+	build.Dir = root
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build usher: %w\n%s", err, bytes.TrimSpace(out))
+	}
+	return binary, nil
+}
+
+func findUsher(_ context.Context, f findOptions, engine string) (proxy, error) {
+	info, err := buildinfo.ReadFile(f.usher)
+	if err != nil {
+		return proxy{}, err
+	}
+	perFlow := 2
+	if engine == "portable" {
+		perFlow = 6 // Go's io.Copy keeps a pipe for each direction
+	}
+	version := "of unknown revision"
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			version = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			version += " with changes"
+		}
+	}
+	return proxy{
+		version: fmt.Sprintf("%s, engine %s, %s", version, engine, info.GoVersion),
+		perFlow: perFlow,
+		command: func(_ string, listen netip.AddrPort, backends []netip.AddrPort) (*exec.Cmd, error) {
+			args := []string{
+				"--engine", engine, "--workers", "1", "--scheduler", "rr",
+				"--health", "off", "--log-level", "error", "--listen", listen.String(),
+			}
+			for _, b := range backends {
+				args = append(args, "--backend", b.String())
+			}
+			return exec.Command(f.usher, args...), nil
+		},
+	}, nil
+}
+
+// haproxyConfig has splicing on, which is off by default, and everything else
+// that costs time off, which it is by default. splice-auto leaves it to
+// HAProxy, which looks at a stream only when the stream is woken: some versions
+// never splice one that flows smoothly. The other two options always splice,
+// which is dear for small messages. So there are two contenders.
+const haproxyConfig = `global
+    nbthread 1
+    maxconn %[1]d
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 10m
+    timeout server 10m
+%[4]slisten bench
+    bind %[2]s
+    balance roundrobin
+%[3]s`
+
+func findHAProxy(ctx context.Context, f findOptions, splice ...string) (proxy, error) {
+	binary, err := exec.LookPath("haproxy")
+	if err != nil {
+		return proxy{}, err
+	}
+	out, err := exec.CommandContext(ctx, binary, "-v").CombinedOutput()
+	if err != nil {
+		return proxy{}, fmt.Errorf("ask HAProxy for its version: %w", err)
+	}
+	return proxy{
+		version: match(out, `HAProxy version (\S+)`) + ", " + strings.Join(splice, ", "),
+		perFlow: 3, // it sets pipes aside for a quarter of its connections
+		command: func(dir string, listen netip.AddrPort, backends []netip.AddrPort) (*exec.Cmd, error) {
+			var servers strings.Builder
+			for i, b := range backends {
+				fmt.Fprintf(&servers, "    server b%d %s\n", i, b)
+			}
+			var options strings.Builder
+			for _, s := range splice {
+				fmt.Fprintf(&options, "    option %s\n", s)
+			}
+			file, err := writeConfig(dir, "haproxy.cfg", fmt.Sprintf(haproxyConfig, f.conns, listen, &servers, &options))
+			if err != nil {
+				return nil, err
+			}
+			return exec.Command(binary, "-db", "-f", file), nil
+		},
+	}, nil
+}
+
+// nginxConfig keeps the defaults of what a stream costs. max_fails=0 turns
+// passive health checks off; the backlog is what the others ask for.
+const nginxConfig = `%[1]s
+daemon off;
+worker_processes 1;
+pid %[2]s/nginx.pid;
+error_log stderr crit;
+events {
+    worker_connections %[3]d;
+}
+stream {
+    upstream backends {
+%[4]s    }
+    server {
+        listen %[5]s backlog=4096;
+        proxy_pass backends;
+    }
+}
+`
+
+func findNginx(ctx context.Context, f findOptions) (proxy, error) {
+	binary, err := exec.LookPath("nginx")
+	if err != nil {
+		return proxy{}, err
+	}
+	out, err := exec.CommandContext(ctx, binary, "-V").CombinedOutput()
+	if err != nil {
+		return proxy{}, fmt.Errorf("ask nginx for its version: %w", err)
+	}
+	module, err := nginxModule(string(out))
+	if err != nil {
+		return proxy{}, err
+	}
+	return proxy{
+		version: match(out, `nginx version: nginx/(\S+)`),
+		perFlow: 2,
+		command: func(dir string, listen netip.AddrPort, backends []netip.AddrPort) (*exec.Cmd, error) {
+			var servers strings.Builder
+			for _, b := range backends {
+				fmt.Fprintf(&servers, "        server %s max_fails=0;\n", b)
+			}
+			// A worker's connections are those of both sides.
+			file, err := writeConfig(dir, "nginx.conf",
+				fmt.Sprintf(nginxConfig, module, filepath.Join(dir, runDir), 2*f.conns+100, &servers, listen))
+			if err != nil {
+				return nil, err
+			}
+			return exec.Command(binary, "-e", "stderr", "-p", dir, "-c", file), nil
+		},
+	}, nil
+}
+
+// nginxModule returns the line that loads the stream module, empty where it is
+// built in, given what nginx -V says.
+func nginxModule(configured string) (string, error) {
+	words := strings.Fields(configured)
+	var dirs []string
+	for _, word := range words {
+		if word == "--with-stream" {
+			return "", nil
+		}
+		if dir, ok := strings.CutPrefix(word, "--modules-path="); ok {
+			dirs = append(dirs, dir)
+		}
+	}
+	for _, dir := range append(dirs, "/usr/lib/nginx/modules", "/usr/lib64/nginx/modules") {
+		file := filepath.Join(dir, "ngx_stream_module.so")
+		if _, err := os.Stat(file); err == nil {
+			return "load_module " + file + ";", nil
+		}
+	}
+	return "", fmt.Errorf("nginx has no stream module (Debian: libnginx-mod-stream)")
+}
+
+// writeConfig writes a file that any user may read.
+func writeConfig(dir, name, text string) (string, error) {
+	file := filepath.Join(dir, name)
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		return "", err
+	}
+	return file, nil
+}
+
+// match returns the first group of pattern in text, "unknown" if it is not there.
+func match(text []byte, pattern string) string {
+	if m := regexp.MustCompile(pattern).FindSubmatch(text); m != nil {
+		return string(m[1])
+	}
+	return "unknown"
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// setup is where and how the results came about.
+type setup struct {
+	machine  string
+	kernel   string
+	compiler string   // Go's version
+	proxies  []string // one line each: name and version
+	skipped  []string // one line each: name and why
+	notes    []string // one line each: what else a reader must know
+	files    uint64   // limit of descriptors
+	user     string   // that the proxies ran as
+	command  string
+	rounds   int
+	duration time.Duration
+}
+
+// writeReport writes everything as Markdown.
+func writeReport(w io.Writer, s setup, r *results) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# usher beside its peers\n\n")
+	fmt.Fprintf(&b, "- command: `%s`\n", s.command)
+	fmt.Fprintf(&b, "- machine: %s\n- kernel: %s\n- Go: %s\n", s.machine, s.kernel, s.compiler)
+	for _, line := range s.proxies {
+		fmt.Fprintf(&b, "- %s\n", line)
+	}
+	for _, line := range s.skipped {
+		fmt.Fprintf(&b, "- skipped: %s\n", line)
+	}
+	for _, line := range s.notes {
+		fmt.Fprintf(&b, "- %s\n", line)
+	}
+	fmt.Fprintf(&b, "- proxies run as %s, limit of descriptors %d\n", s.user, s.files)
+	fmt.Fprintf(&b, "\nThe proxy has one CPU, clients and backends share another. "+
+		"Median (min–max) of %s of %s, proxies interleaved. "+
+		"A ratio is taken within each round.\n", count(s.rounds, "round"), s.duration)
+
+	if idle, all := r.unsaturated(); idle > 0 {
+		fmt.Fprintf(&b, "\nIn %d of %d runs neither the proxy nor the load used its whole CPU (%d %%): "+
+			"the machine had other work to do.\n", idle, all, saturated)
+	}
+
+	writeSummary(&b, r)
+	for i := range r.workloads {
+		writeWorkload(&b, r, &r.workloads[i])
+	}
+	if len(r.failures) > 0 {
+		fmt.Fprintf(&b, "\n## Runs that failed\n\n")
+		for _, f := range r.failures {
+			fmt.Fprintf(&b, "- %s\n", f)
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// writeSummary writes what a unit of work costs each proxy, and for those that
+// are no peers how that compares.
+func writeSummary(b *strings.Builder, r *results) {
+	head := []string{"work", "unit"}
+	head = append(head, r.proxies...)
+	own := slices.DeleteFunc(slices.Clone(r.proxies), func(p string) bool { return slices.Contains(peers, p) })
+	for _, p := range own {
+		head = append(head, p+" / best peer")
+	}
+	rows := [][]string{head}
+	for _, w := range r.workloads {
+		row := []string{w.name, w.cost}
+		for _, p := range r.proxies {
+			row = append(row, spreadOf(r.values(w.name, p, costOf)).middle())
+		}
+		for _, p := range own {
+			row = append(row, spreadOf(r.ratios(w.name, p)).String())
+		}
+		rows = append(rows, row)
+	}
+	fmt.Fprintf(b, "\n## What a unit of work costs the proxy\n\nCPU time (user and kernel), or memory of its own.\n\n")
+	writeTable(b, 2, rows)
+}
+
+func writeWorkload(b *strings.Builder, r *results, w *workload) {
+	fmt.Fprintf(b, "\n## %s\n\n%s.\n\n", w.name, strings.ToUpper(w.about[:1])+w.about[1:])
+	if w.memory() {
+		rows := [][]string{{"proxy", w.cost}}
+		for _, p := range r.proxies {
+			rows = append(rows, []string{p, spreadOf(r.values(w.name, p, costOf)).String()})
+		}
+		writeTable(b, 1, rows)
+		return
+	}
+	rows := [][]string{{"proxy", w.rate, "p50 µs", "p99 µs", "CPU " + w.cost, "user", "sys", "proxy busy %", "load busy %", "errors"}}
+	for _, p := range r.proxies {
+		all := func(figure func(measurement) float64) spread { return spreadOf(r.values(w.name, p, figure)) }
+		p50, p99 := none, none
+		if !w.bulk() {
+			p50 = all(func(m measurement) float64 { return m.p50 }).middle()
+			p99 = all(func(m measurement) float64 { return m.p99 }).middle()
+		}
+		rows = append(rows, []string{
+			p,
+			all(func(m measurement) float64 { return m.rate }).String(),
+			p50, p99,
+			all(costOf).String(),
+			all(func(m measurement) float64 { return m.user }).middle(),
+			all(func(m measurement) float64 { return m.sys }).middle(),
+			all(func(m measurement) float64 { return m.proxyBusy }).middle(),
+			all(func(m measurement) float64 { return m.loadBusy }).middle(),
+			fmt.Sprint(r.errors(w.name, p)),
+		})
+	}
+	writeTable(b, 1, rows)
+}
+
+func costOf(m measurement) float64 { return m.cost }
+
+// writeTable writes rows, the first of which is the head, as a Markdown table
+// that also reads well as it is. The first text columns are flush left, the
+// others right.
+func writeTable(b *strings.Builder, text int, rows [][]string) {
+	width := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			width[i] = max(width[i], utf8.RuneCountInString(cell), 3)
+		}
+	}
+	for n, row := range rows {
+		for i, cell := range row {
+			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
+			if i < text {
+				cell += pad
+			} else {
+				cell = pad + cell
+			}
+			fmt.Fprintf(b, "| %s ", cell)
+		}
+		b.WriteString("|\n")
+		if n > 0 {
+			continue
+		}
+		for i := range row {
+			if i < text {
+				fmt.Fprintf(b, "|%s", strings.Repeat("-", width[i]+2))
+			} else {
+				fmt.Fprintf(b, "|%s:", strings.Repeat("-", width[i]+1))
+			}
+		}
+		b.WriteString("|\n")
+	}
+}
+
+// count writes "1 round" or "5 rounds".
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

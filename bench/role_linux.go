@@ -1,0 +1,97 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"usher/bench/load"
+)
+
+// What the runner and its load tell each other, in this order, each as one
+// line of JSON.
+type (
+	// loadReady is the load's first word: its backends listen.
+	loadReady struct{ Backends []netip.AddrPort }
+	// loadStart tells where the proxy listens and which process group it is.
+	loadStart struct {
+		Target netip.AddrPort
+		Group  int
+	}
+	// loadDone ends the run.
+	loadDone struct {
+		Result load.Result
+		Proxy  usage         // of the proxy in the measured time
+		CPU    time.Duration // of the load itself
+		Error  string        // if not empty, the rest means nothing
+	}
+)
+
+// runLoad is the load of one run: it reads a load.Config and a loadStart from
+// r, and writes a loadReady and a loadDone to w.
+func runLoad(r io.Reader, w io.Writer) error {
+	in, out := json.NewDecoder(r), json.NewEncoder(w)
+	var c load.Config
+	if err := in.Decode(&c); err != nil {
+		return fmt.Errorf("read the config: %w", err)
+	}
+	g, err := load.New(c)
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	if err := out.Encode(loadReady{g.Backends()}); err != nil {
+		return err
+	}
+	var start loadStart
+	if err := in.Decode(&start); err != nil {
+		return fmt.Errorf("read the start: %w", err)
+	}
+
+	m := meter{group: start.Group, memory: c.Kind == load.Idle}
+	done := loadDone{}
+	if done.Result, err = g.Run(start.Target, m.begin, m.end); err != nil {
+		done.Error = err.Error()
+	}
+	done.Proxy, done.CPU = m.proxy, m.own
+	return out.Encode(done)
+}
+
+// meter reads the clocks at both ends of the measured time. It runs in the
+// load's thread, so no other process has to be woken at that moment.
+type meter struct {
+	group  int
+	memory bool
+	pids   []int
+
+	proxy usage         // at begin: so far; at end: since begin
+	own   time.Duration // likewise
+}
+
+func (m *meter) begin() (err error) {
+	if m.pids, err = processGroup(m.group); err != nil {
+		return err
+	}
+	if m.proxy, err = readUsage(m.pids, m.memory); err != nil {
+		return err
+	}
+	m.own, err = cpuClock(unix.CLOCK_PROCESS_CPUTIME_ID)
+	return err
+}
+
+func (m *meter) end() error {
+	own, err := cpuClock(unix.CLOCK_PROCESS_CPUTIME_ID)
+	if err != nil {
+		return err
+	}
+	now, err := readUsage(m.pids, m.memory)
+	if err != nil {
+		return err
+	}
+	m.proxy, m.own = now.since(m.proxy), own-m.own
+	return nil
+}
