@@ -9,13 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// acceptBatch is how many clients one event takes. A few keep the loop's other
-	// flows moving and the cache warm; the listener reports again while more wait.
-	acceptBatch = 4
-	// acceptPause is how long a listener rests when descriptors have run out.
-	acceptPause = 100 * time.Millisecond
-)
+// acceptPause is how long a listener rests when descriptors have run out.
+const acceptPause = 100 * time.Millisecond
 
 // acceptor is one listening socket of a worker.
 type acceptor struct {
@@ -43,27 +38,23 @@ func (w *worker) arouse(i int) {
 	}
 }
 
-// accept takes a few clients from a listening socket and starts their flows.
+// accept takes one client from a listening socket and starts its flow. While
+// more wait the socket is reported again, along with the other flows' events; an
+// accept that finds nobody would cost more than that, for the kernel makes a
+// socket before it looks.
 func (w *worker) accept(i int) {
 	a := &w.acceptors[i]
-	for range acceptBatch {
-		if a.fd < 0 {
-			return
-		}
-		fd, e := accept(a.fd, &w.sa)
-		switch e {
-		case noError:
-			w.admit(fd, a)
-		case unix.EAGAIN:
-			return
-		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
-			w.pause(i)
-			return
-		default:
-			// ECONNABORTED and what Linux passes on from the new connection's
-			// network: that client's trouble, not the listener's.
-		}
+	if a.fd < 0 {
+		return
 	}
+	fd, e := accept(a.fd, &w.sa)
+	if e == noError {
+		w.admit(fd, a)
+	} else if isExhausted(e) {
+		w.pause(i)
+	}
+	// EAGAIN: another worker was faster. ECONNABORTED and what Linux passes on
+	// from the new connection's network: that client's trouble, not the listener's.
 }
 
 // admit starts the flow of a client, or resets it when there is no room.

@@ -25,6 +25,7 @@ type half struct {
 	writable bool    // a write may find room
 	hungup   bool    // FIN or worse has arrived: read until the end is seen
 	watched  bool    // registered with epoll
+	roomy    bool    // registered for room to write, too
 	ended    bool    // its FIN was read and passed on, or it is past reading
 	broken   Outcome // how it failed; Running while it has not
 
@@ -40,6 +41,9 @@ type half struct {
 
 // pending reports whether bytes wait for the other side.
 func (h *half) pending() bool { return len(h.rest) > 0 || h.pipe != nil && h.pipe.held > 0 }
+
+// tag names a side of the flow in an event.
+func (c *conn) tag(s side) int32 { return int32(uint32(c.id)<<1 | uint32(s)) }
 
 // open makes h a fresh half with a new generation.
 func (h *half) open(fd int32) {

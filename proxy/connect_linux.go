@@ -54,7 +54,10 @@ func (w *worker) attempt(c *conn) bool {
 	}
 	c.half[backend].open(fd)
 	if family != unix.AF_UNIX {
-		setStreamOptions(fd)
+		setsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		// The ACK that ends the handshake waits for connected: most clients have
+		// sent something by then, and it travels with that.
+		setsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
 	}
 	switch e := connect(fd, &w.sa); e {
 	case noError, unix.EINPROGRESS:
@@ -147,19 +150,31 @@ func (w *worker) connected(c *conn) {
 		h.readable, h.writable = true, true
 	}
 	w.arm(c)
+	// If nothing was sent this sends the ACK, which a server that speaks first
+	// waits for; in any case later ACKs are prompt again.
+	fd := c.half[backend].fd
 	w.relay(c)
+	if c.half[backend].fd == fd {
+		setsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
+	}
 }
 
-// watch registers a side with epoll, once for its whole life. The client's is
-// left out until it matters: registering it earlier costs an event, and most
-// attempts take no longer than a moment. It reports false when the kernel has no
-// room for it (fs.epoll.max_user_watches, or memory).
+// watch registers a side with epoll. The client's is left out until it matters:
+// earlier it costs an event, and most attempts take no longer than a moment.
+// Room to write is asked for at the backend, whose first tells that it has
+// accepted, and at the client once it was found full (see wantRoom). It reports
+// false when the kernel has no room (fs.epoll.max_user_watches, or memory).
 func (w *worker) watch(c *conn, s side) bool {
 	h := &c.half[s]
-	if !h.watched {
-		tag := int32(uint32(c.id)<<1 | uint32(s))
-		h.watched = epollAdd(w.ep, h.fd, epollEdge, tag, h.gen) == noError
+	if h.watched {
+		return true
 	}
+	interest := uint32(epollRead)
+	if s == backend {
+		interest |= epollWrite
+		h.roomy = true
+	}
+	h.watched = epollAdd(w.ep, h.fd, interest, c.tag(s), h.gen) == noError
 	return h.watched
 }
 
@@ -187,8 +202,11 @@ func (w *worker) expired(id conntrack.ID) {
 	}
 }
 
-// vigil looks for a side that has vanished.
+// vigil looks for a side that has vanished. The backend's socket gets its
+// keepalive here: accepted sockets inherit theirs, and a flow that ends before
+// its first silence needs none.
 func (w *worker) vigil(c *conn) Outcome {
+	setKeepalive(c.half[backend].fd)
 	for s := client; s <= backend; s++ {
 		if vanished(c.half[s].fd, &w.info) {
 			return s.broken(true)

@@ -19,7 +19,7 @@ type engine interface {
 	// still served. It returns when the listeners are closed.
 	drain()
 	// stop cuts the flows that are left, closes all that is open and waits for
-	// all that was started. It works before start, too.
+	// all that was started. It works before start, too, and is called once.
 	stop()
 	// rows is the snapshot of the engine's connection tables.
 	rows() iter.Seq[Row]

@@ -20,7 +20,6 @@ type epollEngine struct {
 	threads sync.WaitGroup
 	started bool
 	paths   []string // unix sockets to remove at the end
-	once    sync.Once
 }
 
 // probeEpoll says what the kernel lacks, if anything.
@@ -137,16 +136,14 @@ func (e *epollEngine) start() {
 func (e *epollEngine) drain() { e.all((*worker).closeListeners) }
 
 func (e *epollEngine) stop() {
-	e.once.Do(func() {
-		e.all((*worker).halt)
-		e.threads.Wait()
-		for _, w := range e.workers {
-			w.close()
-		}
-		for _, p := range e.paths {
-			_ = os.Remove(p)
-		}
-	})
+	e.all((*worker).halt)
+	e.threads.Wait()
+	for _, w := range e.workers {
+		w.close()
+	}
+	for _, p := range e.paths {
+		_ = os.Remove(p)
+	}
 }
 
 // all runs do in every worker and waits for it.

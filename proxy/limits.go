@@ -16,21 +16,24 @@ const (
 
 // deriveMaxConns says how many flows fit into the process's descriptor limit
 // beside its listening sockets, after raising the soft limit to the hard one.
-// wanted bounds the result from above; zero asks for as many as fit.
+// wanted bounds the result from above; zero asks for as many as fit. The note
+// says where the number comes from.
 func deriveMaxConns(wanted, listeners, workers int) (n int, note string) {
-	limit := raiseDescriptorLimit()
+	return fitConns(raiseDescriptorLimit(), wanted, listeners, workers)
+}
+
+// fitConns is deriveMaxConns for a given limit; zero is unknown.
+func fitConns(limit, wanted, listeners, workers int) (n int, note string) {
 	if limit <= 0 {
 		if wanted > 0 {
 			return wanted, fmt.Sprintf("max-conns %d", wanted)
 		}
 		return defaultMaxConns, fmt.Sprintf("max-conns %d (no descriptor limit known)", defaultMaxConns)
 	}
-	// The more flows, the less often one is in bulk transfer: the pipes' share
-	// must not starve a process with a small limit.
+	// With a small limit, what is not a flow must not take most of it.
 	pipes := min(2*pipesPerWorker*workers, limit/8)
 	reserved := min(descriptorsReserved, limit/4)
-	fit := (limit - listeners*workers - reserved - pipes) / descriptorsPerFlow
-	fit = min(fit, defaultMaxConns)
+	fit := min((limit-listeners*workers-reserved-pipes)/descriptorsPerFlow, defaultMaxConns)
 	switch {
 	case fit <= 0:
 		return 0, fmt.Sprintf("%d descriptors are too few for %d listening sockets", limit, listeners*workers)

@@ -60,7 +60,8 @@ func openTCP(at netip.AddrPort, shard bool) (int32, error) {
 		}
 	}
 	// Accepted sockets inherit these.
-	setStreamOptions(fd)
+	setsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	setKeepalive(fd)
 	if e := bind(fd, &sa); e != noError {
 		return fail("bind", e)
 	}
@@ -75,11 +76,9 @@ func openTCP(at netip.AddrPort, shard bool) (int32, error) {
 	return fd, nil
 }
 
-// setStreamOptions: small writes go out at once, and a vanished peer is noticed.
-// TCP_USER_TIMEOUT is left alone: it also ends a connection whose living peer
-// has kept its window closed for so long, such as a paused reader. See vanished.
-func setStreamOptions(fd int32) {
-	setsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+// setKeepalive has the kernel notice an idle peer that vanished. TCP_USER_TIMEOUT
+// is left alone; see vanished.
+func setKeepalive(fd int32) {
 	setsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
 	setsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int32(keepaliveIdle/time.Second))
 	setsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int32(keepaliveInterval/time.Second))

@@ -30,7 +30,6 @@ type portableEngine struct {
 	planned time.Duration // when the timer's goroutine looks next
 
 	started   bool
-	stopped   bool
 	listening sync.WaitGroup // accept loops
 	serving   sync.WaitGroup // one goroutine a stream
 	timing    sync.WaitGroup
@@ -242,10 +241,6 @@ func (e *portableEngine) drain() {
 }
 
 func (e *portableEngine) stop() {
-	if e.stopped {
-		return
-	}
-	e.stopped = true
 	for _, l := range e.accepts {
 		l.Close()
 	}

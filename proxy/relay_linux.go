@@ -141,9 +141,9 @@ func (w *worker) move(c *conn, s side) (done, again bool) {
 		}
 		w.count(c, s, m)
 		if m < n {
-			dst.writable = false
 			src.buf = w.rests.get(w.buffer[m:n])
 			src.rest = src.buf
+			w.wantRoom(c, s.other())
 			return false, false
 		}
 	}
@@ -206,7 +206,7 @@ func (w *worker) flush(c *conn, s side) bool {
 			return w.unpipe(c, s)
 		}
 		if e != noError {
-			return dst.stuck(s.other(), e)
+			return w.stuck(c, s.other(), e)
 		}
 		p.held -= n
 		w.count(c, s, n)
@@ -217,7 +217,7 @@ func (w *worker) flush(c *conn, s side) bool {
 			continue
 		}
 		if e != noError {
-			return dst.stuck(s.other(), e)
+			return w.stuck(c, s.other(), e)
 		}
 		src.rest = src.rest[n:]
 		w.count(c, s, n)
@@ -262,14 +262,25 @@ func (w *worker) fin(c *conn, s side) (done bool) {
 	return false
 }
 
-// stuck notes why a send did not go through. It returns false.
-func (h *half) stuck(s side, e syscall.Errno) bool {
+// stuck notes why a send to side s did not go through. It returns false.
+func (w *worker) stuck(c *conn, s side, e syscall.Errno) bool {
 	if e == unix.EAGAIN {
-		h.writable = false
+		w.wantRoom(c, s)
 	} else {
-		h.writeFailed(s, e)
+		c.half[s].writeFailed(s, e)
 	}
 	return false
+}
+
+// wantRoom waits for room to write to side s, which is full.
+func (w *worker) wantRoom(c *conn, s side) {
+	h := &c.half[s]
+	h.writable = false
+	if !h.roomy {
+		h.roomy = true
+		// Room that has come meanwhile is told at once.
+		epollModify(w.ep, h.fd, epollRead|epollWrite, c.tag(s), h.gen)
+	}
 }
 
 // writeFailed notes that a side has broken. What it had sent before may still

@@ -46,7 +46,8 @@ type Server struct {
 	idle chan struct{} // signalled when open falls to zero while draining
 
 	draining atomic.Bool
-	stopping sync.Once
+	stopping sync.Mutex
+	stopped  bool // under stopping
 }
 
 // New binds all listeners of the services, or none: an error names the address
@@ -72,11 +73,11 @@ func New(o Options, services []ServiceConfig) (*Server, error) {
 			sockets += l.count()
 		}
 	}
-	max, note := deriveMaxConns(o.MaxConns, sockets, s.workers)
-	if max <= 0 {
+	most, note := deriveMaxConns(o.MaxConns, sockets, s.workers)
+	if most <= 0 {
 		return nil, fmt.Errorf("descriptor limit: %s", note)
 	}
-	s.maxConns = int64(max)
+	s.maxConns = int64(most)
 
 	e, engineNote, err := newEngine(o.Engine, s)
 	if err != nil {
@@ -113,7 +114,14 @@ func (s *Server) Start() { s.engine.start() }
 // Shutdown stops accepting and waits for the flows to end. Those left when ctx
 // ends are cut, and counted as drained. It returns when every socket is closed
 // and every goroutine and thread has ended; the error is ctx's if flows were cut.
+// Once the server is shut down, it does nothing. Calls wait for each other.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.stopping.Lock()
+	defer s.stopping.Unlock()
+	if s.stopped {
+		return nil
+	}
+	s.stopped = true
 	s.draining.Store(true)
 	s.engine.drain()
 	var err error
@@ -124,10 +132,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			err = fmt.Errorf("drain: %d flows cut: %w", s.open.Load(), context.Cause(ctx))
 		}
 	}
-	s.stopping.Do(func() {
-		s.engine.stop()
-		s.access.close()
-	})
+	s.engine.stop()
+	s.access.close()
 	return err
 }
 

@@ -17,8 +17,11 @@ import (
 
 const noError = syscall.Errno(0)
 
-// epollEdge is the interest of both sockets of a flow, registered once.
-const epollEdge = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET
+// The interest in a flow's socket, edge-triggered: an event is told once.
+const (
+	epollRead  = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
+	epollWrite = unix.EPOLLOUT
+)
 
 // epollPoll returns the events that are there already.
 func epollPoll(ep int32, events []unix.EpollEvent) int {
@@ -42,6 +45,10 @@ func epollBlock(ep int32, events []unix.EpollEvent, ms int) int {
 
 func epollAdd(ep, fd int32, interest uint32, tag, gen int32) syscall.Errno {
 	return epollCtl(ep, unix.EPOLL_CTL_ADD, fd, interest, tag, gen)
+}
+
+func epollModify(ep, fd int32, interest uint32, tag, gen int32) syscall.Errno {
+	return epollCtl(ep, unix.EPOLL_CTL_MOD, fd, interest, tag, gen)
 }
 
 func epollDelete(ep, fd int32) syscall.Errno {
