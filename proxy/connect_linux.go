@@ -94,13 +94,24 @@ func (w *worker) resolve(c *conn) (family int, ok bool) {
 
 // attemptEnded is called when the kernel has decided an attempt.
 func (w *worker) attemptEnded(c *conn, ev uint32) {
-	if ev&(unix.EPOLLERR|unix.EPOLLHUP) == 0 {
+	if ev&(unix.EPOLLERR|unix.EPOLLHUP) == 0 && !w.metItself(c) {
 		w.connected(c)
 		return
 	}
 	w.abandon(c)
 	c.refused()
 	w.connect(c)
+}
+
+// metItself reports whether an attempt has connected to itself: towards a local
+// port that nobody listens on, the kernel may pick that very port as the source,
+// and TCP's simultaneous open does the rest.
+func (w *worker) metItself(c *conn) bool {
+	to, path := c.target()
+	if path != "" || to.Port() < w.ephemeral {
+		return false
+	}
+	return localAddr(c.half[backend].fd, &w.sa) == to
 }
 
 // attemptSlow is called when an attempt has used up its step.

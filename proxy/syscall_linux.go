@@ -129,6 +129,17 @@ func tcpInfo(fd int32, info *unix.TCPInfo) syscall.Errno {
 	return e
 }
 
+// localAddr returns the address of a tcp socket's own end.
+func localAddr(fd int32, sa *sockaddr) netip.AddrPort {
+	sa.size = uint32(unsafe.Sizeof(sa.raw))
+	_, _, e := syscall.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd),
+		uintptr(unsafe.Pointer(&sa.raw)), uintptr(unsafe.Pointer(&sa.size)))
+	if e != noError {
+		return netip.AddrPort{}
+	}
+	return sa.addrPort()
+}
+
 // newSocket returns a non-blocking stream socket.
 func newSocket(family int) (int32, syscall.Errno) {
 	fd, _, e := syscall.RawSyscall(unix.SYS_SOCKET, uintptr(family),

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -56,6 +57,8 @@ type worker struct {
 	fire   func(conntrack.ID) // w.expired, bound once
 	halted bool
 
+	ephemeral uint16 // the first port that the kernel gives to connecting sockets
+
 	mu      sync.Mutex
 	mailbox []func() // for the loop to run
 }
@@ -66,6 +69,8 @@ func newWorker(s *Server) (*worker, error) {
 		table:  conntrack.New[Service, balancer.Backend](int(s.maxConns)),
 		buffer: make([]byte, copyBuffer),
 		events: make([]unix.EpollEvent, eventBatch),
+
+		ephemeral: firstEphemeral(),
 	}
 	w.fire = w.expired
 	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
@@ -205,4 +210,18 @@ func (w *worker) close() {
 	w.pipes.close()
 	closeFD(w.ep)
 	closeFD(w.wakeup)
+}
+
+// firstEphemeral returns the first port that the kernel gives to connecting
+// sockets; 1 if that is unknown.
+func firstEphemeral() uint16 {
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return 1
+	}
+	var first uint16
+	if _, err := fmt.Sscan(string(text), &first); err != nil {
+		return 1
+	}
+	return first
 }

@@ -1,0 +1,193 @@
+// Package app runs a Config: it makes the pools, the monitors, the name look-ups and the server, tells what it does, and
+// ends all of it in order.
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"usher/balancer"
+	"usher/internal/config"
+	"usher/internal/discovery"
+	"usher/proxy"
+)
+
+// Env is what a run finds around itself.
+type Env struct {
+	Stdout, Stderr io.Writer // logs go to Stderr
+}
+
+// Run serves until a signal or the end of ctx, drains, and returns nil; a second signal cuts what is left. An error means
+// that the start failed and that nothing is left running.
+func Run(ctx context.Context, cfg *config.Config, env Env) error {
+	// A log reader that goes away must not take the service with it.
+	signal.Ignore(syscall.SIGPIPE)
+	defer signal.Reset(syscall.SIGPIPE)
+	stop := watchSignals(ctx)
+	defer stop.release()
+
+	log := newLogger(cfg.Process, env.Stderr)
+	run, err := start(stop.drain, cfg, log)
+	if err != nil {
+		if stop.drain.Err() != nil {
+			return nil // told to end before the start was done
+		}
+		return explain(err, cfg.Services)
+	}
+	<-stop.drain.Done()
+	run.end(stop.cut)
+	return nil
+}
+
+// running is a started Config.
+type running struct {
+	process config.Process
+	server  *proxy.Server
+	keepers []*keeper
+	names   *discovery.Watcher
+	log     *zap.Logger
+}
+
+// start brings everything up: sockets first, because whether they can be had is the answer that people wait for, then
+// names and one round of health checks, and last the clients.
+func start(ctx context.Context, cfg *config.Config, log *zap.Logger) (*running, error) {
+	r := &running{process: cfg.Process, log: log}
+	if err := resolveListeners(ctx, cfg.Services, discovery.Resolver{}); err != nil {
+		return nil, err
+	}
+	services := make([]proxy.ServiceConfig, len(cfg.Services))
+	for i, s := range cfg.Services {
+		k, err := newKeeper(s, log)
+		if err != nil {
+			return nil, err
+		}
+		r.keepers = append(r.keepers, k)
+		services[i] = proxy.ServiceConfig{
+			Name:             s.Name,
+			Listeners:        listeners(s.Listeners),
+			Pool:             k.pool,
+			ConnectTimeout:   s.ConnectTimeout,
+			IdleTimeout:      s.IdleTimeout,
+			HalfCloseTimeout: s.HalfCloseTimeout,
+			Wait:             s.Wait,
+		}
+	}
+	var err error
+	r.server, err = proxy.New(proxy.Options{
+		Engine:    cfg.Process.Engine,
+		Workers:   cfg.Process.Workers,
+		MaxConns:  cfg.Process.MaxConns,
+		Logger:    log,
+		AccessLog: cfg.Process.AccessLog,
+	}, services)
+	if err != nil {
+		return nil, err
+	}
+	r.resolveNames(ctx)
+	for _, k := range r.keepers {
+		k.apply()
+	}
+	r.firstChecks(ctx)
+	r.tell()
+	r.server.Start()
+	log.Info("serving")
+	return r, nil
+}
+
+// checksAtOnce is how many checks a monitor has under way at most.
+const checksAtOnce = 256
+
+// firstChecks waits for the first result of every check, so that the first choice depends on it. It gives up after the
+// time that the slowest round may take.
+func (r *running) firstChecks(ctx context.Context) {
+	for _, k := range r.keepers {
+		if k.monitor == nil {
+			continue
+		}
+		const slack = 500 * time.Millisecond
+		rounds := 1 + len(k.pool.Backends())/checksAtOnce
+		ctx, cancel := context.WithTimeout(ctx, time.Duration(rounds)*k.service.Health.Timeout+slack)
+		k.monitor.WaitFirst(ctx)
+		cancel()
+	}
+}
+
+// tell logs what holds: what nobody should have to guess.
+func (r *running) tell() {
+	r.log.Info(strings.Join(r.server.Notes(), ", "), zap.String("drain-timeout", config.Limit(r.process.DrainTimeout)))
+	for i, s := range r.server.Services() {
+		k := r.keepers[i]
+		c := k.service
+		fail := "open"
+		if c.FailClosed {
+			fail = "closed"
+		}
+		r.log.Info("service",
+			zap.String("service", s.Name),
+			zap.Strings("listen", texts(s.Listeners)),
+			zap.Strings("backends", texts(c.Backends)),
+			zap.String("up", fmt.Sprintf("%d of %d", k.up(), len(k.pool.Backends()))),
+			zap.String("scheduler", c.Scheduler),
+			zap.Stringer("health", c.Health),
+			zap.String("fail", fail),
+			zap.String("connect-timeout", config.Limit(c.ConnectTimeout)),
+			zap.String("idle-timeout", config.Limit(c.IdleTimeout)),
+			zap.String("half-close-timeout", config.Limit(c.HalfCloseTimeout)),
+			zap.String("wait", config.Limit(c.Wait)),
+		)
+		if weighs := c.Scheduler == "mh"; !weighs && weighted(k.pool.Backends()) {
+			k.log.Warn("weights have no effect: scheduler " + c.Scheduler + " does not weigh (0 still means no new clients)")
+		}
+	}
+}
+
+// weighted reports whether the backends that may get clients differ in weight.
+func weighted(backends []*balancer.Backend) bool {
+	weight := 0
+	for _, b := range backends {
+		switch w := b.Weight(); {
+		case w == 0:
+		case weight == 0:
+			weight = w
+		case w != weight:
+			return true
+		}
+	}
+	return false
+}
+
+// end drains until the drain timeout or the end of cut, and stops everything.
+func (r *running) end(cut context.Context) {
+	ctx, cancel := context.WithTimeout(cut, r.process.DrainTimeout)
+	defer cancel()
+	r.log.Info("draining", zap.Int("flows", r.server.Open()), zap.String("drain-timeout", config.Limit(r.process.DrainTimeout)))
+	if err := r.server.Shutdown(ctx); err != nil {
+		r.log.Warn("drain ended early", zap.Error(err))
+	}
+	r.close()
+	r.log.Info("stopped")
+	_ = r.log.Sync()
+}
+
+// close ends what feeds the pools.
+func (r *running) close() {
+	r.names.Close()
+	for _, k := range r.keepers {
+		k.close()
+	}
+}
+
+func texts[T fmt.Stringer](values []T) []string {
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = v.String()
+	}
+	return out
+}

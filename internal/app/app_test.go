@@ -1,0 +1,140 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"usher/internal/config"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// lines is a log that can be read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// await waits until the log matches and returns the last group.
+func (l *lines) await(t *testing.T, pattern string) string {
+	t.Helper()
+	re := regexp.MustCompile(pattern)
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if m := re.FindStringSubmatch(l.String()); m != nil {
+			return m[len(m)-1]
+		}
+	}
+	t.Fatalf("never logged %s:\n%s", pattern, l)
+	return ""
+}
+
+func TestRun(t *testing.T) {
+	t.Parallel()
+	backend, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer backend.Close()
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	defer backend.Close()
+	serving.Go(func() {
+		for {
+			c, err := backend.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, "hello")
+			_ = c.Close()
+		}
+	})
+	for _, engine := range []string{"auto", "portable"} {
+		c := parse(t, config.Words{
+			Listen:  []string{"127.0.0.1:0"},
+			Backend: []string{backend.Addr().String()},
+			Options: []config.Option{{Name: "engine", Value: engine}, {Name: "drain-timeout", Value: "5s"}, {Name: "log-format", Value: "json"}},
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		var log lines
+		result := make(chan error, 1)
+		go func() { result <- Run(ctx, c, Env{Stdout: io.Discard, Stderr: &log}) }()
+		log.await(t, `"msg":"serving"`)
+		address := log.await(t, `"listen":\["([^"]+)"\]`)
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(conn); string(got) != "hello" {
+			t.Errorf("%s: got %q, %v", engine, got, err)
+		}
+		conn.Close()
+		cancel()
+		select {
+		case err := <-result:
+			if err != nil {
+				t.Errorf("%s: %v", engine, err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s: Run goes on after its context:\n%s", engine, &log)
+		}
+		if !strings.Contains(log.String(), `"msg":"stopped"`) {
+			t.Errorf("%s: log:\n%s", engine, &log)
+		}
+	}
+}
+
+// Told to end before the start is through, Run ends and leaves nothing behind.
+func TestRunEndsDuringStart(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c := parse(t, config.Words{Listen: []string{"127.0.0.1:0"}, Backend: []string{"127.0.0.1:1"}})
+	if err := Run(ctx, c, Env{Stdout: io.Discard, Stderr: new(lines)}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLogFormats(t *testing.T) {
+	t.Parallel()
+	for format, want := range map[string]string{
+		"":     `^\{"level":"info","time":"\d{4}-\d\d-\d\dT[^"]+","msg":"hello","service":"web","list":\["a","b c"\],"took":0.0015,"n":3,"error":"no \\"x\\""\}\n$`,
+		"json": `^\{"level":"info","time":"\d{4}-\d\d-\d\dT[^"]+","msg":"hello",`,
+		"console": `^\d\d:\d\d:\d\d\.\d{3} info hello service=web list="a,b c" took=1.5ms n=3 error="no \\"x\\""\n` +
+			`\d\d:\d\d:\d\d\.\d{3} warn "two\\nlines" empty=""\n$`,
+	} {
+		var log lines
+		logger := newLogger(config.Process{LogFormat: format, LogLevel: "info"}, &log)
+		logger.Debug("unheard")
+		logger.With(zap.String("service", "web")).Info("hello", zap.Strings("list", []string{"a", "b c"}),
+			zap.Duration("took", 1500*time.Microsecond), zap.Int("n", 3), zap.Error(errors.New(`no "x"`)), zap.Skip())
+		if format == "console" {
+			logger.Warn("two\nlines", zap.String("empty", ""))
+		}
+		if !regexp.MustCompile(want).MatchString(log.String()) {
+			t.Errorf("format %q: %s", format, &log)
+		}
+	}
+}

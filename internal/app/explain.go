@@ -1,0 +1,51 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"syscall"
+
+	"usher/internal/config"
+)
+
+// explain adds to an error of binding the listeners what the user can do about it.
+func explain(err error, services []config.Service) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		if who := holder(services); who != "" {
+			return fmt.Errorf("%w (%s)", err, who)
+		}
+	case errors.Is(err, syscall.EACCES) && hasLowPort(services):
+		return fmt.Errorf("%w (ports below 1024 need privilege: take a higher one, or grant CAP_NET_BIND_SERVICE)", err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%w (no interface of this machine has that address)", err)
+	}
+	return err
+}
+
+func hasLowPort(services []config.Service) bool {
+	for _, s := range services {
+		for _, l := range s.Listeners {
+			if l.Network == config.TCP && l.Port < 1024 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// wants reports whether a socket that listens on at is in the way of one of the services' listeners.
+func wants(services []config.Service, at netip.AddrPort) bool {
+	for _, s := range services {
+		for _, l := range s.Listeners {
+			if l.Network != config.TCP || at.Port() < l.Port || int(at.Port()) >= int(l.Port)+l.Ports {
+				continue
+			}
+			if l.IsAll() || l.IP == at.Addr() || l.IP.IsUnspecified() || at.Addr().IsUnspecified() {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,95 @@
+package app
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"usher/internal/config"
+)
+
+// tcpListen is the state of a listening socket in /proc/net/tcp.
+const tcpListen = "0A"
+
+// holder names the process that listens where one of the services wants to, as far as /proc shows it: the sockets of
+// other users' processes are hidden from an ordinary user. Empty if none is found.
+func holder(services []config.Service) string {
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		if who := holderIn(table, services); who != "" {
+			return who
+		}
+	}
+	return ""
+}
+
+// holderIn reads a table whose rows are "sl local remote state … inode": see proc_pid_net(5).
+func holderIn(table string, services []config.Service) string {
+	f, err := os.Open(table)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	for rows := bufio.NewScanner(f); rows.Scan(); {
+		fields := strings.Fields(rows.Text())
+		if len(fields) < 10 || fields[3] != tcpListen {
+			continue
+		}
+		at, ok := parseSocket(fields[1])
+		if !ok || !wants(services, at) {
+			continue
+		}
+		if pid := pidOf("socket:[" + fields[9] + "]"); pid != 0 {
+			name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+			return fmt.Sprintf("port %d is held by pid %d, %s", at.Port(), pid, strings.TrimSpace(string(name)))
+		}
+	}
+	return ""
+}
+
+// parseSocket reads "0100007F:1F90": the address as 32-bit words in the machine's byte order, then the port.
+func parseSocket(s string) (netip.AddrPort, bool) {
+	host, port, _ := strings.Cut(s, ":")
+	words, err := hex.DecodeString(host)
+	n, err2 := strconv.ParseUint(port, 16, 16)
+	if err != nil || err2 != nil || len(words)%4 != 0 {
+		return netip.AddrPort{}, false
+	}
+	for i := 0; i < len(words); i += 4 {
+		binary.NativeEndian.PutUint32(words[i:], binary.BigEndian.Uint32(words[i:]))
+	}
+	ip, ok := netip.AddrFromSlice(words)
+	return netip.AddrPortFrom(ip.Unmap(), uint16(n)), ok
+}
+
+// pidOf finds a process that has a descriptor for the link, 0 if none shows it.
+func pidOf(link string) int {
+	for _, process := range namesIn("/proc") {
+		pid, err := strconv.Atoi(process)
+		if err != nil {
+			continue
+		}
+		dir := "/proc/" + process + "/fd"
+		for _, fd := range namesIn(dir) {
+			if to, err := os.Readlink(dir + "/" + fd); err == nil && to == link {
+				return pid
+			}
+		}
+	}
+	return 0
+}
+
+// namesIn lists a directory, without a look at each entry; nothing if it cannot be read.
+func namesIn(dir string) []string {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	names, _ := f.Readdirnames(-1)
+	return names
+}

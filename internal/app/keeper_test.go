@@ -1,0 +1,158 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"usher/balancer"
+	"usher/health"
+	"usher/internal/config"
+)
+
+// parse makes the config of a command line that is right.
+func parse(t *testing.T, w config.Words) *config.Config {
+	t.Helper()
+	c, err := config.Parse(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// table writes a pool as "endpoint@weight status" words.
+func table(p *balancer.Pool) string {
+	var rows []string
+	for _, b := range p.Backends() {
+		rows = append(rows, fmt.Sprintf("%s@%d %s", b, b.Weight(), b.Status()))
+	}
+	return strings.Join(rows, ", ")
+}
+
+func TestKeeperFollowsNames(t *testing.T) {
+	t.Parallel()
+	c := parse(t, config.Words{
+		Listen:  []string{":8000-8001"},
+		Backend: []string{"db.test:5000-5001@2", "10.0.0.1", "unix:///run/x.sock@0", "db.test", "other.test:80"},
+		Options: []config.Option{{Name: "health", Value: "off"}},
+	})
+	k, err := newKeeper(c.Services[0], zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(k.hosts(), " "); got != "db.test other.test" {
+		t.Errorf("hosts: %s", got)
+	}
+	k.apply()
+	want := "db.test:5000-5001@2 down, 10.0.0.1:0@1 up, unix:///run/x.sock@0 up, db.test@1 down, other.test:80@1 down"
+	if got := table(k.pool); got != want {
+		t.Errorf("before any name resolves:\n%s\n%s", got, want)
+	}
+	stays := k.pool.Backends()[1]
+
+	k.resolved("db.test", []netip.Addr{netip.MustParseAddr("10.1.1.1"), netip.MustParseAddr("fd00::1")})
+	want = "10.1.1.1:5000-5001@2 up, [fd00::1]:5000-5001@2 up, 10.0.0.1:0@1 up, unix:///run/x.sock@0 up, " +
+		"10.1.1.1:0@1 up, [fd00::1]:0@1 up, other.test:80@1 down"
+	if got := table(k.pool); got != want {
+		t.Errorf("with addresses of db.test:\n%s\n%s", got, want)
+	}
+	if k.pool.Backends()[2] != stays {
+		t.Error("a backend that stayed is not the same any more")
+	}
+
+	k.resolved("db.test", nil)
+	want = "db.test:5000-5001@2 down, 10.0.0.1:0@1 up, unix:///run/x.sock@0 up, db.test@1 down, other.test:80@1 down"
+	if got := table(k.pool); got != want {
+		t.Errorf("without addresses again:\n%s\n%s", got, want)
+	}
+}
+
+func TestKeeperTargets(t *testing.T) {
+	t.Parallel()
+	c := parse(t, config.Words{
+		Listen:  []string{":8000-8009", "127.0.0.1:9000-9009"},
+		Backend: []string{"10.0.0.1:5000-5009", "[fd00::1]", "10.0.0.1:5000", "unix:///run/x.sock", "db.test:1"},
+	})
+	// Targets are looked at, not checked: these addresses are not ours.
+	k, err := newKeeper(c.Services[0], zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.pool.Update(k.specs())
+	var got []string
+	for _, b := range k.pool.Backends() {
+		target, ok := k.target(b)
+		got = append(got, fmt.Sprint(target, ok))
+	}
+	want := []string{
+		"{10.0.0.1:5000-5009 tcp 10.0.0.1:5000} true",
+		"{[fd00::1]:0 tcp [fd00::1]:8000} true",
+		"{10.0.0.1:5000 tcp 10.0.0.1:5000} true",
+		"{unix:///run/x.sock unix /run/x.sock} true",
+		"{  } false",
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestKeeperTellsEachChangeOnce(t *testing.T) {
+	t.Parallel()
+	c := parse(t, config.Words{Mappings: []string{"8080=9001,9002"}})
+	core, logs := observer.New(zap.DebugLevel)
+	k, err := newKeeper(c.Services[0], zap.New(core))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What apply does, without a monitor that checks.
+	k.pool.Update(k.specs())
+	targets := make([]health.Target, 2)
+	for i, b := range k.pool.Backends() {
+		targets[i], _ = k.target(b)
+		k.targets[targets[i]] = b
+	}
+	refused := errors.New("refused")
+	for _, step := range []struct {
+		target int
+		up     bool
+		want   string
+	}{
+		{0, true, "debug backend up"},
+		{1, false, "warn backend down"},
+		{0, false, "warn backend down, error all backends of service 8080 are down"},
+		{1, true, "info backend up, info service 8080 has a backend again"},
+		{1, false, "warn backend down, error all backends of service 8080 are down"},
+		{0, true, "info backend up, info service 8080 has a backend again"},
+		{1, true, "info backend up"},
+	} {
+		var err error
+		if !step.up {
+			err = refused
+		}
+		k.report(targets[step.target], step.up, err)
+		var got []string
+		for _, e := range logs.TakeAll() {
+			got = append(got, e.Level.String()+" "+e.Message)
+		}
+		if strings.Join(got, ", ") != step.want {
+			t.Errorf("%+v: logged %s", step, strings.Join(got, ", "))
+		}
+		want := balancer.Down
+		if step.up {
+			want = balancer.Up
+		}
+		if s := k.pool.Backends()[step.target].Status(); s != want {
+			t.Errorf("%+v: the pool has %s", step, s)
+		}
+	}
+	// A target that is no longer there.
+	k.report(health.Target{Name: "gone"}, false, refused)
+	if logs.Len() > 0 {
+		t.Errorf("a report of an unknown target is logged: %v", logs.All())
+	}
+}

@@ -1,0 +1,93 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"usher/internal/config"
+	"usher/internal/discovery"
+)
+
+// book answers look-ups.
+type book map[string][]netip.Addr
+
+func (b book) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
+	if addrs, ok := b[host]; ok {
+		return slices.Clone(addrs), nil
+	}
+	return nil, errors.New("lookup " + host + ": no such host")
+}
+
+func TestResolveListeners(t *testing.T) {
+	t.Parallel()
+	addr := netip.MustParseAddr
+	resolver := discovery.Resolver{Lookup: book{
+		"here.test":      {addr("127.0.0.1")},
+		"partly.test":    {addr("203.0.113.7"), addr("127.0.0.1")},
+		"elsewhere.test": {addr("203.0.113.7"), addr("203.0.113.8")},
+	}}
+	for _, tt := range []struct{ words, want, err string }{
+		{words: ":80 [::1]:81 unix:///x here.test:82-83", want: ":80 [::1]:81 unix:///x 127.0.0.1:82-83"},
+		{words: "partly.test:80", want: "127.0.0.1:80"},
+		{words: "elsewhere.test:80", want: "203.0.113.7:80 203.0.113.8:80"},
+		{words: "nowhere.test:80", err: "service default: listen on nowhere.test:80: lookup nowhere.test: no such host"},
+		{words: "here.test:80 127.0.0.1:80", err: `service "default" listens on 127.0.0.1:80 twice`},
+	} {
+		c := parse(t, config.Words{Listen: strings.Fields(tt.words), Backend: []string{"9001"}})
+		err := resolveListeners(t.Context(), c.Services, resolver)
+		if err != nil || tt.err != "" {
+			if err == nil || err.Error() != tt.err {
+				t.Errorf("%s: error %v, want %s", tt.words, err, tt.err)
+			}
+			continue
+		}
+		if got := strings.Join(texts(c.Services[0].Listeners), " "); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.words, got, tt.want)
+		}
+		// The data path writes addresses in the same form.
+		if got := strings.Join(texts(listeners(c.Services[0].Listeners)), " "); got != tt.want {
+			t.Errorf("%s: for the data path %s, want %s", tt.words, got, tt.want)
+		}
+	}
+}
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c := parse(t, config.Words{Listen: []string{l.Addr().String()}, Backend: []string{"9001"}})
+	_, err = start(t.Context(), c, newLogger(c.Process, t.Output()))
+	if err == nil || !strings.Contains(err.Error(), "service default: listen tcp "+l.Addr().String()) {
+		t.Errorf("a port that is taken: %v", err)
+	}
+	at := netip.MustParseAddrPort
+	for _, tt := range []struct {
+		listen string
+		socket netip.AddrPort
+		want   bool
+	}{
+		{"127.0.0.1:80", at("127.0.0.1:80"), true},
+		{"127.0.0.1:80", at("0.0.0.0:80"), true},
+		{"127.0.0.1:80", at("[::]:80"), true},
+		{"127.0.0.1:80", at("127.0.0.2:80"), false},
+		{"127.0.0.1:80", at("127.0.0.1:81"), false},
+		{"127.0.0.1:80-82", at("127.0.0.1:82"), true},
+		{"127.0.0.1:80-82", at("127.0.0.1:83"), false},
+		{":80", at("10.0.0.1:80"), true},
+		{"0.0.0.0:80", at("10.0.0.1:80"), true},
+		{"unix:///x", at("10.0.0.1:80"), false},
+	} {
+		c := parse(t, config.Words{Listen: []string{tt.listen}, Backend: []string{"9001"}})
+		if got := wants(c.Services, tt.socket); got != tt.want {
+			t.Errorf("listener %s, socket %s: in the way %v, want %v", tt.listen, tt.socket, got, tt.want)
+		}
+	}
+}

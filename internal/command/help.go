@@ -1,0 +1,64 @@
+package command
+
+import "runtime/debug"
+
+// hint is what somebody sees who gives no words at all.
+const hint = `nothing to do
+  usher 8080=9001,9002   listen on port 8080, two local backends
+  usher demo             backends, a service and something to look at
+  usher --help           all the rest`
+
+// help is one screen. It is a template for the library, so templates of addresses must be quoted.
+const help = `usher seats every connection: a layer-4 load balancer in one binary that runs as you.
+
+Usage
+  usher [flags] LISTEN=BACKEND[,BACKEND...] ...
+  usher [flags] --listen [NAME=]ADDR --backend [NAME=]ADDR[@WEIGHT] ...
+  usher demo
+
+Examples
+  usher 8080=9001,9002                          two local backends behind 127.0.0.1:8080
+  usher :80=10.0.0.1,10.0.0.2:8080 -s lc        all addresses; a backend without a port gets the client's
+  usher -l web=:8080 -b web=10.0.0.1:80@3 -b web=10.0.0.2:80 -l db=5432 -b db=db.local:5432 --health db=off
+
+Addresses
+  8080 (of 127.0.0.1)   :8080 (all, IPv4 and IPv6)   10.0.0.1:80   [fd00::1]:80   db.local:5432 (as backend: every A
+  and AAAA record)   unix:///run/app.sock   10000-10100   {{ "'{{ GetPrivateIP }}:8080'" }} (go-sockaddr template)
+
+Flags of services, repeatable; NAME=VALUE is for one service, VALUE alone for all (--listen, --backend: for "default";
+a LISTEN=BACKEND word makes a service named after its port)
+  -l, --listen ADDR              where clients connect
+  -b, --backend ADDR[@WEIGHT]    where they are sent; weight 0: nobody new
+  -s, --scheduler ALG            rr (default), lc least connections, mh consistent hash of the client's address
+  --health off|tcp[,OPTION...]   default tcp,interval=2s,timeout=1s,rise=2,fall=3
+  --fail open|closed             with all backends down: try them anyway (default), or refuse clients
+  --connect-timeout 5s   --idle-timeout off   --half-close-timeout 5m   --wait off (for a backend, when there is none)
+
+Flags of the process
+  --drain-timeout 30s (after SIGTERM)   --max-conns N   --workers N   --engine auto|epoll|portable
+  --log-format console|json   --log-level debug|info|warn|error   --access-log   -v, --version   -h, --help
+`
+
+const demoHelp = `usher demo starts three small HTTP backends and a service in front of them, on 127.0.0.1 alone. Ctrl-C ends it.
+
+Flags
+  -s, --scheduler ALG              rr (default), lc, mh
+  --engine auto|epoll|portable     --workers N
+`
+
+// version is what the build knows about itself: a module version, or the commit of a checkout.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return "devel-" + s.Value[:12]
+		}
+	}
+	return "devel"
+}

@@ -1,0 +1,320 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// machine is a template evaluator that knows a few templates by heart.
+func machine(input string) (string, error) {
+	switch input {
+	case "{{ GetPrivateIP }}":
+		return "10.9.8.7", nil
+	case "{{ GetPrivateIPs }}":
+		return "10.9.8.7 fd00::7", nil
+	case "{{ GetPublicIP }}":
+		return "", nil
+	case `{{ GetInterfaceIP "a=b,c" }}`:
+		return "10.0.0.1", nil
+	case "{{ GetPublicIP }}:{{ x }}":
+		return ":80", nil
+	case "{{ Foo }}":
+		return "", errors.New(`unable to parse template "{{ Foo }}": template: sockaddr.Parse:1: function "Foo" not defined`)
+	}
+	return "", fmt.Errorf("unexpected template %q", input)
+}
+
+// brief writes a config's addresses in a line: name: listeners -> backends; ...
+func brief(c *Config) string {
+	var services []string
+	for _, s := range c.Services {
+		services = append(services, fmt.Sprintf("%s: %v -> %v", s.Name, s.Listeners, s.Backends))
+	}
+	return strings.Join(services, "; ")
+}
+
+func TestAddresses(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		words Words
+		want  string
+	}{
+		{"one mapping", Words{Mappings: []string{"8080=9001,9002"}},
+			"8080: [127.0.0.1:8080] -> [127.0.0.1:9001 127.0.0.1:9002]"},
+		{"two mappings", Words{Mappings: []string{":8080=10.0.0.1", "10.0.0.2:80=db:5432@0"}},
+			"8080: [:8080] -> [10.0.0.1]; 10.0.0.2-80: [10.0.0.2:80] -> [db:5432@0]"},
+		{"flags", Words{Listen: []string{":80", "[::1]:81"}, Backend: []string{"9001@3", "unix:///run/x.sock"}},
+			"default: [:80 [::1]:81] -> [127.0.0.1:9001@3 unix:///run/x.sock]"},
+		{"named flags", Words{Listen: []string{"web=:80", "db=:5432"}, Backend: []string{"db=10.0.0.1", "web=9001"}},
+			"web: [:80] -> [127.0.0.1:9001]; db: [:5432] -> [10.0.0.1]"},
+		{"mapping and flags", Words{Mappings: []string{"8080=9001"}, Listen: []string{":80"}, Backend: []string{"9001", "8080=9002"}},
+			"8080: [127.0.0.1:8080] -> [127.0.0.1:9001 127.0.0.1:9002]; default: [:80] -> [127.0.0.1:9001]"},
+		{"range to range", Words{Mappings: []string{"1000-1099=10.0.0.1:2000-2099"}},
+			"1000-1099: [127.0.0.1:1000-1099] -> [10.0.0.1:2000-2099]"},
+		{"range to no port and one port", Words{Mappings: []string{"1000-1099=10.0.0.1,10.0.0.1:80"}},
+			"1000-1099: [127.0.0.1:1000-1099] -> [10.0.0.1 10.0.0.1:80]"},
+		{"same port, two hosts", Words{Mappings: []string{"10.0.0.1:80=9001", ":80=9001", "10.0.0.2:80=9001"}},
+			"10.0.0.1-80: [10.0.0.1:80] -> [127.0.0.1:9001]; 80: [:80] -> [127.0.0.1:9001]; 10.0.0.2-80: [10.0.0.2:80] -> [127.0.0.1:9001]"},
+		{"template", Words{Mappings: []string{"{{ GetPrivateIP }}:80=9001"}},
+			"GetPrivateIP-80: [10.9.8.7:80] -> [127.0.0.1:9001]"},
+		{"template of several", Words{Listen: []string{"tcp://{{ GetPrivateIPs }}:80"}, Backend: []string{"{{ GetPrivateIPs }}:81@2"}},
+			"default: [10.9.8.7:80 [fd00::7]:80] -> [10.9.8.7:81@2 [fd00::7]:81@2]"},
+		{"template in brackets", Words{Listen: []string{"[{{ GetPrivateIPs }}]:80"}, Backend: []string{"{{ GetPrivateIPs }}"}},
+			"default: [10.9.8.7:80 [fd00::7]:80] -> [10.9.8.7 [fd00::7]]"},
+		{"template with = and ,", Words{Mappings: []string{`8080={{ GetInterfaceIP "a=b,c" }}:80,9001`}},
+			"8080: [127.0.0.1:8080] -> [10.0.0.1:80 127.0.0.1:9001]"},
+		{"template with = and no name", Words{Listen: []string{`{{ GetInterfaceIP "a=b,c" }}:80`}, Backend: []string{"9001"}},
+			"default: [10.0.0.1:80] -> [127.0.0.1:9001]"},
+		{"port that the kernel chooses, twice", Words{Listen: []string{"127.0.0.1:0", "127.0.0.1:0"}, Backend: []string{"9001"}},
+			"default: [127.0.0.1:0 127.0.0.1:0] -> [127.0.0.1:9001]"},
+		{"path with =", Words{Listen: []string{"unix:///run/a=b"}, Backend: []string{"9001"}},
+			"default: [unix:///run/a=b] -> [127.0.0.1:9001]"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c, err := parse(tt.words, machine)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := brief(c); got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestOptions(t *testing.T) {
+	t.Parallel()
+	c, err := parse(Words{
+		Mappings: []string{"8080=9001", "8081=9002"},
+		Options: []Option{
+			{"scheduler", "8081=mh"}, {"scheduler", "lc"},
+			{"health", "tcp,interval=250ms,timeout=100ms,rise=1,fall=5"}, {"health", "8080=off"},
+			{"fail", "8081=closed"},
+			{"connect-timeout", "2s"}, {"connect-timeout", "3s"},
+			{"idle-timeout", "8080=1h"}, {"idle-timeout", "8081=off"},
+			{"half-close-timeout", "1m"}, {"wait", "8081=250ms"},
+			{"drain-timeout", "0"}, {"max-conns", "10"}, {"workers", "3"}, {"engine", "portable"},
+			{"log-format", "json"}, {"log-level", "warn"}, {"access-log", "true"},
+		},
+	}, machine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Config{
+		Services: []Service{
+			{
+				Name: "8080", Scheduler: "lc", Health: Health{Kind: "off"},
+				ConnectTimeout: 3 * time.Second, IdleTimeout: time.Hour, HalfCloseTimeout: time.Minute,
+			},
+			{
+				Name: "8081", Scheduler: "mh", FailClosed: true,
+				Health:         Health{Kind: "tcp", Interval: 250 * time.Millisecond, Timeout: 100 * time.Millisecond, Rise: 1, Fall: 5},
+				ConnectTimeout: 3 * time.Second, HalfCloseTimeout: time.Minute, Wait: 250 * time.Millisecond,
+			},
+		},
+		Process: Process{MaxConns: 10, Workers: 3, Engine: "portable", LogFormat: "json", LogLevel: "warn", AccessLog: true},
+	}
+	if diff := cmp.Diff(want, c, cmpopts.IgnoreFields(Service{}, "Listeners", "Backends")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	c, err := parse(Words{Mappings: []string{"8080=9001"}}, machine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Config{
+		Services: []Service{{
+			Name: "8080", Scheduler: "rr",
+			Health:         Health{Kind: "tcp", Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3},
+			ConnectTimeout: 5 * time.Second, HalfCloseTimeout: 5 * time.Minute,
+		}},
+		Process: Process{DrainTimeout: 30 * time.Second, Engine: "auto", LogLevel: "info"},
+	}
+	if diff := cmp.Diff(want, c, cmpopts.IgnoreFields(Service{}, "Listeners", "Backends")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	mapping := func(words ...string) Words { return Words{Mappings: words} }
+	option := func(name, value string) Words {
+		return Words{Mappings: []string{"8080=9001", "8081=9001"}, Options: []Option{{name, value}}}
+	}
+	for _, tt := range []struct {
+		words Words
+		want  string
+	}{
+		{Words{}, "nothing to listen on: give LISTEN=BACKEND, as in 8080=9001,9002, or --listen and --backend"},
+		{mapping("8080"), `"8080" is not LISTEN=BACKEND[,BACKEND...], as in 8080=9001,9002`},
+		{mapping("=9001"), `"=9001" lacks the address to listen on before =`},
+		{mapping("8080="), `"8080=" lacks a backend address`},
+		{mapping("8080=9001,,9002"), `"8080=9001,,9002" lacks a backend address`},
+		{mapping("8080=99999"), "8080=99999: port 99999 is out of range (1 to 65535)"},
+		{mapping("10.0.0.1=9001"), `10.0.0.1=9001: "10.0.0.1" needs a port to listen on`},
+		{mapping("udp:53=9001"), "udp:53=9001: this version serves tcp and unix addresses, udp is not there yet"},
+		{mapping("8080=9001,9001"), `8080=9001,9001: service "8080" has the backend 127.0.0.1:9001 twice`},
+		{mapping("8080=9001", ":8080=9001"),
+			`:8080=9001: there is a service "8080" already: give this one its own name with --listen NAME=:8080`},
+		{mapping("8080=9001", "127.0.0.1:8080=9001"), `services "8080" and "127.0.0.1-8080" both listen on 127.0.0.1:8080`},
+		{mapping("8080-8089=9001", "8085=9001"),
+			`services "8080-8089" and "8085" listen on 127.0.0.1:8080-8089 and 127.0.0.1:8085, which overlap`},
+		{mapping(":8080=9001", "0.0.0.0:8080=9001"), `services "8080" and "0.0.0.0-8080" listen on :8080 and 0.0.0.0:8080, which overlap`},
+		{Words{Listen: []string{":80", ":80"}, Backend: []string{"1"}}, `service "default" listens on :80 twice`},
+		{Words{Listen: []string{":80", ":79-81"}, Backend: []string{"1"}}, `service "default" listens on both :80 and :79-81, which overlap`},
+		{mapping("1000-1009=2000-2010"),
+			`service "1000-1009": backend 127.0.0.1:2000-2010 has 11 ports but listener 127.0.0.1:1000-1009 has 10: give as many, one, or none`},
+		{mapping("1000=2000-2010"), `service "1000": backend 127.0.0.1:2000-2010 has 11 ports but listener 127.0.0.1:1000 has 1: give as many, one, or none`},
+		{mapping("unix:///x=10.0.0.1"), `service "x": backend 10.0.0.1 needs a port: the listener unix:///x has none to pass on`},
+		{mapping("0=10.0.0.1"), `service "0": backend 10.0.0.1 needs a port: the one of the listener 127.0.0.1:0 is not known yet`},
+		{mapping("{{ GetPublicIP }}:80=9001"), "{{ GetPublicIP }}:80=9001: template {{ GetPublicIP }} yields no address on this machine"},
+		{mapping("8080={{ GetPublicIP }}:{{ x }}"), "8080={{ GetPublicIP }}:{{ x }}: template {{ GetPublicIP }}:{{ x }} yields no address on this machine"},
+		{mapping("8080={{ Foo }}:80"), `8080={{ Foo }}:80: template {{ Foo }}: function "Foo" not defined`},
+		{Words{Listen: []string{"{{ Foo"}}, `--listen {{ Foo: "{{ Foo" lacks the closing }} of its template`},
+		{Words{Listen: []string{":80"}}, `service "default" listens on :80 but has no backend (add --backend ADDR)`},
+		{Words{Listen: []string{"web=:80"}}, `service "web" listens on :80 but has no backend (add --backend web=ADDR)`},
+		{Words{Backend: []string{"9001"}}, `--backend 9001: service "default" has no listener (add --listen)`},
+		{Words{Listen: []string{"web=:80"}, Backend: []string{"wbe=9001"}},
+			`--backend wbe=9001: service "wbe" has no listener (did you mean "web"? have web)`},
+		{Words{Mappings: []string{"8080=9001"}, Backend: []string{"9002"}}, `--backend 9002: service "default" has no listener (have 8080)`},
+		{Words{Listen: []string{"web=tcp://:80000"}}, "--listen web=tcp://:80000: port 80000 is out of range (1 to 65535)"},
+		{Words{Listen: []string{":80"}, Backend: []string{"9001@x"}}, `--backend 9001@x: "x" is not a weight (0 to 2147483647)`},
+		{option("scheduler", "leastcon"), `--scheduler leastcon: unknown scheduler "leastcon" (did you mean "lc"? have `},
+		{option("scheduler", "8080=wlc"), `--scheduler 8080=wlc: unknown scheduler "wlc" (did you mean "lc"? have `},
+		{option("scheduler", "Maglev"), `did you mean "mh"?`},
+		{option("scheduler", "round_robin"), `did you mean "rr"?`},
+		{option("scheduler", "banana"), `--scheduler banana: unknown scheduler "banana" (have `},
+		{option("scheduler", "808=lc"), `--scheduler 808=lc: no service "808" (did you mean "8080"? have 8080, 8081)`},
+		{option("health", "http:/x"), `--health http:/x: unknown health check "http:/x" (have off, tcp)`},
+		{option("health", "tpc"), `unknown health check "tpc" (did you mean "tcp"? have off, tcp)`},
+		{option("health", "off,rise=1"), `health check off takes no options, not "rise=1"`},
+		{option("health", "tcp,interva=1s"), `unknown health option "interva" (did you mean "interval"? have interval, timeout, rise, fall)`},
+		{option("health", "tcp,rise"), `health option "rise" lacks its =VALUE`},
+		{option("health", "tcp,rise=0"), "health option rise: 0 is out of range (1 to 1000000000)"},
+		{option("health", "tcp,fall=x"), `health option fall: "x" is not a whole number`},
+		{option("health", "tcp,interval=2"), `health option interval: "2" lacks a unit (did you mean "2s"?)`},
+		{option("health", "tcp,interval=1us"), "health option interval: 1us is too short (at least 10ms)"},
+		{option("health", "interval=1s"), `--health interval=1s: a health check begins with its kind, as in tcp,interval=1s`},
+		{option("fail", "opne"), `--fail opne: unknown value "opne" (did you mean "open"? have open, closed)`},
+		{option("connect-timeout", "5"), `--connect-timeout 5: "5" lacks a unit (did you mean "5s"?)`},
+		{option("connect-timeout", "0s"), `--connect-timeout 0s: 0s is too short (at least 1ms)`},
+		{option("idle-timeout", "-1s"), `--idle-timeout -1s: -1s is too short (at least 0s)`},
+		{option("wait", "soon"), `--wait soon: "soon" is not a duration such as 500ms, 30s or 5m`},
+		{option("half-close-timeout", "9000h"), `9000h is too long (at most 8760h)`},
+		{option("half-close-timeout", ""), `"" is not a duration`},
+		{option("workers", "0"), `--workers 0: 0 is out of range (1 to `},
+		{option("workers", "100000"), `--workers 100000: 100000 is out of range (1 to 1024)`},
+		{option("max-conns", "many"), `--max-conns many: "many" is not a whole number`},
+		{option("engine", "epol"), `--engine epol: unknown value "epol" (did you mean "epoll"? have auto, epoll, portable)`},
+		{option("log-format", "text"), `unknown value "text" (have console, json)`},
+		{option("log-level", "warning"), `unknown value "warning" (did you mean "warn"? have debug, info, warn, error)`},
+		{option("access-log", "maybe"), `--access-log maybe: "maybe" is neither true nor false`},
+	} {
+		t.Run(tt.want, func(t *testing.T) {
+			t.Parallel()
+			c, err := parse(tt.words, machine)
+			if err == nil {
+				t.Fatalf("got %s, want an error", brief(c))
+			}
+			if !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("\ngot  %s\nwant %s", err, tt.want)
+			}
+		})
+	}
+}
+
+// The real evaluator on whatever machine the test runs on: every machine has a loopback interface.
+func TestTemplateOnThisMachine(t *testing.T) {
+	t.Parallel()
+	c, err := Parse(Words{
+		Listen:  []string{`{{ GetAllInterfaces | include "address" "127.0.0.1" | attr "address" }}:8080`},
+		Backend: []string{"9001"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := brief(c), "default: [127.0.0.1:8080] -> [127.0.0.1:9001]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	_, err = Parse(Words{Mappings: []string{`{{ GetInterfaceIP "no-such-interface" }}:80=9001`}})
+	if err == nil || !strings.Contains(err.Error(), "yields no address") {
+		t.Errorf("an interface that does not exist: %v", err)
+	}
+}
+
+func FuzzFlag(f *testing.F) {
+	for _, seed := range []string{"web=tcp,interval=2s,rise=1", "off", "a=b=c", "{{ x=y }}=z", "tcp,fall=3,timeout=1m"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, word string) {
+		name, value := SplitName(word)
+		if name != "" && name+"="+value != word || name == "" && value != word {
+			t.Errorf("%q splits into %q and %q", word, name, value)
+		}
+		if h, err := ParseHealth(value); err == nil {
+			again, err := ParseHealth(h.String())
+			if err != nil || again != h {
+				t.Errorf("%q gives %q, which gives %q, %v", value, h, again, err)
+			}
+		}
+		c := Config{Services: []Service{DefaultServiceOptions()}, Process: DefaultProcess()}
+		c.Services[0].Name = "web"
+		for _, option := range append(ServiceOptions(), ProcessOptions()...) {
+			if err := c.setOptions([]Option{{option, word}}); err != nil && strings.Contains(err.Error(), "unknown option") {
+				t.Errorf("%s is listed but not set: %v", option, err)
+			}
+		}
+	})
+}
+
+func FuzzMapping(f *testing.F) {
+	for _, seed := range []string{"8080=9001,9002", ":80=a,b:1@3", "{{ a=b,c }}:80={{ d,e }}:1,2", "unix:///x=unix:///y@2", "1-2=3-4"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, word string) {
+		m, err := ParseMapping(word)
+		if err != nil {
+			return
+		}
+		if m.String() != word {
+			t.Errorf("%q gives %q", word, m)
+		}
+		if !isName(m.Name()) {
+			t.Errorf("%q is named %q, which no flag can name", word, m.Name())
+		}
+		c, err := parse(Words{Mappings: []string{word}}, machine)
+		if err != nil {
+			if strings.Contains(err.Error(), "%!") {
+				t.Errorf("%q: badly formatted error %q", word, err)
+			}
+			return
+		}
+		// What was understood, written as words again, is understood as the same.
+		s := c.Services[0]
+		again := Words{}
+		for _, l := range s.Listeners {
+			again.Listen = append(again.Listen, s.Name+"="+l.String())
+		}
+		for _, b := range s.Backends {
+			again.Backend = append(again.Backend, s.Name+"="+b.String())
+		}
+		c2, err := parse(again, machine)
+		if err != nil {
+			t.Fatalf("%q gives %q: %v", word, again, err)
+		}
+		if diff := cmp.Diff(c, c2, cmp.Comparer(func(a, b Addr) bool { return a == b })); diff != "" {
+			t.Errorf("%q: %s", word, diff)
+		}
+	})
+}

@@ -1,0 +1,396 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"usher": main})
+}
+
+// patience is how long a script waits for a thing that must happen.
+const patience = 20 * time.Second
+
+// The scripts run the real program. Beside the usual commands they have:
+//
+//	start NAME WORD...        run usher with these words; its output goes to NAME.out and NAME.log
+//	await FILE REGEXP         wait until a line of the file matches; named groups become variables
+//	[!] logged FILE REGEXP    whether a line of the file matches now
+//	signal NAME TERM|INT      send a running usher a signal
+//	ended NAME STATUS         wait until it has ended, with this exit status
+//	backend NAME [ADDRESS]    serve clients: greet them with NAME, then echo; $NAME is the address
+//	loopback NAME             set $NAME to a loopback address that nothing else uses; Linux has them all
+//	close NAME                stop a backend, or hang up on a held connection
+//	[!] dial ADDRESS TEXT     connect, send TEXT and FIN, print all that comes back; ! expects a reset or nothing at all
+//	refused ADDRESS           wait until nobody listens there
+//	get URL                   print the answer to an HTTP request
+//	hold NAME ADDRESS         connect, and keep the connection
+//	[!] alive NAME            whether a held connection still echoes; ! waits until it has ended
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Values[stageKey{}] = &stage{
+				programs: make(map[string]*program),
+				closers:  make(map[string]io.Closer),
+			}
+			return nil
+		},
+		Condition: condition,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"start":    start,
+			"await":    await,
+			"logged":   logged,
+			"signal":   sendSignal,
+			"ended":    ended,
+			"backend":  startBackend,
+			"loopback": loopback,
+			"close":    closeNamed,
+			"dial":     dial,
+			"refused":  refused,
+			"get":      get,
+			"hold":     hold,
+			"alive":    alive,
+		},
+	})
+}
+
+// condition adds [root], and [lowports] for a Linux that keeps port 80 to the privileged; in many containers it is free.
+func condition(name string) (bool, error) {
+	switch name {
+	case "root":
+		return os.Geteuid() == 0, nil
+	case "lowports":
+		text, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+		first, err2 := strconv.Atoi(strings.TrimSpace(string(text)))
+		return err == nil && err2 == nil && first > 80, nil
+	}
+	return false, fmt.Errorf("unknown condition %q", name)
+}
+
+// stage holds what a script has running.
+type stage struct {
+	programs map[string]*program
+	closers  map[string]io.Closer // backends and held connections
+}
+
+type stageKey struct{}
+
+func stageOf(ts *testscript.TestScript) *stage { return ts.Value(stageKey{}).(*stage) }
+
+// program is a running usher.
+type program struct {
+	cmd  *exec.Cmd
+	done chan struct{} // closed when the process has ended
+}
+
+func start(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: start NAME WORD...")
+	}
+	path, err := exec.LookPath("usher")
+	ts.Check(err)
+	cmd := exec.Command(path, args[1:]...)
+	cmd.Dir = ts.MkAbs(".")
+	stdout, err := os.Create(ts.MkAbs(args[0] + ".out"))
+	ts.Check(err)
+	defer stdout.Close()
+	stderr, err := os.Create(ts.MkAbs(args[0] + ".log"))
+	ts.Check(err)
+	defer stderr.Close()
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	ts.Check(cmd.Start())
+	p := &program{cmd: cmd, done: make(chan struct{})}
+	go func() {
+		_ = cmd.Wait()
+		close(p.done)
+	}()
+	stageOf(ts).programs[args[0]] = p
+	ts.Defer(func() {
+		_ = cmd.Process.Kill()
+		<-p.done
+	})
+}
+
+// matchLine returns the submatches of the first line of the file that matches.
+func matchLine(ts *testscript.TestScript, file, pattern string) (re *regexp.Regexp, match []string) {
+	re, err := regexp.Compile("(?m)" + pattern)
+	ts.Check(err)
+	return re, re.FindStringSubmatch(ts.ReadFile(file))
+}
+
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: await FILE REGEXP")
+	}
+	var re *regexp.Regexp
+	var match []string
+	if !eventually(func() bool {
+		re, match = matchLine(ts, args[0], args[1])
+		return match != nil
+	}) {
+		ts.Fatalf("%s never had %q:\n%s", args[0], args[1], ts.ReadFile(args[0]))
+	}
+	for i, name := range re.SubexpNames() {
+		if name != "" {
+			ts.Setenv(name, match[i])
+		}
+	}
+}
+
+func logged(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: logged FILE REGEXP")
+	}
+	if _, match := matchLine(ts, args[0], args[1]); (match == nil) != neg {
+		ts.Fatalf("%s:\n%s", args[0], ts.ReadFile(args[0]))
+	}
+}
+
+// eventually asks cond until it holds or patience ends.
+func eventually(cond func() bool) bool {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if cond() {
+			return true
+		}
+	}
+	return cond()
+}
+
+func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
+	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": os.Interrupt}
+	if neg || len(args) != 2 || signals[args[1]] == nil {
+		ts.Fatalf("usage: signal NAME TERM|INT")
+	}
+	ts.Check(programOf(ts, args[0]).cmd.Process.Signal(signals[args[1]]))
+}
+
+func ended(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: ended NAME STATUS")
+	}
+	p := programOf(ts, args[0])
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		ts.Fatalf("usher %s still runs:\n%s", args[0], ts.ReadFile(args[0]+".log"))
+	}
+	if got := strconv.Itoa(p.cmd.ProcessState.ExitCode()); got != args[1] {
+		ts.Fatalf("usher %s ended with status %s, want %s:\n%s", args[0], got, args[1], ts.ReadFile(args[0]+".log"))
+	}
+}
+
+func programOf(ts *testscript.TestScript, name string) *program {
+	p := stageOf(ts).programs[name]
+	if p == nil {
+		ts.Fatalf("no usher was started as %s", name)
+	}
+	return p
+}
+
+// echoServer greets each client with its name, and echoes.
+type echoServer struct {
+	listener net.Listener
+	serving  sync.WaitGroup
+
+	mu      sync.Mutex
+	clients map[net.Conn]bool
+}
+
+func startBackend(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: backend NAME [ADDRESS]")
+	}
+	name, network, address := args[0], "tcp", "127.0.0.1:0"
+	if len(args) == 2 {
+		address = args[1]
+	}
+	if path, isUnix := strings.CutPrefix(address, "unix://"); isUnix {
+		network, address = "unix", path
+	}
+	l, err := net.Listen(network, address)
+	ts.Check(err)
+	s := &echoServer{listener: l, clients: make(map[net.Conn]bool)}
+	s.serving.Go(func() { s.serve(name) })
+	stageOf(ts).closers[name] = s
+	ts.Defer(func() { _ = s.Close() })
+	ts.Setenv(name, l.Addr().String())
+}
+
+func (s *echoServer) serve(name string) {
+	for {
+		c, err := s.listener.Accept()
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		s.clients[c] = true
+		s.mu.Unlock()
+		s.serving.Go(func() {
+			defer s.forget(c)
+			fmt.Fprintln(c, name)
+			_, _ = io.Copy(c, c)
+		})
+	}
+}
+
+func (s *echoServer) forget(c net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = c.Close()
+	delete(s.clients, c)
+}
+
+func (s *echoServer) Close() error {
+	err := s.listener.Close()
+	s.mu.Lock()
+	for c := range s.clients {
+		_ = c.Close()
+	}
+	s.mu.Unlock()
+	s.serving.Wait()
+	return err
+}
+
+func closeNamed(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 || stageOf(ts).closers[args[0]] == nil {
+		ts.Fatalf("usage: close NAME, of a backend or a held connection")
+	}
+	ts.Check(stageOf(ts).closers[args[0]].Close())
+}
+
+// loopbacks counts the addresses that the process has given out.
+var loopbacks atomic.Uint32
+
+func loopback(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: loopback NAME")
+	}
+	n := uint32(os.Getpid())<<4 | loopbacks.Add(1)&15
+	ts.Setenv(args[0], netip.AddrFrom4([4]byte{127, byte(n>>16)&63 | 64, byte(n >> 8), byte(n)}).String())
+}
+
+func connect(address string) (net.Conn, error) {
+	network := "tcp"
+	if path, isUnix := strings.CutPrefix(address, "unix://"); isUnix {
+		network, address = "unix", path
+	}
+	c, err := net.DialTimeout(network, address, patience)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.SetDeadline(time.Now().Add(patience))
+}
+
+func dial(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: dial ADDRESS TEXT")
+	}
+	c, err := connect(args[0])
+	if err != nil && neg {
+		return
+	}
+	ts.Check(err)
+	defer c.Close()
+	_, err = io.WriteString(c, args[1])
+	if err == nil {
+		err = c.(interface{ CloseWrite() error }).CloseWrite()
+	}
+	got, readErr := io.ReadAll(c)
+	if errors.Is(readErr, os.ErrDeadlineExceeded) {
+		ts.Fatalf("dial %s: no answer in %v", args[0], patience)
+	}
+	fmt.Fprintf(ts.Stdout(), "%s\n", got)
+	if err = errors.Join(err, readErr); neg != (err != nil || len(got) == 0) {
+		ts.Fatalf("dial %s: got %q, %v", args[0], got, err)
+	}
+}
+
+func refused(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: refused ADDRESS")
+	}
+	if !eventually(func() bool {
+		c, err := connect(args[0])
+		if err == nil {
+			_ = c.Close()
+		}
+		return err != nil
+	}) {
+		ts.Fatalf("somebody still listens on %s", args[0])
+	}
+}
+
+func get(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: get URL")
+	}
+	client := http.Client{Timeout: patience}
+	response, err := client.Get(args[0])
+	ts.Check(err)
+	defer response.Body.Close()
+	_, err = io.Copy(ts.Stdout(), response.Body)
+	ts.Check(err)
+}
+
+// held is a connection with its greeting read.
+type held struct {
+	net.Conn
+	reader *bufio.Reader
+}
+
+func hold(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: hold NAME ADDRESS")
+	}
+	c, err := connect(args[1])
+	ts.Check(err)
+	ts.Defer(func() { _ = c.Close() })
+	h := &held{Conn: c, reader: bufio.NewReader(c)}
+	_, err = h.reader.ReadString('\n')
+	ts.Check(err)
+	stageOf(ts).closers[args[0]] = h
+}
+
+func alive(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: alive NAME")
+	}
+	h, ok := stageOf(ts).closers[args[0]].(*held)
+	if !ok {
+		ts.Fatalf("%s is not a held connection", args[0])
+	}
+	if neg {
+		if _, err := h.reader.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			ts.Fatalf("%s has not ended: %v", args[0], err)
+		}
+		return
+	}
+	_, err := fmt.Fprintln(h, "still here?")
+	ts.Check(err)
+	line, err := h.reader.ReadString('\n')
+	if err != nil || line != "still here?\n" {
+		ts.Fatalf("%s echoes %q, %v", args[0], line, err)
+	}
+}
