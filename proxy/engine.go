@@ -21,6 +21,8 @@ type engine interface {
 	// stop cuts the flows that are left, closes all that is open and waits for
 	// all that was started. It works before start, too, and is called once.
 	stop()
+	// procs is the GOMAXPROCS that suits the engine; zero is the runtime's choice.
+	procs() int
 	// rows is the snapshot of the engine's connection tables.
 	rows() iter.Seq[Row]
 }

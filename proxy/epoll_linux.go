@@ -163,6 +163,8 @@ func (e *epollEngine) all(do func(*worker)) {
 	done.Wait()
 }
 
+func (e *epollEngine) procs() int { return len(e.workers) + 2 }
+
 func (e *epollEngine) rows() iter.Seq[Row] {
 	return func(yield func(Row) bool) {
 		for _, w := range e.workers {

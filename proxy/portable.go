@@ -259,6 +259,8 @@ func (e *portableEngine) stop() {
 	e.serving.Wait()
 }
 
+func (e *portableEngine) procs() int { return 0 }
+
 func (e *portableEngine) rows() iter.Seq[Row] { return e.table.Rows() }
 
 // reset closes a connection with RST where the protocol has one.

@@ -151,6 +151,13 @@ func (s *Server) Services() []*Service { return s.services }
 // workers, how many flows at most and why.
 func (s *Server) Notes() []string { return s.notes }
 
+// Procs returns the GOMAXPROCS that suits the engine; zero is the runtime's own
+// choice. Each event loop keeps a P to itself, also while it waits for events:
+// without two more for all else, the runtime would take a loop's P away at each
+// wait, and checks and signals would starve. Setting it is left to the program,
+// for it is the whole process's.
+func (s *Server) Procs() int { return s.engine.procs() }
+
 // Open returns the number of flows at present.
 func (s *Server) Open() int { return int(s.open.Load()) }
 

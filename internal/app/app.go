@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -96,6 +97,9 @@ func start(ctx context.Context, cfg *config.Config, log *zap.Logger) (*running, 
 	}
 	r.firstChecks(ctx)
 	r.tell()
+	if n := r.server.Procs(); n > 0 {
+		runtime.GOMAXPROCS(n)
+	}
 	r.server.Start()
 	log.Info("serving")
 	return r, nil

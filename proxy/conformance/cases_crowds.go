@@ -1,0 +1,249 @@
+//go:build linux
+
+package conformance
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+func crowdCases() []Case {
+	const group = "crowds"
+	return []Case{
+		{Name: "no-cross-talk", Group: group, Alone: true, Run: noCrossTalk},
+		{Name: "connect-and-close-flood", Group: group, Alone: true, Run: flood},
+		{Name: "back-to-start-after-10000-flows", Group: group, Alone: true, Limit: time.Minute, Run: backToStart},
+	}
+}
+
+// noCrossTalk keeps 500 clients busy with random writes and random ends. Each
+// flow carries its number in its first bytes and then the stream of that
+// number, which both ends compare byte by byte.
+func noCrossTalk(c *C) {
+	wrong := make(chan error, 1)
+	serve := func(e *Conn) {
+		if err := echoNumbered(c, e); err != nil {
+			select {
+			case wrong <- err:
+			default:
+			}
+		}
+	}
+	b1, b2 := c.Serve(serve), c.Serve(serve)
+	p := c.Start(Config{Backends: []string{b1.Addr, b2.Addr}})
+	const clients = 500
+	rounds := c.Size(4, 2)
+	var all sync.WaitGroup // nobody speaks before everybody is connected
+	all.Add(clients)
+	c.Each(clients, func(i int) error {
+		r := c.Rand(i)
+		for round := range rounds {
+			e, err := c.TryDial(p.Addr())
+			if round == 0 {
+				all.Done()
+				all.Wait()
+			}
+			if err == nil {
+				err = numberedClient(c, e, r, uint64(i*rounds+round+1))
+			}
+			if err != nil {
+				return fmt.Errorf("client %d, round %d: %w", i, round, err)
+			}
+		}
+		return nil
+	})
+	select {
+	case err := <-wrong:
+		c.Must(err)
+	default:
+	}
+}
+
+func numberedClient(c *C, e *Conn, r *rand.Rand, id uint64) error {
+	defer e.Close()
+	header := binary.BigEndian.AppendUint64(nil, id)
+	if err := e.Say(string(header)); err != nil {
+		return err
+	}
+	if err := e.Hear(string(header)); err != nil {
+		return err
+	}
+	s := c.Stream(id)
+	for range 1 + r.IntN(8) {
+		n := 1 + r.IntN(1<<(4+r.IntN(11))) // small ones, and now and then 16 KiB
+		if err := e.Send(s, n); err != nil {
+			return err
+		}
+		if err := e.Receive(s, n); err != nil {
+			return err
+		}
+		s = s.From(n)
+	}
+	switch r.IntN(4) {
+	case 0:
+		return e.Reset()
+	case 1: // bytes under way when it closes
+		e.Send(s, 1+r.IntN(4*kib))
+		return nil
+	case 2:
+		n := 1 + r.IntN(64*kib)
+		if err := e.Send(s, n); err != nil {
+			return err
+		}
+		if err := e.Finish(); err != nil {
+			return err
+		}
+		if err := e.Receive(s, n); err != nil {
+			return err
+		}
+		return e.Finished()
+	}
+	return nil
+}
+
+// echoNumbered sends back what it gets after checking it. Only wrong bytes are
+// an error: clients end as they like.
+func echoNumbered(c *C, e *Conn) error {
+	header := make([]byte, 8)
+	e.SetDeadline(time.Now().Add(5 * e.patience))
+	if _, err := io.ReadFull(e, header); err != nil {
+		return nil
+	}
+	if _, err := e.Write(header); err != nil {
+		return nil
+	}
+	s := c.Stream(binary.BigEndian.Uint64(header))
+	buf := make([]byte, 16*kib)
+	for pos := 0; ; {
+		n, err := e.Read(buf)
+		if want := s.at(pos, n); string(want) != string(buf[:n]) {
+			return e.errorf("wrong bytes after byte %d of flow %d", pos, binary.BigEndian.Uint64(header))
+		}
+		pos += n
+		if n > 0 {
+			if _, err := e.Write(buf[:n]); err != nil {
+				return nil
+			}
+		}
+		if err != nil {
+			return nil
+		}
+	}
+}
+
+// settled waits until the proxy holds no more sockets than before and none of
+// them waits to be closed.
+func settled(c *C, p *Proxy, sockets int, backends ...*Backend) {
+	c.Wait(2*c.patience(), fmt.Sprintf("the proxy to hold %d sockets as before", sockets), func() bool {
+		return p.Descriptors().Sockets <= sockets
+	})
+	c.Wait(3*time.Second, "CLOSE_WAIT to be empty", func() bool { return p.CloseWait(backends...) == 0 })
+}
+
+// flood connects and leaves at once, with FIN or RST, before, while or after
+// the proxy has connected to the backend.
+func flood(c *C) {
+	b := c.Serve(func(e *Conn) { io.Copy(io.Discard, e) })
+	p := c.Start(Config{Backends: []string{b.Addr}})
+	before := p.Descriptors()
+	const workers = 16
+	n := c.Size(4000, 1000)
+	c.Each(workers, func(i int) error {
+		r := c.Rand(i)
+		for range n / workers {
+			e, err := c.TryDial(p.Addr())
+			if err != nil {
+				return err
+			}
+			if r.IntN(4) == 0 {
+				time.Sleep(time.Duration(r.IntN(2000)) * time.Microsecond)
+			}
+			if r.IntN(2) == 0 {
+				err = e.Reset()
+			} else {
+				err = e.Close()
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	settled(c, p, before.Sockets, b)
+}
+
+// backToStart compares what the proxy holds after 10,000 flows with what it
+// held after the first thousand, which have filled its pools.
+func backToStart(c *C) {
+	b := c.Serve(func(e *Conn) {
+		buf := make([]byte, 64)
+		for {
+			if _, err := io.ReadFull(e, buf); err != nil {
+				return
+			}
+			if buf[0] == 'Q' { // the backend ends this one
+				return
+			}
+			if _, err := e.Write(buf); err != nil {
+				return
+			}
+		}
+	})
+	p := c.Start(Config{Backends: []string{b.Addr}})
+	empty := p.Descriptors().Sockets
+	const workers = 32
+	flows := func(n int) {
+		c.Step("%d flows", n)
+		c.Each(workers, func(i int) error {
+			r := c.Rand(i)
+			for range n / workers {
+				if err := shortFlow(c, p, r); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		settled(c, p, empty, b)
+	}
+	flows(1000)
+	before, memory, threads := p.Descriptors(), p.Memory(), p.Threads()
+	flows(c.Size(10_000, 2000))
+	// Pools and the runtime's own descriptors may breathe, flows may not.
+	const slack = 64
+	if after := p.Descriptors(); after.All > before.All+slack {
+		c.Fatalf("%d descriptors, %d before", after.All, before.All)
+	}
+	if after := p.Threads(); after > threads+8 {
+		c.Fatalf("%d threads, %d before", after, threads)
+	}
+	if grown := p.Memory() - memory; grown > 8*mib && !c.o.Instrumented {
+		c.Fatalf("private memory has grown by %d KiB", grown/kib)
+	}
+}
+
+func shortFlow(c *C, p *Proxy, r *rand.Rand) error {
+	e, err := c.TryDial(p.Addr())
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	const request = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	if err := errors.Join(e.Say(request), e.Hear(request)); err != nil {
+		return err
+	}
+	switch r.IntN(4) {
+	case 0:
+		return e.Reset()
+	case 1:
+		if err := e.Say("Q" + request[1:]); err != nil {
+			return err
+		}
+		return e.Finished()
+	}
+	return nil
+}

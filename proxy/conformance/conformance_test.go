@@ -1,0 +1,105 @@
+//go:build linux
+
+package conformance_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"usher/proxy/conformance"
+)
+
+var seed = flag.Uint64("seed", 0, "play the cases with the `seed` that a failed run has logged")
+
+// outEnv names a file that gets the table of the run.
+const outEnv = "USHER_CONFORMANCE_OUT"
+
+var build = struct {
+	once sync.Once
+	dir  string
+	path string
+	err  error
+}{}
+
+func TestMain(m *testing.M) {
+	if order := os.Getenv(forwarderEnv); order != "" {
+		runForwarder(order)
+		return
+	}
+	code := m.Run()
+	if build.dir != "" {
+		os.RemoveAll(build.dir)
+	}
+	os.Exit(code)
+}
+
+// usher builds the binary of this module once, with the race detector when the
+// tests have it, where any user may run it.
+func usher(t *testing.T) string {
+	t.Helper()
+	build.once.Do(func() {
+		if build.dir, build.err = os.MkdirTemp("", "usher"); build.err != nil {
+			return
+		}
+		if build.err = os.Chmod(build.dir, 0o755); build.err != nil {
+			return
+		}
+		build.path = filepath.Join(build.dir, "usher")
+		args := []string{"build", "-o", build.path}
+		if raceEnabled {
+			args = append(args, "-race")
+		}
+		if out, err := exec.Command("go", append(args, "usher")...).CombinedOutput(); err != nil {
+			build.err = fmt.Errorf("go build: %w\n%s", err, out)
+		}
+	})
+	if build.err != nil {
+		t.Fatal(build.err)
+	}
+	return build.path
+}
+
+// TestTargets runs the suite against both engines of usher, which must pass,
+// and against the other proxies that are installed, which are only reported.
+func TestTargets(t *testing.T) {
+	var reports []conformance.Report
+	light := testing.Short() || raceEnabled
+	for _, engine := range []string{"epoll", "portable"} {
+		t.Run(engine, func(t *testing.T) {
+			target := &conformance.Usher{Path: usher(t), Engine: engine}
+			o := conformance.Options{Strict: true, Short: light, Instrumented: raceEnabled, Seed: *seed}
+			reports = append(reports, conformance.Run(t, target, o))
+		})
+	}
+	peer := func(name string, target conformance.Target, err error) {
+		t.Run(name, func(t *testing.T) {
+			if err != nil {
+				t.Skip(err)
+			}
+			if raceEnabled {
+				t.Skip("another program than usher gains nothing from the race detector")
+			}
+			o := conformance.Options{Short: true, Patience: 2 * time.Second}
+			reports = append(reports, conformance.Run(t, target, o))
+		})
+	}
+	haproxy, err := conformance.FindHAProxy()
+	peer("haproxy", haproxy, err)
+	nginx, err := conformance.FindNginx()
+	peer("nginx", nginx, err)
+
+	table := conformance.Table(reports)
+	t.Logf("\n%s", table)
+	if path := os.Getenv(outEnv); path != "" {
+		if err := os.WriteFile(path, []byte(strings.TrimSpace(table)+"\n"), 0o644); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -1,0 +1,364 @@
+//go:build linux
+
+package conformance_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"usher/proxy/conformance"
+)
+
+// The forwarder is a plain TCP proxy of two goroutines a flow, for testing the
+// suite: the test binary run again. It behaves, but for the one flaw that it
+// is told to have.
+
+const forwarderEnv = "CONFORMANCE_FORWARDER"
+
+type forwarderOrder struct {
+	Config conformance.Config
+	Flaw   string
+}
+
+// flawed is the Target of a forwarder.
+type flawed string
+
+func (f flawed) Name() string    { return "forwarder " + string(f) }
+func (f flawed) Version() string { return "" }
+func (f flawed) Notes() []string { return nil }
+func (f flawed) Command(c *conformance.C, cfg conformance.Config) conformance.Command {
+	order, err := json.Marshal(forwarderOrder{cfg, string(f)})
+	c.Must(err)
+	self, err := os.Executable()
+	c.Must(err)
+	return conformance.Command{
+		Path: self, Env: []string{forwarderEnv + "=" + string(order)},
+		Drain: syscall.SIGTERM, Stop: syscall.SIGTERM,
+	}
+}
+
+type forwarder struct {
+	forwarderOrder
+	next   atomic.Uint64
+	active []atomic.Int64 // flows of each backend
+	flows  sync.WaitGroup
+	count  atomic.Int64
+	serial sync.Mutex
+	mu     sync.Mutex
+	shared []byte   // for the flaw of that name
+	kept   [][]byte // for the flaw "memory"
+}
+
+func runForwarder(order string) {
+	f := &forwarder{shared: make([]byte, 32<<10)}
+	if err := json.Unmarshal([]byte(order), &f.forwarderOrder); err != nil {
+		panic(err)
+	}
+	f.active = make([]atomic.Int64, len(f.Config.Backends))
+	var listeners []net.Listener
+	for _, l := range f.Config.Listen {
+		for i := range max(1, l.Ports) {
+			host := l.Host
+			if host == "*" {
+				host = ""
+			}
+			ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(l.Port+i)))
+			if err != nil {
+				panic(err)
+			}
+			listeners = append(listeners, ln)
+			go f.accept(ln)
+		}
+	}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM)
+	<-signals
+	if f.Flaw == "dies-at-once" {
+		syscall.Exit(0) // os.Exit lingers for a second under the race detector
+	}
+	if f.Flaw != "keeps-listening" {
+		for _, ln := range listeners {
+			ln.Close()
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		f.flows.Wait()
+		close(done)
+	}()
+	deadline := time.After(f.Config.DrainTimeout)
+	if f.Flaw == "never-cuts" {
+		deadline = nil
+	}
+	select {
+	case <-done:
+	case <-deadline:
+	case <-signals:
+	}
+	if f.Flaw == "exits-with-1" {
+		os.Exit(1)
+	}
+}
+
+func (f *forwarder) accept(ln net.Listener) {
+	for {
+		conn, err := ln.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			if f.Flaw != "spins" {
+				time.Sleep(50 * time.Millisecond)
+			}
+			continue
+		}
+		f.flows.Add(1)
+		go func() {
+			defer f.flows.Done()
+			f.flow(conn.(*net.TCPConn))
+		}()
+	}
+}
+
+func (f *forwarder) flow(client *net.TCPConn) {
+	n := f.count.Add(1)
+	defer f.count.Add(-1)
+	if limit := f.Config.MaxConns; limit > 0 && int(n) > limit && f.Flaw != "no-limit" {
+		reset(client)
+		return
+	}
+	switch f.Flaw {
+	case "memory":
+		f.mu.Lock()
+		f.kept = append(f.kept, []byte(strings.Repeat("x", 16<<10)))
+		f.mu.Unlock()
+	case "threads":
+		if n := f.next.Load(); n%50 == 0 {
+			go func() {
+				runtime.LockOSThread()
+				select {}
+			}()
+		}
+	case "serial":
+		f.serial.Lock()
+	}
+	backend, release := f.connect(client)
+	if f.Flaw == "serial" {
+		f.serial.Unlock()
+	}
+	if backend == nil {
+		if f.Flaw == "holds-the-refused" {
+			select {}
+		}
+		reset(client)
+		return
+	}
+	defer release()
+	f.relay(client, backend)
+}
+
+// connect tries the backends, each for a quarter of a second.
+func (f *forwarder) connect(client *net.TCPConn) (*net.TCPConn, func()) {
+	backends := f.Config.Backends
+	first := int(f.next.Add(1)-1) % len(backends)
+	if f.Flaw == "first-backend-only" {
+		first = 0
+	}
+	if f.Config.Scheduler == "lc" && f.Flaw != "counts-nothing" {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for i := range f.active {
+			if f.active[i].Load() < f.active[first].Load() {
+				first = i
+			}
+		}
+	}
+	tries := len(backends)
+	if f.Flaw == "no-failover" {
+		tries = 1
+	}
+	for held := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		for i := range tries {
+			b := (first + i) % len(backends)
+			conn, err := net.DialTimeout("tcp", f.address(backends[b], client), 250*time.Millisecond)
+			if err == nil {
+				f.active[b].Add(1)
+				return conn.(*net.TCPConn), func() { f.active[b].Add(-1) }
+			}
+		}
+		if time.Since(held) >= f.Config.Wait {
+			return nil, nil
+		}
+	}
+}
+
+func (f *forwarder) address(backend string, client *net.TCPConn) string {
+	host, port, _ := net.SplitHostPort(backend)
+	if !strings.Contains(port, "-") {
+		return backend
+	}
+	p := client.LocalAddr().(*net.TCPAddr).Port
+	if f.Flaw == "next-port" {
+		p ^= 1
+	}
+	return net.JoinHostPort(host, strconv.Itoa(p))
+}
+
+func (f *forwarder) relay(client, backend *net.TCPConn) {
+	last := new(atomic.Int64)
+	last.Store(time.Now().UnixNano())
+	halfClosed := new(atomic.Bool)
+	both := func() {
+		client.Close()
+		backend.Close()
+	}
+	if idle := f.Config.IdleTimeout; idle > 0 && f.Flaw != "never-idle" {
+		stop := time.NewTicker(20 * time.Millisecond)
+		defer stop.Stop()
+		go func() {
+			for range stop.C {
+				if time.Since(time.Unix(0, last.Load())) > idle {
+					both()
+					return
+				}
+			}
+		}()
+	}
+	var ways sync.WaitGroup
+	for _, way := range []struct {
+		from, to *net.TCPConn
+		counts   bool
+	}{{client, backend, true}, {backend, client, f.Flaw != "only-clients-count"}} {
+		ways.Go(func() {
+			err := f.copy(way.to, way.from, func() {
+				if way.counts {
+					last.Store(time.Now().UnixNano())
+				}
+			})
+			switch {
+			case errors.Is(err, syscall.ECONNRESET) && f.Flaw != "reset-becomes-end":
+				reset(way.to)
+				way.from.Close()
+			case err == nil && f.Flaw != "no-half-close":
+				if f.Flaw == "leaks" && way.from == client {
+					select {} // neither passed on nor closed
+				}
+				way.to.CloseWrite()
+				if t := f.Config.HalfCloseTimeout; t > 0 && f.Flaw != "half-closed-for-ever" && !halfClosed.Swap(true) {
+					time.AfterFunc(t, both)
+				}
+			default:
+				both()
+			}
+		})
+	}
+	ways.Wait()
+	both()
+}
+
+// copy moves bytes until the end of from, which is no error.
+func (f *forwarder) copy(to, from *net.TCPConn, moved func()) error {
+	if f.Flaw == "hoards" {
+		return hoard(to, from)
+	}
+	buf := make([]byte, 32<<10)
+	if f.Flaw == "one-buffer-for-all" {
+		buf = f.shared
+	}
+	total := 0
+	for {
+		n, err := from.Read(buf)
+		if f.Flaw == "reset-first" && n > 1000 {
+			time.Sleep(time.Millisecond)
+			if broken(from) {
+				return syscall.ECONNRESET
+			}
+		}
+		if f.Flaw == "corks" && n < 4096 {
+			time.Sleep(40 * time.Millisecond)
+		}
+		if f.Flaw == "corks-the-tail" && n < len(buf) && total > 100<<10 {
+			time.Sleep(40 * time.Millisecond)
+		}
+		if at := 5_000_000 - total; f.Flaw == "flips-a-bit" && at >= 0 && at < n {
+			buf[at] ^= 1
+		}
+		total += n
+		if n > 0 {
+			moved()
+			if _, err := to.Write(buf[:n]); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func reset(conn *net.TCPConn) {
+	conn.SetLinger(0)
+	conn.Close()
+}
+
+func broken(conn *net.TCPConn) bool {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return true
+	}
+	code := 0
+	raw.Control(func(fd uintptr) { code, _ = syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_ERROR) })
+	return code != 0
+}
+
+// hoard reads as fast as bytes come and keeps what the other side does not
+// take.
+func hoard(to, from *net.TCPConn) error {
+	var mu sync.Mutex
+	var waiting [][]byte
+	var end error
+	go func() {
+		for {
+			buf := make([]byte, 256<<10)
+			n, err := from.Read(buf)
+			mu.Lock()
+			waiting, end = append(waiting, buf[:n]), err
+			mu.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	for {
+		mu.Lock()
+		next, err := waiting, end
+		waiting = nil
+		mu.Unlock()
+		for _, b := range next {
+			if _, err := to.Write(b); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+}

@@ -1,0 +1,140 @@
+//go:build linux
+
+package conformance
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Nginx runs an installed nginx with its stream module.
+type Nginx struct{ path, version, module string }
+
+// FindNginx looks for the binary and its stream module; the error says what is
+// missing.
+func FindNginx() (*Nginx, error) {
+	path, err := lookPath("nginx")
+	if err != nil {
+		return nil, err
+	}
+	out, err := exec.Command(path, "-V").CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("nginx -V: %w", err)
+	}
+	n := &Nginx{path: path}
+	if m := regexp.MustCompile(`nginx/(\S+)`).FindSubmatch(out); m != nil {
+		n.version = string(m[1])
+	}
+	if regexp.MustCompile(`--with-stream(\s|$)`).Match(out) {
+		return n, nil // compiled in
+	}
+	dirs := []string{"/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/local/libexec/nginx"}
+	if m := regexp.MustCompile(`--modules-path=(\S+)`).FindSubmatch(out); m != nil {
+		dirs = append([]string{string(m[1])}, dirs...)
+	}
+	for _, dir := range dirs {
+		n.module = filepath.Join(dir, "ngx_stream_module.so")
+		if _, err := os.Stat(n.module); err == nil {
+			return n, nil
+		}
+	}
+	return nil, fmt.Errorf("nginx %s has no stream module", n.version)
+}
+
+func (n *Nginx) Name() string    { return "nginx" }
+func (n *Nginx) Version() string { return n.version }
+func (n *Nginx) Notes() []string {
+	return []string{"`proxy_half_close on`, an upstream `zone` so that the workers share their counters, a `proxy_connect_timeout` of a quarter of the connect budget, and `limit_conn` for the connection limit."}
+}
+
+// Command writes a configuration file as an operator would who wants what cfg
+// says.
+func (n *Nginx) Command(c *C, cfg Config) Command {
+	switch {
+	case cfg.AccessLog:
+		c.Skipf("the words of the access log are usher's")
+	case cfg.Wait > 0:
+		c.Skipf("cannot hold a client until a backend answers")
+	case cfg.Health:
+		c.Skipf("has no active checks")
+	case cfg.HalfCloseTimeout > 0:
+		c.Skipf("has no timeout for half-closed flows")
+	}
+	dir := c.TempDir()
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	ms := func(word string, d time.Duration) {
+		if d > 0 {
+			line("    %s %dms;", word, d.Milliseconds())
+		}
+	}
+	if n.module != "" {
+		line("load_module %s;", n.module)
+	}
+	line("daemon off;")
+	line("pid %s/pid;", dir)
+	line("error_log stderr error;")
+	if cfg.Workers > 0 {
+		line("worker_processes %d;", cfg.Workers)
+	} else {
+		line("worker_processes auto;")
+	}
+	ms("worker_shutdown_timeout", cfg.DrainTimeout)
+	line("events { worker_connections 8192; }")
+	line("stream {")
+	if cfg.MaxConns > 0 {
+		line("  limit_conn_zone $server_addr zone=conns:1m;")
+	}
+	pass := "service"
+	if isRange(cfg.Backends[0]) {
+		host, _, _ := net.SplitHostPort(cfg.Backends[0])
+		pass = host + ":$server_port"
+	} else {
+		line("  upstream service {")
+		line("    zone service 256k;")
+		if cfg.Scheduler == "lc" {
+			line("    least_conn;")
+		}
+		for _, addr := range cfg.Backends {
+			if path, ok := unixPath(addr); ok {
+				addr = "unix:" + path
+			}
+			line("    server %s;", addr)
+		}
+		line("  }")
+	}
+	line("  server {")
+	for _, l := range cfg.Listen {
+		switch {
+		case l.Network == "unix":
+			line("    listen unix:%s;", l.Path)
+		case l.Host == "*":
+			line("    listen [::]:%d ipv6only=off so_keepalive=on;", l.Port)
+		default:
+			line("    listen %s so_keepalive=on;", l)
+		}
+	}
+	line("    proxy_pass %s;", pass)
+	line("    proxy_half_close on;")
+	line("    proxy_socket_keepalive on;")
+	ms("proxy_connect_timeout", cfg.ConnectTimeout/4)
+	ms("proxy_timeout", cfg.IdleTimeout)
+	if cfg.MaxConns > 0 {
+		line("    limit_conn conns %d;", cfg.MaxConns)
+	}
+	line("  }")
+	line("}")
+	file := filepath.Join(dir, "nginx.conf")
+	c.Must(os.WriteFile(file, []byte(b.String()), 0o644))
+	return Command{
+		Path: n.path, Args: []string{"-e", "stderr", "-c", file},
+		Drain: syscall.SIGQUIT, Stop: syscall.SIGTERM,
+	}
+}

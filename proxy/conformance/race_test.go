@@ -1,0 +1,5 @@
+//go:build linux && race
+
+package conformance_test
+
+const raceEnabled = true

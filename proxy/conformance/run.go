@@ -1,0 +1,186 @@
+//go:build linux
+
+package conformance
+
+import (
+	"cmp"
+	"context"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Case is one promise that a proxy keeps or not.
+type Case struct {
+	Name  string
+	Group string
+	// Alone is set on cases that measure or weigh so much that others would
+	// spoil their figures: they run one at a time.
+	Alone bool
+	// Limit is the time after which the case is given up; zero: 30 s.
+	Limit time.Duration
+	Run   func(*C)
+}
+
+// Options say how to run the cases.
+type Options struct {
+	// Strict makes a case that fails fail the test. Otherwise it is only
+	// reported.
+	Strict bool
+	// Short makes the loads light.
+	Short bool
+	// Instrumented is set for a target that is slower and bigger than the one
+	// that users run (race detector): its memory and CPU time are not judged.
+	Instrumented bool
+	// Patience is how long a step may go without progress before the case
+	// fails; zero: 6 s, or 15 s when Instrumented. A target that is known to
+	// fail some cases fails them sooner with less.
+	Patience time.Duration
+	// Seed of everything random, to play a run again; zero: a new one for each
+	// case. A case that fails logs its own.
+	Seed uint64
+	// Only chooses cases; nil: all.
+	Only func(Case) bool
+}
+
+// Outcome is the verdict on a case.
+type Outcome uint8
+
+const (
+	Passed Outcome = iota
+	Failed
+	Skipped // the target cannot express the case, or the machine cannot play it
+)
+
+// Result is what one case came to. Reason is empty for Passed.
+type Result struct {
+	Case    Case
+	Outcome Outcome
+	Reason  string
+	Took    time.Duration
+}
+
+// Report is what a target came to, in the order of Cases.
+type Report struct {
+	Target, Version string
+	Notes           []string
+	Results         []Result
+}
+
+// Result returns what the case of that name came to; ok is false when it did
+// not run.
+func (r Report) Result(name string) (x Result, ok bool) {
+	for _, x := range r.Results {
+		if x.Case.Name == name {
+			return x, true
+		}
+	}
+	return Result{}, false
+}
+
+// atOnce bounds the cases that run beside each other. They mostly wait.
+const atOnce = 16
+
+// Run runs the cases as subtests of t: first those that may share the machine,
+// several at once, then the others one by one.
+func Run(t *testing.T, target Target, o Options) Report {
+	r := Report{Target: target.Name(), Version: target.Version(), Notes: target.Notes()}
+	var cases []Case
+	for _, x := range Cases() {
+		if o.Only == nil || o.Only(x) {
+			cases = append(cases, x)
+		}
+	}
+	results := make([]*Result, len(cases))
+	block := newBlock()
+	play := func(i int) {
+		t.Run(cases[i].Name, func(t *testing.T) {
+			result := runCase(t, target, o, cases[i], block)
+			results[i] = &result
+		})
+	}
+
+	slots := make(chan struct{}, atOnce)
+	var shared sync.WaitGroup
+	for i, x := range cases {
+		if !x.Alone {
+			slots <- struct{}{}
+			shared.Go(func() {
+				defer func() { <-slots }()
+				play(i)
+			})
+		}
+	}
+	shared.Wait()
+	for i, x := range cases {
+		if x.Alone {
+			play(i)
+		}
+	}
+
+	for _, x := range results {
+		if x != nil { // nil: not selected by -run
+			r.Results = append(r.Results, *x)
+		}
+	}
+	return r
+}
+
+// runCase runs one case in a goroutine of its own, so that the case ends at
+// its limit whatever it is stuck in.
+func runCase(t *testing.T, target Target, o Options, x Case, block []byte) Result {
+	limit := x.Limit
+	if limit == 0 {
+		limit = 30 * time.Second
+	}
+	if o.Instrumented {
+		limit *= 3
+	}
+	c := &C{t: t, o: o, target: target, block: block, seed: cmp.Or(o.Seed, rand.Uint64())}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	start := time.Now()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer c.cleanup()
+		defer c.inspect()
+		x.Run(c)
+	}()
+
+	select {
+	case <-done:
+	case <-time.After(limit):
+		c.mu.Lock()
+		step := c.step
+		c.mu.Unlock()
+		c.Errorf("not done after %v; waiting for: %s", limit, step)
+		c.Logf("%s", stacks())
+		c.closeAll()
+		select {
+		case <-done:
+		case <-time.After(10 * time.Second):
+			// The goroutine cannot be stopped; the test must not end well.
+			t.Errorf("the case does not end though everything it opened is closed\n%s", stacks())
+			runtime.Goexit()
+		}
+	}
+
+	r := Result{Case: x, Outcome: c.outcome, Reason: c.reason, Took: time.Since(start)}
+	switch r.Outcome {
+	case Failed:
+		t.Logf("seed %d", c.seed)
+		for _, p := range c.proxies {
+			t.Logf("output of the proxy:\n%s", p.Tail(4000))
+		}
+		if o.Strict {
+			t.Errorf("%s: %s", target.Name(), r.Reason)
+		} else {
+			t.Logf("%s fails: %s", target.Name(), r.Reason)
+		}
+	case Skipped:
+		t.Logf("skipped: %s", r.Reason)
+	}
+	return r
+}

@@ -1,0 +1,97 @@
+//go:build linux
+
+package conformance_test
+
+import (
+	"regexp"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"usher/proxy/conformance"
+)
+
+// TestSuite tests the suite: each flaw must make the cases beside it fail.
+func TestSuite(t *testing.T) {
+	flaws := []struct {
+		flaw  flawed
+		why   string // expression that the reason matches
+		cases []string
+	}{
+		{"no-half-close", "EOF|broken pipe", []string{"client-half-close-and-a-late-reply", "backend-half-close-and-the-client-goes-on"}},
+		{"reset-becomes-end", "a clean end came", []string{"client-reset-arrives-as-reset", "backend-reset-arrives-as-reset", "backend-reset-after-client-half-close", "client-reset-after-backend-half-close"}},
+		{"reset-first", "receive byte 0", []string{"reply-before-a-reset-arrives"}},
+		{"flips-a-bit", "byte 4999936 of 16777216 is wrong", []string{"bulk-both-ways"}},
+		{"one-buffer-for-all", "client", []string{"no-cross-talk"}},
+		{"corks", "took more than", []string{"no-stall-after-bulk"}},
+		{"corks-the-tail", "took more than", []string{"no-stall-at-the-end-of-bulk"}},
+		{"hoards", "nobody has read|stalled reader", []string{"stalled-reader"}},
+		{"hoards", "stopped", []string{"both-sides-stalled"}},
+		{"memory", "private memory", []string{"back-to-start-after-10000-flows"}},
+		{"threads", "threads", []string{"back-to-start-after-10000-flows"}},
+		{"leaks", "sockets", []string{"connect-and-close-flood", "back-to-start-after-10000-flows"}},
+		{"no-failover", "client:", []string{"refused-backend-is-passed-over", "blackholed-backend-is-passed-over", "backend-vanishes"}},
+		{"holds-the-refused", "not ended", []string{"all-backends-refuse", "connect-budget-ends"}},
+		{"serial", "at once|served after|timeout", []string{"stuck-connect-delays-nobody"}},
+		{"first-backend-only", "not in turn", []string{"round-robin-order"}},
+		{"counts-nothing", "empty backend", []string{"least-connections"}},
+		{"never-idle", "not ended", []string{"idle-timeout", "one-way-data-is-not-idle"}},
+		{"only-clients-count", "EOF", []string{"one-way-data-is-not-idle"}},
+		{"half-closed-for-ever", "not ended", []string{"half-close-timeout"}},
+		{"dies-at-once", "EOF", []string{"drain-lets-flows-finish", "drain-with-unread-bytes"}},
+		{"dies-at-once", "ended after", []string{"drain-deadline-cuts"}},
+		{"keeps-listening", "listener to close", []string{"drain-lets-flows-finish"}},
+		{"never-cuts", "lives on", []string{"drain-deadline-cuts"}},
+		{"exits-with-1", "exit status 1", []string{"drain-lets-flows-finish", "drain-deadline-cuts"}},
+		{"no-limit", "over the limit", []string{"connection-limit"}},
+		{"spins", "spins", []string{"few-descriptors", "descriptors-run-out"}},
+		{"next-port", "hear|port", []string{"port-range"}},
+	}
+	o := conformance.Options{Short: true, Instrumented: raceEnabled, Patience: 2 * time.Second}
+	judgedByCost := []string{"memory", "spins"} // see Options.Instrumented
+
+	slots := make(chan struct{}, 6) // most of the time is waiting for what never comes
+	var running sync.WaitGroup
+	for _, f := range flaws {
+		slots <- struct{}{}
+		running.Go(func() {
+			defer func() { <-slots }()
+			t.Run(string(f.flaw), func(t *testing.T) {
+				if raceEnabled && slices.Contains(judgedByCost, string(f.flaw)) {
+					t.Skip("memory and processor time are not judged under the race detector")
+				}
+				o := o
+				o.Only = func(x conformance.Case) bool { return slices.Contains(f.cases, x.Name) }
+				r := conformance.Run(t, f.flaw, o)
+				for _, name := range f.cases {
+					x, ok := r.Result(name)
+					switch {
+					case !ok: // not selected by -run
+					case x.Outcome != conformance.Failed:
+						t.Errorf("%s does not see the flaw", name)
+					case !regexp.MustCompile(f.why).MatchString(x.Reason):
+						t.Errorf("%s fails because %q, want %q", name, x.Reason, f.why)
+					}
+				}
+			})
+		})
+	}
+	running.Wait()
+}
+
+// TestSuiteIsFair runs the forwarder without a flaw: what a plain proxy does
+// right must pass.
+func TestSuiteIsFair(t *testing.T) {
+	beyond := []string{ // what two blocking copies cannot see or do
+		"client-reset-after-its-half-close", "backend-reset-after-its-half-close",
+		"reset-while-the-reader-is-stalled", "health-check-spares-the-clients",
+		"unix-listener", "unix-backend", "unix-to-unix", "wait-for-a-backend",
+	}
+	conformance.Run(t, flawed("none"), conformance.Options{
+		Strict: true, Short: true, Instrumented: raceEnabled,
+		Only: func(x conformance.Case) bool {
+			return !x.Alone && x.Group != "access log" && !slices.Contains(beyond, x.Name)
+		},
+	})
+}

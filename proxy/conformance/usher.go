@@ -1,0 +1,58 @@
+//go:build linux
+
+package conformance
+
+import (
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// Usher runs a binary of this module.
+type Usher struct {
+	Path    string
+	Engine  string // epoll or portable
+	Release string // what Version says
+	Env     []string
+}
+
+func (u *Usher) Name() string    { return "usher " + u.Engine }
+func (u *Usher) Version() string { return u.Release }
+func (u *Usher) Notes() []string { return nil }
+
+// Command needs no file: all of it is flags.
+func (u *Usher) Command(_ *C, cfg Config) Command {
+	args := []string{"--engine", u.Engine, "--log-format", "json", "--scheduler", cfg.Scheduler}
+	for _, l := range cfg.Listen {
+		args = append(args, "--listen", l.String())
+	}
+	for _, b := range cfg.Backends {
+		args = append(args, "--backend", b)
+	}
+	if cfg.Health {
+		args = append(args, "--health", "tcp,interval=200ms,timeout=200ms,rise=1,fall=2")
+	} else {
+		args = append(args, "--health", "off")
+	}
+	duration := func(flag string, d time.Duration) {
+		if d > 0 {
+			args = append(args, flag, d.String())
+		}
+	}
+	duration("--connect-timeout", cfg.ConnectTimeout)
+	duration("--idle-timeout", cfg.IdleTimeout)
+	duration("--half-close-timeout", cfg.HalfCloseTimeout)
+	duration("--drain-timeout", cfg.DrainTimeout)
+	duration("--wait", cfg.Wait)
+	number := func(flag string, n int) {
+		if n > 0 {
+			args = append(args, flag, strconv.Itoa(n))
+		}
+	}
+	number("--max-conns", cfg.MaxConns)
+	number("--workers", cfg.Workers)
+	if cfg.AccessLog {
+		args = append(args, "--access-log")
+	}
+	return Command{Path: u.Path, Args: args, Env: u.Env, Drain: syscall.SIGTERM, Stop: syscall.SIGTERM}
+}
