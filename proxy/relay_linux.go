@@ -22,19 +22,15 @@ const (
 // ready takes note of what the kernel says of one side, and goes on from there.
 func (w *worker) ready(c *conn, s side, ev uint32) {
 	h := &c.half[s]
+	h.note(ev)
 	if c.phase != relaying {
 		if s == backend {
-			h.readable = ev&unix.EPOLLIN != 0
 			w.attemptEnded(c, ev)
-			return
-		}
-		h.note(ev)
-		if ev&unix.EPOLLERR != 0 {
+		} else if ev&unix.EPOLLERR != 0 {
 			w.end(c, s.broken(isLost(socketError(h.fd))))
 		}
 		return
 	}
-	h.note(ev)
 	if ev&unix.EPOLLERR != 0 && h.broken == Running {
 		h.broken = s.broken(isLost(socketError(h.fd)))
 	}

@@ -148,9 +148,22 @@ func (x *stream) relayTo(c net.Conn) Outcome {
 	return Running
 }
 
-// pump passes on what side s sends. Waiting for it costs a small buffer; a large
-// one is borrowed while reads fill the small one.
+// pump passes on what side s sends, and its end. A side that has sent FIN may
+// still break, so it is watched until the flow ends.
 func (x *stream) pump(s side) {
+	if !x.copyFrom(s) {
+		return
+	}
+	x.fin(s)
+	if err := awaitError(x.conn[s]); err != nil {
+		x.readFailed(s, err)
+	}
+}
+
+// copyFrom passes on what side s sends. It reports whether that ended with a FIN;
+// if not, what failed is noted. Waiting for bytes costs a small buffer; a large
+// one is borrowed while reads fill the small one.
+func (x *stream) copyFrom(s side) (fin bool) {
 	e := x.engine
 	src, dst := x.conn[s], x.conn[s.other()]
 	pool := &e.small
@@ -167,16 +180,15 @@ func (x *stream) pump(s side) {
 			}
 			if werr != nil {
 				x.writeFailed(s.other(), werr)
-				return
+				return false
 			}
 		}
 		if err == io.EOF {
-			x.fin(s)
-			return
+			return true
 		}
 		if err != nil {
 			x.readFailed(s, err)
-			return
+			return false
 		}
 		switch {
 		case n == smallBuffer && pool == &e.small:

@@ -21,6 +21,9 @@ var seed = flag.Uint64("seed", 0, "play the cases with the `seed` that a failed 
 // outEnv names a file that gets the table of the run.
 const outEnv = "USHER_CONFORMANCE_OUT"
 
+// binaryEnv names the binary to test, in place of one built for it.
+const binaryEnv = "USHER_BINARY"
+
 var build = struct {
 	once sync.Once
 	dir  string
@@ -41,9 +44,13 @@ func TestMain(m *testing.M) {
 }
 
 // usher builds the binary of this module once, with the race detector when the
-// tests have it, where any user may run it.
+// tests have it, where any user may run it. A user without a Go installation
+// names one that is there.
 func usher(t *testing.T) string {
 	t.Helper()
+	if path := os.Getenv(binaryEnv); path != "" {
+		return path
+	}
 	build.once.Do(func() {
 		if build.dir, build.err = os.MkdirTemp("", "usher"); build.err != nil {
 			return

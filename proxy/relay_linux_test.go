@@ -1,0 +1,86 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"usher/balancer"
+)
+
+// TestHandshakeGreetingAndFINInOneEvent has the backend accept, speak and close
+// before the loop looks again, so that the kernel tells all of it at once.
+func TestHandshakeGreetingAndFINInOneEvent(t *testing.T) {
+	t.Parallel()
+	const greeting = "220 ready\r\n"
+	spoken := make(chan struct{})
+	at := serve(t, func(c *net.TCPConn) {
+		_, _ = io.WriteString(c, greeting)
+		c.Close()
+		close(spoken)
+	})
+	s, err := New(Options{Engine: "epoll", Workers: 1}, []ServiceConfig{service(t, at)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	c := dial(t, s.Services()[0].Listeners[0].String())
+	w := s.engine.(*epollEngine).workers[0]
+	w.post(func() {
+		w.accept(0)
+		<-spoken
+	})
+	s.Start()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	if got, err := io.ReadAll(c); string(got) != greeting || err != nil {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
+
+// TestMetItself connects a socket to its own address, as can happen towards a
+// dead backend in the range of ephemeral ports.
+func TestMetItself(t *testing.T) {
+	t.Parallel()
+	s, err := New(Options{Engine: "epoll", Workers: 1}, []ServiceConfig{service(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	w := s.engine.(*epollEngine).workers[0]
+
+	fd, e := newSocket(unix.AF_INET)
+	if e != noError {
+		t.Fatal(e)
+	}
+	defer closeFD(fd)
+	var sa sockaddr
+	sa.setAddrPort(netip.MustParseAddrPort("127.0.0.1:0"))
+	if e := bind(fd, &sa); e != noError {
+		t.Fatal(e)
+	}
+	own := localAddr(fd, &sa)
+	if e := connect(fd, &sa); e != noError && e != unix.EINPROGRESS {
+		t.Fatal(e)
+	}
+	reached := func(port netip.AddrPort) bool {
+		f, pool := newFlow(t, 0, ServiceConfig{})
+		pool.Update([]balancer.Spec{{Endpoint: balancer.Endpoint{Addr: port}, Weight: 1}})
+		f.next(0)
+		c := &conn{flow: *f}
+		c.half[backend].fd = fd
+		return w.metItself(c)
+	}
+	if own.Port() < w.ephemeral {
+		t.Skipf("the kernel chose port %d, below its range from %d", own.Port(), w.ephemeral)
+	}
+	if !reached(own) {
+		t.Error("a socket connected to itself passes for a backend")
+	}
+	if reached(netip.AddrPortFrom(own.Addr(), own.Port()^1)) {
+		t.Error("a socket connected to another port passes for itself")
+	}
+}
