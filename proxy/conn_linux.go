@@ -26,6 +26,7 @@ type half struct {
 	hungup   bool    // FIN or worse has arrived: read until the end is seen
 	watched  bool    // registered with epoll
 	roomy    bool    // registered for room to write, too
+	guarded  bool    // has its keepalive
 	ended    bool    // its FIN was read and passed on, or it is past reading
 	broken   Outcome // how it failed; Running while it has not
 

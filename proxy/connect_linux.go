@@ -217,7 +217,10 @@ func (w *worker) expired(id conntrack.ID) {
 // keepalive here: accepted sockets inherit theirs, and a flow that ends before
 // its first silence needs none.
 func (w *worker) vigil(c *conn) Outcome {
-	setKeepalive(c.half[backend].fd)
+	if h := &c.half[backend]; !h.guarded {
+		h.guarded = true
+		setKeepalive(h.fd)
+	}
 	for s := client; s <= backend; s++ {
 		if vanished(c.half[s].fd, &w.info) {
 			return s.broken(true)

@@ -7,10 +7,9 @@ import (
 )
 
 const (
-	// copyTurns and spliceTurns bound what one direction of a flow may move before
-	// the loop's other flows get their turn.
-	copyTurns   = 4
-	spliceTurns = 4
+	// copyTurns bounds the reads of one direction before the loop's other flows get
+	// their turn. Of splices there is one, as large as the pipe.
+	copyTurns = 4
 	// spliceAfter is how many reads in a row must fill the buffer before a
 	// direction moves by splice, and copyAfter how many splices in a row must move
 	// less than spliceSmall before it goes back to copying.
@@ -146,31 +145,25 @@ func (w *worker) move(c *conn, s side) (done, again bool) {
 	return false, src.readable
 }
 
-// moveSplice is move inside the kernel. src has a pipe, an empty one.
+// moveSplice is move inside the kernel. src has a pipe, an empty one, and keeps
+// it only if dst does not take all.
 func (w *worker) moveSplice(c *conn, s side) (done, again bool) {
 	src := &c.half[s]
 	p := src.pipe
-	for range spliceTurns {
-		n, e := splice(src.fd, p.w, p.size)
-		switch {
-		case e == unix.EAGAIN:
-			src.readable = false
-			w.returnPipe(src)
-			return false, false
-		case e == unix.EINTR:
-			continue
-		case e == unix.EINVAL:
-			src.nosplice, src.splicing = true, false
-			w.returnPipe(src)
-			return false, true
-		case e != noError:
-			w.returnPipe(src)
-			src.readFailed(s, e)
-			return false, false
-		case n == 0:
-			w.returnPipe(src)
-			return w.fin(c, s), false
-		}
+	n, e := splice(src.fd, p.w, p.size)
+	switch {
+	case e == unix.EAGAIN:
+		src.readable = false
+	case e == unix.EINTR:
+		again = true
+	case e == unix.EINVAL:
+		src.nosplice, src.splicing = true, false
+		again = true
+	case e != noError:
+		src.readFailed(s, e)
+	case n == 0:
+		done = w.fin(c, s)
+	default:
 		if n >= spliceSmall {
 			src.small = 0
 		} else if src.small++; src.small >= copyAfter {
@@ -180,12 +173,10 @@ func (w *worker) moveSplice(c *conn, s side) (done, again bool) {
 		if !w.flush(c, s) {
 			return false, false
 		}
-		if !src.splicing {
-			break
-		}
+		again = true
 	}
 	w.returnPipe(src)
-	return false, true
+	return done, again
 }
 
 // flush passes on what was read from side s before. It reports whether all of it
