@@ -9,12 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// acceptPause is how long a listener rests when descriptors have run out.
-const acceptPause = 100 * time.Millisecond
+const (
+	// acceptPause is how long a listener rests when descriptors have run out.
+	acceptPause = 100 * time.Millisecond
+	// acceptShare and acceptMost: one event takes one client, and one more for
+	// each share of time that the loop's last turn took.
+	acceptShare = 100 * time.Microsecond
+	acceptMost  = 64
+)
 
 // acceptor is one listening socket of a worker.
 type acceptor struct {
 	fd     int32 // -1 when closed
+	shared bool  // the engine closes it, not the worker
 	svc    *Service
 	local  netip.AddrPort
 	offset uint16
@@ -32,29 +39,44 @@ func (w *worker) acceptAll() {
 	}
 }
 
+// arouse has the loop told of clients. Without memory for it, it tries again.
 func (w *worker) arouse(i int) {
-	if a := &w.acceptors[i]; a.fd >= 0 {
-		epollAdd(w.ep, a.fd, unix.EPOLLIN|unix.EPOLLEXCLUSIVE, int32(i), tagListener)
-	}
-}
-
-// accept takes one client from a listening socket and starts its flow. While
-// more wait the socket is reported again, along with the other flows' events; an
-// accept that finds nobody would cost more than that, for the kernel makes a
-// socket before it looks.
-func (w *worker) accept(i int) {
 	a := &w.acceptors[i]
 	if a.fd < 0 {
 		return
 	}
-	fd, e := accept(a.fd, &w.sa)
-	if e == noError {
-		w.admit(fd, a)
-	} else if isExhausted(e) {
-		w.pause(i)
+	e := epollAdd(w.ep, a.fd, unix.EPOLLIN|unix.EPOLLEXCLUSIVE, int32(i), tagListener)
+	if e != noError && e != unix.EEXIST {
+		w.rest(i)
 	}
-	// EAGAIN: another worker was faster. ECONNABORTED and what Linux passes on
-	// from the new connection's network: that client's trouble, not the listener's.
+}
+
+// accept takes clients from a listening socket and starts their flows. While
+// more wait the socket is reported again, along with the other flows' events, so
+// one will do: an accept that finds nobody would cost more than that, for the
+// kernel makes a socket before it looks. But when turns are long, because other
+// flows have much to move, new clients must not wait for a turn each.
+func (w *worker) accept(i int) {
+	a := &w.acceptors[i]
+	w.now = w.server.Now() // a flow's time must not begin before its client came
+	for range min(1+w.turn/acceptShare, acceptMost) {
+		if a.fd < 0 {
+			return
+		}
+		fd, e := accept(a.fd, &w.sa)
+		switch {
+		case e == noError:
+			if w.admit(fd, a); len(w.paused) > 0 {
+				return
+			}
+		case e == unix.EAGAIN:
+			return // or another worker was faster
+		case isClientsTrouble(e):
+		default:
+			w.pause(i)
+			return
+		}
+	}
 }
 
 // admit starts the flow of a client, or resets it when there is no room.
@@ -71,7 +93,8 @@ func (w *worker) admit(fd int32, a *acceptor) {
 	w.connect(c)
 }
 
-// pause stops accepting from a socket until descriptors may be free again.
+// pause stops accepting from a socket until descriptors may be free again. It is
+// the answer to any error that would only come again at once.
 func (w *worker) pause(i int) {
 	a := &w.acceptors[i]
 	if a.fd < 0 || slices.Contains(w.paused, i) {
@@ -79,6 +102,18 @@ func (w *worker) pause(i int) {
 	}
 	a.svc.starved.Add(1)
 	epollDelete(w.ep, a.fd)
+	w.rest(i)
+}
+
+// pauseAll pauses every listening socket.
+func (w *worker) pauseAll() {
+	for i := range w.acceptors {
+		w.pause(i)
+	}
+}
+
+// rest has resumeAccept arouse a socket later.
+func (w *worker) rest(i int) {
 	if len(w.paused) == 0 {
 		w.resume = w.now + acceptPause
 	}
@@ -86,10 +121,11 @@ func (w *worker) pause(i int) {
 }
 
 func (w *worker) resumeAccept() {
-	for _, i := range w.paused {
+	again := w.paused
+	w.paused = nil
+	for _, i := range again {
 		w.arouse(i)
 	}
-	w.paused = w.paused[:0]
 }
 
 // closeListeners stops accepting. Clients that the kernel has accepted already
@@ -100,21 +136,38 @@ func (w *worker) closeListeners() {
 		if a.fd < 0 {
 			continue
 		}
-		for w.accepting && !w.halted {
-			fd, e := accept(a.fd, &w.sa)
-			if e == unix.EINTR || e == unix.ECONNABORTED {
-				continue
-			}
-			if e != noError {
+		for range backlog {
+			if !w.accepting {
 				break
 			}
-			w.admit(fd, a)
+			fd, e := accept(a.fd, &w.sa)
+			if e == noError {
+				w.admit(fd, a)
+			} else if !isClientsTrouble(e) {
+				break
+			}
 		}
-		closeFD(a.fd)
+		if a.shared {
+			epollDelete(w.ep, a.fd)
+		} else {
+			closeFD(a.fd)
+		}
 		a.fd = -1
 	}
-	w.paused = w.paused[:0]
+	w.paused = nil
 	w.accepting = false
+}
+
+// isClientsTrouble reports whether a failed accept says something of one client
+// alone: it has gone, or Linux passes on an error of its network.
+func isClientsTrouble(e syscall.Errno) bool {
+	switch e {
+	case unix.ECONNABORTED, unix.EINTR, unix.EPROTO, unix.ENOPROTOOPT, unix.ENETDOWN, unix.ENETUNREACH,
+		unix.EHOSTDOWN, unix.EHOSTUNREACH, unix.ENONET, unix.EOPNOTSUPP, unix.ETIMEDOUT:
+		return true
+	default:
+		return false
+	}
 }
 
 // isExhausted reports whether an error says that descriptors or memory for

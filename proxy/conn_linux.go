@@ -23,7 +23,7 @@ type half struct {
 
 	readable bool    // a read may find something
 	writable bool    // a write may find room
-	hungup   bool    // FIN or worse has arrived: read until the end is seen
+	probing  bool    // a short read may not be all there is: read until EAGAIN or the end
 	watched  bool    // registered with epoll
 	roomy    bool    // registered for room to write, too
 	guarded  bool    // has its keepalive
@@ -69,11 +69,9 @@ func (w *worker) newConn(svc *Service, from, local netip.AddrPort, offset uint16
 	return c
 }
 
-// end closes both sockets and settles the flow. A flow that is finished, or idle
-// with nothing in flight, ends with FIN, any other with RST: what was cut off must
-// not look complete.
+// end closes both sockets and settles the flow.
 func (w *worker) end(c *conn, o Outcome) {
-	orderly := o == Finished || o == IdleTimeout && !c.half[client].pending() && !c.half[backend].pending()
+	orderly := o.orderly(c.half[client].pending() || c.half[backend].pending())
 	for s := range c.half {
 		h := &c.half[s]
 		if h.pipe != nil {
@@ -96,6 +94,7 @@ func (w *worker) end(c *conn, o Outcome) {
 	w.server.settle(&c.flow, o, w.now)
 	w.table.Remove(c.id)
 	c.ent, c.backend = nil, nil
+	w.server.leave()
 }
 
 // restPool keeps buffers for bytes that one side sent and the other has no room

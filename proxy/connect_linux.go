@@ -2,16 +2,11 @@ package proxy
 
 import (
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"usher/conntrack"
 )
-
-// busyRetry is how soon a unix backend is tried again whose backlog was full:
-// the kernel refuses such a connect at once and offers nothing to wait for.
-const busyRetry = 10 * time.Millisecond
 
 // connect tries backends until an attempt is under way, the client is held, or
 // the flow has ended.
@@ -22,17 +17,22 @@ func (w *worker) connect(c *conn) {
 			return
 		}
 		if c.phase == waiting {
-			if !w.watch(c, client) {
-				w.end(c, Failed)
-				return
-			}
-			w.arm(c)
+			w.hold(c)
 			return
 		}
 		if w.attempt(c) {
 			return
 		}
 	}
+}
+
+// hold waits until the flow's next look for a backend, and for the client to go.
+func (w *worker) hold(c *conn) {
+	if !w.watch(c, client) {
+		w.end(c, Failed)
+		return
+	}
+	w.arm(c)
 }
 
 // attempt begins to connect to the reserved backend. It reports false if that
@@ -45,7 +45,13 @@ func (w *worker) attempt(c *conn) bool {
 	}
 	fd, e := newSocket(family)
 	if isExhausted(e) {
-		w.end(c, LimitReached)
+		// No more clients until some have gone.
+		w.pauseAll()
+		if o := c.starved(w.now); o != Running {
+			w.end(c, o)
+			return true
+		}
+		w.hold(c)
 		return true
 	}
 	if e != noError {
@@ -111,7 +117,8 @@ func (w *worker) metItself(c *conn) bool {
 	if path != "" || to.Port() < w.ephemeral {
 		return false
 	}
-	return localAddr(c.half[backend].fd, &w.sa) == to
+	own := localAddr(c.half[backend].fd, &w.sa)
+	return own.Port() == to.Port() && own.Addr() == to.Addr().Unmap().WithZone("")
 }
 
 // attemptSlow is called when an attempt has used up its step.

@@ -30,26 +30,36 @@ type engine interface {
 // Engines lists what Options.Engine may be.
 func Engines() []string { return []string{"auto", "epoll", "portable"} }
 
-// newEngine makes the engine that was asked for. The note says what auto took
-// and why.
-func newEngine(name string, s *Server) (e engine, note string, err error) {
+// engineKind is how an engine is made, and what it needs before it is.
+type engineKind struct {
+	note string // which engine, and why
+	make func(*Server) (engine, error)
+	// sockets returns how many descriptors the listener will take.
+	sockets func(l Listener, workers int) int
+	// workers says whether the engine has such.
+	workers bool
+}
+
+// chooseEngine returns the engine that was asked for.
+func chooseEngine(name string) (engineKind, error) {
+	epoll := engineKind{"engine epoll", newEpollEngine, epollSockets, true}
+	portable := engineKind{"engine portable", newPortableEngine, portableSockets, false}
 	switch name {
 	case "", "auto":
-		why := probeEpoll()
-		if why == nil {
-			e, err = newEpollEngine(s)
-			return e, "engine epoll (auto: the kernel has what it needs)", err
+		if why := probeEpoll(); why != nil {
+			portable.note += fmt.Sprintf(" (auto: %v)", why)
+			return portable, nil
 		}
-		return newPortableEngine(s), fmt.Sprintf("engine portable (auto: %v)", why), nil
+		epoll.note += " (auto: the kernel has what it needs)"
+		return epoll, nil
 	case "epoll":
 		if err := probeEpoll(); err != nil {
-			return nil, "", fmt.Errorf("engine epoll: %w", err)
+			return engineKind{}, fmt.Errorf("engine epoll: %w", err)
 		}
-		e, err = newEpollEngine(s)
-		return e, "engine epoll", err
+		return epoll, nil
 	case "portable":
-		return newPortableEngine(s), "engine portable", nil
+		return portable, nil
 	default:
-		return nil, "", fmt.Errorf("unknown engine %q", name)
+		return engineKind{}, fmt.Errorf("unknown engine %q", name)
 	}
 }

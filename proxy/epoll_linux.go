@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
-	"os"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +18,20 @@ type epollEngine struct {
 	workers []*worker
 	threads sync.WaitGroup
 	started bool
-	paths   []string // unix sockets to remove at the end
+	shared  []int32 // listening sockets that all workers accept from
+	files   []socketFile
+}
+
+// shardedPorts is the largest port range of which each worker has sockets of its
+// own. Above it the workers share one socket a port, to spare descriptors.
+const shardedPorts = 64
+
+// epollSockets returns the number of descriptors that listen takes.
+func epollSockets(l Listener, workers int) int {
+	if l.Network == "unix" || l.count() > shardedPorts {
+		return l.count()
+	}
+	return l.count() * workers
 }
 
 // probeEpoll says what the kernel lacks, if anything.
@@ -64,12 +76,17 @@ func newEpollEngine(s *Server) (engine, error) {
 
 func (e *epollEngine) listen(svc *Service, l Listener) ([]netip.AddrPort, error) {
 	if l.Network == "unix" {
-		fd, err := bindUnix(l.Path)
+		var fd int32
+		file, err := bindSocketFile(l.Path, func() (err error) {
+			fd, err = bindUnix(l.Path)
+			return err
+		})
 		if err != nil {
 			return nil, err
 		}
-		e.paths = append(e.paths, l.Path)
-		return nil, e.share(fd, svc, netip.AddrPort{}, 0)
+		e.files = append(e.files, file)
+		e.share(fd, svc, netip.AddrPort{}, 0)
+		return nil, nil
 	}
 	var bound []netip.AddrPort
 	for i := range l.count() {
@@ -79,21 +96,14 @@ func (e *epollEngine) listen(svc *Service, l Listener) ([]netip.AddrPort, error)
 			return nil, err
 		}
 		bound = append(bound, local)
-		if len(e.workers) > 1 && l.count() <= shardedPorts {
-			err = e.shard(fd, svc, local, uint16(i))
-		} else {
-			err = e.share(fd, svc, local, uint16(i))
-		}
-		if err != nil {
+		if l.count() > shardedPorts {
+			e.share(fd, svc, local, uint16(i))
+		} else if err := e.shard(fd, svc, local, uint16(i)); err != nil {
 			return nil, err
 		}
 	}
 	return bound, nil
 }
-
-// shardedPorts is the largest port range of which each worker has sockets of its
-// own. Above it the workers share one socket a port, to spare descriptors.
-const shardedPorts = 64
 
 // shard gives each worker a socket of its own; the kernel spreads the clients.
 func (e *epollEngine) shard(fd int32, svc *Service, local netip.AddrPort, offset uint16) error {
@@ -109,20 +119,13 @@ func (e *epollEngine) shard(fd int32, svc *Service, local netip.AddrPort, offset
 	return nil
 }
 
-// share lets all workers accept from one socket; the kernel wakes one at a time.
-func (e *epollEngine) share(fd int32, svc *Service, local netip.AddrPort, offset uint16) error {
-	for i, w := range e.workers {
-		mine := fd
-		if i > 0 {
-			dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-			if err != nil {
-				return fmt.Errorf("listen %v: duplicate the socket: %w", local, err)
-			}
-			mine = int32(dup)
-		}
-		w.adopt(acceptor{fd: mine, svc: svc, local: local, offset: offset})
+// share lets all workers accept from one socket, which is in each of their epoll
+// instances; the kernel wakes one at a time.
+func (e *epollEngine) share(fd int32, svc *Service, local netip.AddrPort, offset uint16) {
+	e.shared = append(e.shared, fd)
+	for _, w := range e.workers {
+		w.adopt(acceptor{fd: fd, shared: true, svc: svc, local: local, offset: offset})
 	}
-	return nil
 }
 
 func (e *epollEngine) start() {
@@ -133,17 +136,28 @@ func (e *epollEngine) start() {
 	}
 }
 
-func (e *epollEngine) drain() { e.all((*worker).closeListeners) }
+func (e *epollEngine) drain() {
+	removeSocketFiles(e.files) // from now on a successor may listen there
+	e.all((*worker).closeListeners)
+	e.closeShared()
+}
+
+// closeShared closes what no worker accepts from any more.
+func (e *epollEngine) closeShared() {
+	for _, fd := range e.shared {
+		closeFD(fd)
+	}
+	e.shared = nil
+}
 
 func (e *epollEngine) stop() {
 	e.all((*worker).halt)
 	e.threads.Wait()
+	e.closeShared()
 	for _, w := range e.workers {
 		w.close()
 	}
-	for _, p := range e.paths {
-		_ = os.Remove(p)
-	}
+	removeSocketFiles(e.files)
 }
 
 // all runs do in every worker and waits for it.

@@ -24,6 +24,9 @@ var attemptSteps = [...]time.Duration{
 const (
 	// waitStep is how often a held client's service is asked for a backend again.
 	waitStep = 100 * time.Millisecond
+	// busyRetry is how soon a unix backend is tried again whose backlog was full:
+	// the kernel refuses such a connect at once and offers nothing to wait for.
+	busyRetry = 10 * time.Millisecond
 	// vigilance is how often a silent flow's peers are looked at: whether the
 	// kernel still gets answers from them.
 	vigilance = 30 * time.Second
@@ -41,8 +44,8 @@ const (
 // flow is the policy of one TCP connection: which backend, for how long, what
 // an end of one direction means, how it is counted. It does no I/O and reads no
 // clock. Both engines embed one per connection and tell it what happened; what
-// to do next is its answer. A flow belongs to one engine goroutine at a time;
-// only the entry's byte counters are shared with readers.
+// to do next is its answer. The engine sees to it that one goroutine at a time
+// uses a flow; only the entry is shared with readers.
 type flow struct {
 	svc     *Service
 	ent     *entry
@@ -57,6 +60,7 @@ type flow struct {
 	phase phase
 	fins  uint8 // bit s: side s has sent FIN, and it was passed on
 	tries uint8 // saturates
+	step  uint8 // tries since the client was last held; saturates
 
 	accepted  time.Duration
 	connected time.Duration // zero while not connected
@@ -73,7 +77,7 @@ type flow struct {
 func (f *flow) open(svc *Service, client, local netip.AddrPort, offset uint16, now time.Duration) {
 	f.svc, f.client, f.local, f.offset = svc, client, local, offset
 	f.backend, f.holding = nil, false
-	f.phase, f.fins, f.tries = connecting, 0, 0
+	f.phase, f.fins, f.tries, f.step = connecting, 0, 0, 0
 	f.accepted, f.connected, f.quiet, f.looked = now, 0, 0, now
 	f.budget = now + svc.ConnectTimeout
 	f.hold = now + svc.Wait
@@ -93,10 +97,9 @@ func (f *flow) next(now time.Duration) Outcome {
 		}
 	}
 	if now < f.hold {
-		f.phase = waiting
 		f.attempt = min(now+waitStep, f.hold)
 		f.budget = f.attempt + f.svc.ConnectTimeout
-		f.tried.Reset()
+		f.wait()
 		return Running
 	}
 	if f.tries == 0 {
@@ -107,12 +110,31 @@ func (f *flow) next(now time.Duration) Outcome {
 
 // reserve makes b, which the pool has just reserved, the flow's backend.
 func (f *flow) reserve(b *balancer.Backend, now time.Duration) {
-	step := attemptSteps[min(int(f.tries), len(attemptSteps)-1)]
+	step := attemptSteps[min(int(f.step), len(attemptSteps)-1)]
 	f.backend, f.holding = b, true
 	f.tried.Add(b)
-	f.tries = min(f.tries, 254) + 1
+	f.tries, f.step = min(f.tries, 254)+1, min(f.step, 254)+1
 	f.attempt = min(now+step, f.budget)
 	f.ent.SetBackend(b)
+}
+
+// wait holds the client: until f.attempt, when next is asked again, and all
+// backends are new to it.
+func (f *flow) wait() {
+	f.phase, f.step = waiting, 0
+	f.tried.Reset()
+}
+
+// starved gives the reserved backend back after an attempt for which there was
+// no descriptor. That is no fault of the backend: the client is held for a moment,
+// for the connect budget at most.
+func (f *flow) starved(now time.Duration) Outcome {
+	f.release()
+	if f.attempt = now + waitStep; f.attempt >= f.budget {
+		return LimitReached
+	}
+	f.wait()
+	return Running
 }
 
 // refused gives the reserved backend back after an attempt that failed.
@@ -160,10 +182,6 @@ func (f *flow) finished(s side, now time.Duration) (done bool) {
 	f.ent.SetState(conntrack.HalfClosed)
 	return false
 }
-
-// closing reports whether the other side's FIN has been passed on already, so
-// that a FIN from s ends the flow.
-func (f *flow) closing(s side) bool { return f.fins&(1<<s.other()) != 0 }
 
 // deadline says when overdue must be asked next. It may come to be later while
 // the flow carries bytes, never earlier without a call of established, finished,

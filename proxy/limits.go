@@ -18,12 +18,12 @@ const (
 // beside its listening sockets, after raising the soft limit to the hard one.
 // wanted bounds the result from above; zero asks for as many as fit. The note
 // says where the number comes from.
-func deriveMaxConns(wanted, listeners, workers int) (n int, note string) {
-	return fitConns(raiseDescriptorLimit(), wanted, listeners, workers)
+func deriveMaxConns(wanted, listening, workers int) (n int, note string) {
+	return fitConns(raiseDescriptorLimit(), wanted, listening, workers)
 }
 
 // fitConns is deriveMaxConns for a given limit; zero is unknown.
-func fitConns(limit, wanted, listeners, workers int) (n int, note string) {
+func fitConns(limit, wanted, listening, workers int) (n int, note string) {
 	if limit <= 0 {
 		if wanted > 0 {
 			return wanted, fmt.Sprintf("max-conns %d", wanted)
@@ -33,10 +33,11 @@ func fitConns(limit, wanted, listeners, workers int) (n int, note string) {
 	// With a small limit, what is not a flow must not take most of it.
 	pipes := min(2*pipesPerWorker*workers, limit/8)
 	reserved := min(descriptorsReserved, limit/4)
-	fit := min((limit-listeners*workers-reserved-pipes)/descriptorsPerFlow, defaultMaxConns)
+	fit := min((limit-listening-reserved-pipes)/descriptorsPerFlow, defaultMaxConns)
 	switch {
 	case fit <= 0:
-		return 0, fmt.Sprintf("%d descriptors are too few for %d listening sockets", limit, listeners*workers)
+		return 0, fmt.Sprintf("%d descriptors are too few for %d listening sockets and %d for other needs (ulimit -n raises it)",
+			limit, listening, reserved+pipes)
 	case wanted > fit:
 		return fit, fmt.Sprintf("max-conns %d (%d asked for, but the limit of %d descriptors allows no more)", fit, wanted, limit)
 	case wanted > 0:

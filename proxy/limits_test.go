@@ -31,7 +31,7 @@ func TestFitConns(t *testing.T) {
 			if !strings.Contains(note, tc.note) {
 				t.Errorf("note %q, want something about %q", note, tc.note)
 			}
-			if tc.limit > 0 && n*descriptorsPerFlow+tc.listeners*tc.workers > tc.limit && n > 0 {
+			if tc.limit > 0 && n*descriptorsPerFlow+tc.listeners > tc.limit && n > 0 {
 				t.Errorf("%d flows do not fit into %d descriptors", n, tc.limit)
 			}
 		})

@@ -21,10 +21,11 @@ func bindTCP(at netip.AddrPort) (fd int32, local netip.AddrPort, err error) {
 		return -1, netip.AddrPort{}, err
 	}
 	sa, err := unix.Getsockname(int(fd))
-	if err == nil {
-		local = netip.AddrPortFrom(at.Addr(), portOf(sa))
+	if err != nil {
+		closeFD(fd)
+		return -1, netip.AddrPort{}, fmt.Errorf("listen tcp %v: getsockname: %w", at, err)
 	}
-	return fd, local, err
+	return fd, netip.AddrPortFrom(at.Addr(), portOf(sa)), nil
 }
 
 // bindShard listens on an address that bindTCP has bound.
@@ -85,15 +86,11 @@ func setKeepalive(fd int32) {
 	setsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepaliveProbes)
 }
 
-// bindUnix listens on a path. A socket file that nobody listens on any more, as
-// a killed process leaves it, is replaced.
+// bindUnix listens on a path at which there is no file.
 func bindUnix(path string) (int32, error) {
 	var sa sockaddr
 	if !sa.setPath(path) {
 		return -1, fmt.Errorf("listen unix %s: the path is too long for a socket address", path)
-	}
-	if err := removeStale(path); err != nil {
-		return -1, err
 	}
 	fd, e := newSocket(unix.AF_UNIX)
 	if e != noError {

@@ -48,6 +48,13 @@ func (o Outcome) String() string {
 	return "invalid"
 }
 
+// orderly reports whether a flow that ends so is closed with FIN rather than RST.
+// pending says whether bytes of it are still on their way: what was cut off must
+// not look complete.
+func (o Outcome) orderly(pending bool) bool {
+	return o == Finished || o == IdleTimeout && !pending
+}
+
 // side is one end of a flow.
 type side uint8
 

@@ -18,6 +18,7 @@ import (
 type portableEngine struct {
 	server  *Server
 	accepts []portableListener
+	files   []socketFile
 	dialer  net.Dialer
 	small   sync.Pool // *[]byte of smallBuffer
 	large   sync.Pool // *[]byte of largeBuffer
@@ -53,7 +54,10 @@ var portableKeepalive = net.KeepAliveConfig{
 	Enable: true, Idle: keepaliveIdle, Interval: keepaliveInterval, Count: keepaliveProbes,
 }
 
-func newPortableEngine(s *Server) *portableEngine {
+// portableSockets: each port has one.
+func portableSockets(l Listener, _ int) int { return l.count() }
+
+func newPortableEngine(s *Server) (engine, error) {
 	buffers := func(size int) sync.Pool {
 		return sync.Pool{New: func() any { b := make([]byte, size); return &b }}
 	}
@@ -66,7 +70,7 @@ func newPortableEngine(s *Server) *portableEngine {
 		streams: make(map[conntrack.ID]*stream),
 		timer:   make(chan struct{}, 1),
 		done:    make(chan struct{}),
-	}
+	}, nil
 }
 
 func (e *portableEngine) listen(svc *Service, l Listener) ([]netip.AddrPort, error) {
@@ -74,13 +78,17 @@ func (e *portableEngine) listen(svc *Service, l Listener) ([]netip.AddrPort, err
 	// Multipath TCP has no RST by linger, and costs more per connection.
 	config.SetMultipathTCP(false)
 	if l.Network == "unix" {
-		if err := removeStale(l.Path); err != nil {
-			return nil, err
-		}
-		ln, err := config.Listen(context.Background(), "unix", l.Path)
+		var ln net.Listener
+		file, err := bindSocketFile(l.Path, func() (err error) {
+			if ln, err = config.Listen(context.Background(), "unix", l.Path); err == nil {
+				ln.(*net.UnixListener).SetUnlinkOnClose(false)
+			}
+			return err
+		})
 		if err != nil {
 			return nil, err
 		}
+		e.files = append(e.files, file)
 		e.accepts = append(e.accepts, portableListener{Listener: ln, svc: svc})
 		return nil, nil
 	}
@@ -167,7 +175,7 @@ func (e *portableEngine) admit(conn net.Conn, l *portableListener) {
 	}
 	now := s.Now()
 	e.mu.Lock()
-	x.id, x.ent = e.table.Insert(conntrack.NewKey(proto, from, l.local), l.svc, now)
+	x.id, x.ent = e.table.Insert(conntrack.NewKey(proto, from, l.local), l.svc, now) // room: see Server.settle
 	e.streams[x.id] = x
 	e.mu.Unlock()
 	x.open(l.svc, from, l.local, l.offset, now)
@@ -229,6 +237,7 @@ func (e *portableEngine) remove(x *stream) {
 }
 
 func (e *portableEngine) drain() {
+	removeSocketFiles(e.files)
 	for i := range e.accepts {
 		l := e.accepts[i].Listener
 		if d, ok := l.(interface{ SetDeadline(time.Time) error }); ok && e.started {
@@ -244,6 +253,7 @@ func (e *portableEngine) stop() {
 	for _, l := range e.accepts {
 		l.Close()
 	}
+	removeSocketFiles(e.files)
 	close(e.done)
 	e.listening.Wait()
 	e.timing.Wait()

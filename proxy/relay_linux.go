@@ -8,8 +8,10 @@ import (
 
 const (
 	// copyTurns bounds the reads of one direction before the loop's other flows get
-	// their turn. Of splices there is one, as large as the pipe.
-	copyTurns = 4
+	// their turn. Of splices there is one, of at most splicePiece: with larger ones
+	// others wait longer, and a byte costs no less.
+	copyTurns   = 4
+	splicePiece = 256 << 10
 	// spliceAfter is how many reads in a row must fill the buffer before a
 	// direction moves by splice, and copyAfter how many splices in a row must move
 	// less than spliceSmall before it goes back to copying.
@@ -45,12 +47,21 @@ func (h *half) note(ev uint32) {
 		h.readable = true
 	}
 	if ev&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
-		h.readable, h.hungup = true, true
+		h.readable, h.probing = true, true
+	}
+	if ev&unix.EPOLLPRI != 0 {
+		// Urgent data: a read stops at its mark, as if there were no more, and a
+		// splice does not get past it.
+		h.readable, h.probing, h.nosplice, h.splicing = true, true, true, false
 	}
 }
 
-// relay moves what can be moved, both ways.
+// relay moves what can be moved, both ways. A flow that still has a turn to come
+// waits for that.
 func (w *worker) relay(c *conn) {
+	if c.queued && c.half[client].broken|c.half[backend].broken == Running {
+		return
+	}
 	more := false
 	for s := client; s <= backend; s++ {
 		if h := &c.half[s]; h.readable || h.pending() {
@@ -79,10 +90,11 @@ func (w *worker) lastWords(c *conn) {
 	if c.half[s].broken == Running {
 		s = backend
 	}
-	for again := true; again && c.half[s.other()].broken == Running; {
+	why := c.half[s].broken
+	for again := why != Failed; again && c.half[s.other()].broken == Running; {
 		_, again = w.move(c, s)
 	}
-	w.end(c, c.half[s].broken)
+	w.end(c, why)
 }
 
 // move passes bytes from side s to the other side until there are none, there is
@@ -101,14 +113,13 @@ func (w *worker) move(c *conn, s side) (done, again bool) {
 		if src.splicing && w.lendPipe(src) {
 			return w.moveSplice(c, s)
 		}
+		w.returnPipe(src)
 
 		n, e := recv(src.fd, w.buffer)
 		switch {
 		case e == unix.EAGAIN:
 			src.readable = false
 			return false, false
-		case e == unix.EINTR:
-			continue
 		case e != noError:
 			src.readFailed(s, e)
 			return false, false
@@ -122,14 +133,14 @@ func (w *worker) move(c *conn, s side) (done, again bool) {
 		} else {
 			src.full = 0
 			// A short read is the end of what is there: no second one to hear
-			// EAGAIN, unless the end of the stream is to be read as well.
-			src.readable = src.hungup
+			// EAGAIN, unless the kernel has said that more may follow.
+			src.readable = src.probing
 		}
 
 		m, e := send(dst.fd, w.buffer[:n])
 		if e != noError {
 			m = 0
-			if e != unix.EAGAIN && e != unix.EINTR {
+			if e != unix.EAGAIN {
 				dst.writeFailed(s.other(), e)
 				return false, false
 			}
@@ -150,19 +161,19 @@ func (w *worker) move(c *conn, s side) (done, again bool) {
 func (w *worker) moveSplice(c *conn, s side) (done, again bool) {
 	src := &c.half[s]
 	p := src.pipe
-	n, e := splice(src.fd, p.w, p.size)
+	n, e := splice(src.fd, p.w, min(p.size, splicePiece))
 	switch {
 	case e == unix.EAGAIN:
 		src.readable = false
-	case e == unix.EINTR:
-		again = true
 	case e == unix.EINVAL:
 		src.nosplice, src.splicing = true, false
 		again = true
 	case e != noError:
 		src.readFailed(s, e)
 	case n == 0:
-		done = w.fin(c, s)
+		// The end, or the mark of urgent data that has just come: reading tells.
+		src.splicing = false
+		again = true
 	default:
 		if n >= spliceSmall {
 			src.small = 0
@@ -185,9 +196,6 @@ func (w *worker) flush(c *conn, s side) bool {
 	src, dst := &c.half[s], &c.half[s.other()]
 	for p := src.pipe; p != nil && p.held > 0; {
 		n, e := splice(p.r, dst.fd, p.held)
-		if e == unix.EINTR {
-			continue
-		}
 		if e == unix.EINVAL {
 			// dst cannot be spliced to: what the pipe holds is copied out.
 			return w.unpipe(c, s)
@@ -200,9 +208,6 @@ func (w *worker) flush(c *conn, s side) bool {
 	}
 	for len(src.rest) > 0 {
 		n, e := send(dst.fd, src.rest)
-		if e == unix.EINTR {
-			continue
-		}
 		if e != noError {
 			return w.stuck(c, s.other(), e)
 		}

@@ -67,10 +67,14 @@ func New(o Options, services []ServiceConfig) (*Server, error) {
 		// The runtime reads the affinity mask and the cgroup's CPU limit.
 		s.workers = runtime.GOMAXPROCS(0)
 	}
+	kind, err := chooseEngine(o.Engine)
+	if err != nil {
+		return nil, err
+	}
 	sockets := 0
 	for _, c := range services {
 		for _, l := range c.Listeners {
-			sockets += l.count()
+			sockets += kind.sockets(l, s.workers)
 		}
 	}
 	most, note := deriveMaxConns(o.MaxConns, sockets, s.workers)
@@ -78,13 +82,17 @@ func New(o Options, services []ServiceConfig) (*Server, error) {
 		return nil, fmt.Errorf("descriptor limit: %s", note)
 	}
 	s.maxConns = int64(most)
+	s.notes = []string{kind.note}
+	if kind.workers {
+		s.notes = append(s.notes, fmt.Sprintf("workers %d", s.workers))
+	}
+	s.notes = append(s.notes, note)
 
-	e, engineNote, err := newEngine(o.Engine, s)
+	e, err := kind.make(s)
 	if err != nil {
 		return nil, err
 	}
 	s.engine = e
-	s.notes = []string{engineNote, fmt.Sprintf("workers %d", s.workers), note}
 
 	for _, c := range services {
 		svc := &Service{ServiceConfig: c}
@@ -186,7 +194,9 @@ func (s *Server) refuse(svc *Service, from netip.AddrPort) {
 	s.access.add(accessRecord{svc: svc, client: from, connect: -1, outcome: LimitReached})
 }
 
-// settle ends an admitted flow: once, after its sockets are closed.
+// settle closes the accounts of an admitted flow: once, after its sockets are
+// closed. The engine then removes its row and calls leave, in this order: a place
+// in the server stands for a row in the table.
 func (s *Server) settle(f *flow, o Outcome, now time.Duration) {
 	if s.access != nil {
 		r := accessRecord{
@@ -200,10 +210,9 @@ func (s *Server) settle(f *flow, o Outcome, now time.Duration) {
 		s.access.add(r)
 	}
 	f.account(o)
-	s.leave()
 }
 
-// leave gives the place of one flow back.
+// leave gives back the place of a flow whose row is gone.
 func (s *Server) leave() {
 	if s.open.Add(-1) == 0 && s.draining.Load() {
 		select {

@@ -63,16 +63,16 @@ type ServiceConfig struct {
 	ConnectTimeout time.Duration
 	// IdleTimeout ends a flow that carries nothing for so long; zero is never.
 	IdleTimeout time.Duration
-	// HalfCloseTimeout is the idle timeout of a flow of which one side has sent
-	// FIN; zero is never.
+	// HalfCloseTimeout is the idle timeout of a flow once the FIN of one side was
+	// passed on to the other; zero is never.
 	HalfCloseTimeout time.Duration
 	// Wait holds a client for which no backend is left, and tries again until it
 	// has passed; zero refuses at once.
 	Wait time.Duration
 }
 
-// Service is a running service: its settings, its pool and its counters.
-// All methods may be called by any goroutine.
+// Service is a running service: its settings, which are not to be changed any
+// more, its pool and its counters. All methods may be called by any goroutine.
 type Service struct {
 	ServiceConfig
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -23,6 +24,10 @@ type stream struct {
 	ending Outcome    // why the flow ends; Running while it does not
 	broken [2]Outcome // by side: how it failed
 	dial   context.CancelFunc
+
+	writing [2]atomic.Bool // by side: bytes are on their way to it
+	watcher sync.WaitGroup // of the client while no backend has accepted
+	watched bool
 }
 
 // lastWordsGrace is how long the one side may take for what the other had sent
@@ -39,14 +44,17 @@ func (x *stream) serve() {
 		up.Wait()
 	} else {
 		reset(x.conn[client])
+		x.watcher.Wait()
 	}
 	x.mu.Lock()
 	if x.ending != Running {
 		o = x.ending
 	}
 	x.mu.Unlock()
-	x.engine.server.settle(&x.flow, o, x.engine.server.Now())
-	x.engine.remove(x)
+	e := x.engine
+	e.server.settle(&x.flow, o, e.server.Now())
+	e.remove(x)
+	e.server.leave()
 }
 
 // connect tries backends until one accepts.
@@ -65,12 +73,6 @@ func (x *stream) connect() Outcome {
 		if o := x.next(now); o != Running {
 			return o
 		}
-		if x.phase == waiting {
-			if !sleep(ctx, x.attempt-now) {
-				return Drained
-			}
-			continue
-		}
 		for x.holding {
 			c, o := x.try(ctx)
 			if o != Running {
@@ -80,11 +82,17 @@ func (x *stream) connect() Outcome {
 				return x.relayTo(c)
 			}
 		}
+		if x.phase == waiting {
+			x.watchClient()
+			if !sleep(ctx, x.attempt-x.engine.server.Now()) {
+				return Drained
+			}
+		}
 	}
 }
 
-// try dials the reserved backend. Without a connection either another backend
-// is reserved in its place, or none.
+// try dials the reserved backend. Without a connection another backend is reserved
+// in its place, or none, or the client is held.
 func (x *stream) try(ctx context.Context) (net.Conn, Outcome) {
 	type result struct {
 		conn net.Conn
@@ -101,6 +109,9 @@ func (x *stream) try(ctx context.Context) (net.Conn, Outcome) {
 	dialed := make(chan result, 1)
 	go func() {
 		c, err := x.engine.dialer.DialContext(ctx, network, address)
+		for errors.Is(err, syscall.EAGAIN) && network == "unix" && sleep(ctx, busyRetry) {
+			c, err = x.engine.dialer.DialContext(ctx, network, address)
+		}
 		dialed <- result{c, err}
 	}()
 	clock := x.engine.server
@@ -109,18 +120,18 @@ func (x *stream) try(ctx context.Context) (net.Conn, Outcome) {
 	for {
 		select {
 		case r := <-dialed:
-			if r.err == nil {
+			switch {
+			case r.err == nil:
 				return r.conn, Running
-			}
-			if ctx.Err() != nil {
+			case ctx.Err() != nil:
 				return nil, Drained
-			}
-			if errors.Is(r.err, syscall.EMFILE) || errors.Is(r.err, syscall.ENFILE) {
-				return nil, LimitReached
+			case errors.Is(r.err, syscall.EMFILE) || errors.Is(r.err, syscall.ENFILE):
+				return nil, x.starved(clock.Now())
 			}
 			x.refused()
 			return nil, Running
 		case <-step.C:
+			x.watchClient()
 			if !x.slow(clock.Now()) {
 				step.Reset(x.attempt - clock.Now())
 				continue
@@ -134,8 +145,32 @@ func (x *stream) try(ctx context.Context) (net.Conn, Outcome) {
 	}
 }
 
+// watchClient has the flow end when the client breaks while no backend has
+// accepted yet. unwatchClient ends it.
+func (x *stream) watchClient() {
+	if x.watched {
+		return
+	}
+	x.watched = true
+	x.watcher.Go(func() {
+		if err := awaitError(x.conn[client]); err != nil {
+			x.cut(client.broken(isLostError(err)))
+		}
+	})
+}
+
+// unwatchClient leaves the client to be read.
+func (x *stream) unwatchClient() {
+	if x.watched {
+		_ = x.conn[client].SetReadDeadline(time.Now())
+		x.watcher.Wait()
+		_ = x.conn[client].SetReadDeadline(time.Time{})
+	}
+}
+
 // relayTo makes c the backend's side.
 func (x *stream) relayTo(c net.Conn) Outcome {
+	x.unwatchClient()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.ending != Running {
@@ -161,8 +196,8 @@ func (x *stream) pump(s side) {
 }
 
 // copyFrom passes on what side s sends. It reports whether that ended with a FIN;
-// if not, what failed is noted. Waiting for bytes costs a small buffer; a large
-// one is borrowed while reads fill the small one.
+// if not, what failed is noted. Waiting for bytes costs a small buffer, or a large
+// one after a read that has filled its buffer.
 func (x *stream) copyFrom(s side) (fin bool) {
 	e := x.engine
 	src, dst := x.conn[s], x.conn[s.other()]
@@ -172,7 +207,9 @@ func (x *stream) copyFrom(s side) (fin bool) {
 	for {
 		n, err := src.Read(*buffer)
 		if n > 0 {
+			x.writing[s.other()].Store(true)
 			m, werr := dst.Write((*buffer)[:n])
+			x.writing[s.other()].Store(false)
 			if s == client {
 				x.ent.CountUp(m, e.server.Now())
 			} else {
@@ -195,7 +232,7 @@ func (x *stream) copyFrom(s side) (fin bool) {
 			pool.Put(buffer)
 			pool = &e.large
 			buffer = pool.Get().(*[]byte)
-		case n < smallBuffer && pool == &e.large:
+		case n < largeBuffer && pool == &e.large:
 			pool.Put(buffer)
 			pool = &e.small
 			buffer = pool.Get().(*[]byte)
@@ -301,8 +338,9 @@ func (x *stream) end(o Outcome) {
 		return
 	}
 	x.ending = o
+	orderly := o.orderly(x.writing[client].Load() || x.writing[backend].Load())
 	for _, c := range x.conn {
-		if o == Finished || o == IdleTimeout {
+		if orderly {
 			_ = c.Close()
 		} else {
 			reset(c)

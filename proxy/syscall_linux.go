@@ -19,7 +19,7 @@ const noError = syscall.Errno(0)
 
 // The interest in a flow's socket, edge-triggered: an event is told once.
 const (
-	epollRead  = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
+	epollRead  = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLRDHUP | unix.EPOLLET
 	epollWrite = unix.EPOLLOUT
 )
 
@@ -62,7 +62,8 @@ func epollCtl(ep int32, op uintptr, fd int32, interest uint32, tag, gen int32) s
 	return e
 }
 
-// recv reads from a socket. Unlike read it skips the file layer.
+// recv reads from a socket. Unlike read it skips the file layer. None of recv,
+// send and splice is interrupted by signals here, for none of them sleeps.
 func recv(fd int32, p []byte) (int, syscall.Errno) {
 	n, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd),
 		uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)

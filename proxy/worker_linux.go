@@ -53,7 +53,9 @@ type worker struct {
 	events []unix.EpollEvent
 	sa     sockaddr
 	info   unix.TCPInfo
-	now    time.Duration      // of this turn of the loop
+	now    time.Duration      // taken at least once a turn
+	began  time.Duration      // of this turn of the loop
+	turn   time.Duration      // how long the last turn took; zero if the loop has slept since
 	fire   func(conntrack.ID) // w.expired, bound once
 	halted bool
 
@@ -87,18 +89,19 @@ func newWorker(s *Server) (*worker, error) {
 	return w, nil
 }
 
-// run is the loop: wait, serve what is ready, serve what was left over, fire
-// what is due.
+// run is the loop: wait, serve what is ready, serve what was left over from the
+// turn before, fire what is due.
 func (w *worker) run() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	for !w.halted {
 		events := w.events[:w.wait()]
-		w.now = w.server.Now()
+		left := w.again
+		w.again, w.spare = w.spare[:0], left
 		for i := range events {
 			w.dispatch(&events[i])
 		}
-		w.continueAgain()
+		w.carryOn(left)
 		w.table.Expire(w.now, w.fire)
 		if len(w.paused) > 0 && w.now >= w.resume {
 			w.resumeAccept()
@@ -106,10 +109,13 @@ func (w *worker) run() {
 	}
 }
 
-// wait returns how many events there are. It blocks only when a look without
-// blocking found none and nothing is left over.
+// wait returns how many events there are, and takes the time. It blocks only when
+// a look without blocking found none and nothing is left over.
 func (w *worker) wait() int {
-	if n := epollPoll(w.ep, w.events); n > 0 || len(w.again) > 0 {
+	n := epollPoll(w.ep, w.events)
+	w.now = w.server.Now()
+	if n > 0 || len(w.again) > 0 {
+		w.turn, w.began = w.now-w.began, w.now
 		return n
 	}
 	timeout := -1
@@ -119,9 +125,12 @@ func (w *worker) wait() int {
 	}
 	if armed {
 		// Rounded up, so that the loop does not wake just before the deadline.
-		timeout = max(int((at-w.server.Now()+time.Millisecond-1)/time.Millisecond), 0)
+		timeout = max(int((at-w.now+time.Millisecond-1)/time.Millisecond), 0)
 	}
-	return epollBlock(w.ep, w.events, timeout)
+	n = epollBlock(w.ep, w.events, timeout)
+	w.now, w.turn = w.server.Now(), 0
+	w.began = w.now
+	return n
 }
 
 func (w *worker) dispatch(ev *unix.EpollEvent) {
@@ -161,14 +170,9 @@ func (w *worker) readMail() {
 	}
 }
 
-// continueAgain gives each flow that had more to move another turn.
-func (w *worker) continueAgain() {
-	if len(w.again) == 0 {
-		return
-	}
-	turn := w.again
-	w.again, w.spare = w.spare[:0], turn
-	for _, id := range turn {
+// carryOn gives each flow that had more to move its next turn.
+func (w *worker) carryOn(left []conntrack.ID) {
+	for _, id := range left {
 		if c := w.conn(id); c.queued {
 			c.queued = false
 			w.relay(c)
