@@ -21,7 +21,7 @@ type engine interface {
 	// stop cuts the flows that are left, closes all that is open and waits for
 	// all that was started. It works before start, too, and is called once.
 	stop()
-	// procs is the GOMAXPROCS that suits the engine; zero is the runtime's choice.
+	// procs is the GOMAXPROCS that the engine's workers need.
 	procs() int
 	// rows is the snapshot of the engine's connection tables.
 	rows() iter.Seq[Row]
@@ -36,14 +36,12 @@ type engineKind struct {
 	make func(*Server) (engine, error)
 	// sockets returns how many descriptors the listener will take.
 	sockets func(l Listener, workers int) int
-	// workers says whether the engine has such.
-	workers bool
 }
 
 // chooseEngine returns the engine that was asked for.
 func chooseEngine(name string) (engineKind, error) {
-	epoll := engineKind{"engine epoll", newEpollEngine, epollSockets, true}
-	portable := engineKind{"engine portable", newPortableEngine, portableSockets, false}
+	epoll := engineKind{"engine epoll", newEpollEngine, epollSockets}
+	portable := engineKind{"engine portable", newPortableEngine, portableSockets}
 	switch name {
 	case "", "auto":
 		if why := probeEpoll(); why != nil {

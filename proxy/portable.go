@@ -269,7 +269,7 @@ func (e *portableEngine) stop() {
 	e.serving.Wait()
 }
 
-func (e *portableEngine) procs() int { return 0 }
+func (e *portableEngine) procs() int { return e.server.workers }
 
 func (e *portableEngine) rows() iter.Seq[Row] { return e.table.Rows() }
 

@@ -18,8 +18,8 @@ import (
 type Options struct {
 	// Engine is "epoll", "portable", or "auto" (also if empty) for the best that works here.
 	Engine string
-	// Workers is the number of event loops; zero means one for each CPU that the
-	// process may use.
+	// Workers is the number of event loops, or of Ps for the portable engine; zero
+	// means one for each CPU that the process may use.
 	Workers int
 	// MaxConns bounds the flows at any one time; zero derives it from the
 	// descriptor limit, and a greater value than that limit allows is cut to it.
@@ -82,11 +82,7 @@ func New(o Options, services []ServiceConfig) (*Server, error) {
 		return nil, fmt.Errorf("descriptor limit: %s", note)
 	}
 	s.maxConns = int64(most)
-	s.notes = []string{kind.note}
-	if kind.workers {
-		s.notes = append(s.notes, fmt.Sprintf("workers %d", s.workers))
-	}
-	s.notes = append(s.notes, note)
+	s.notes = []string{kind.note, fmt.Sprintf("workers %d", s.workers), note}
 
 	e, err := kind.make(s)
 	if err != nil {
@@ -159,11 +155,11 @@ func (s *Server) Services() []*Service { return s.services }
 // workers, how many flows at most and why.
 func (s *Server) Notes() []string { return s.notes }
 
-// Procs returns the GOMAXPROCS that suits the engine; zero is the runtime's own
-// choice. Each event loop keeps a P to itself, also while it waits for events:
-// without two more for all else, the runtime would take a loop's P away at each
-// wait, and checks and signals would starve. Setting it is left to the program,
-// for it is the whole process's.
+// Procs returns the GOMAXPROCS that the workers need. An event loop keeps a P to
+// itself, also while it waits for events: without two more for all else, the
+// runtime would take a loop's P away at each wait, and checks and signals would
+// starve. The portable engine's workers are the Ps themselves. Setting it is left
+// to the program, for it is the whole process's.
 func (s *Server) Procs() int { return s.engine.procs() }
 
 // Open returns the number of flows at present.
