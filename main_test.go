@@ -9,13 +9,11 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -34,12 +32,14 @@ const patience = 20 * time.Second
 //	start NAME WORD...        run usher with these words; its output goes to NAME.out and NAME.log
 //	await FILE REGEXP         wait until a line of the file matches; named groups become variables
 //	[!] logged FILE REGEXP    whether a line of the file matches now
-//	signal NAME TERM|INT      send a running usher a signal
+//	stall NAME WORD...        run usher with a log that nobody reads and that takes no line
+//	signal NAME TERM|INT|HUP  send a running usher a signal
 //	ended NAME STATUS         wait until it has ended, with this exit status
 //	backend NAME [ADDRESS]    serve clients: greet them with NAME, then echo; $NAME is the address
 //	loopback NAME             set $NAME to a loopback address that nothing else uses; Linux has them all
 //	close NAME                stop a backend, or hang up on a held connection
 //	[!] dial ADDRESS TEXT     connect, send TEXT and FIN, print all that comes back; ! expects a reset or nothing at all
+//	reach ADDRESS             wait until somebody listens there
 //	refused ADDRESS           wait until nobody listens there
 //	get URL                   print the answer to an HTTP request
 //	hold NAME ADDRESS         connect, and keep the connection
@@ -60,6 +60,7 @@ func TestScripts(t *testing.T) {
 		Condition: condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start":    start,
+			"stall":    stall,
 			"await":    await,
 			"logged":   logged,
 			"signal":   sendSignal,
@@ -68,6 +69,7 @@ func TestScripts(t *testing.T) {
 			"loopback": loopback,
 			"close":    closeNamed,
 			"dial":     dial,
+			"reach":    reach,
 			"refused":  refused,
 			"get":      get,
 			"hold":     hold,
@@ -98,40 +100,6 @@ type stage struct {
 type stageKey struct{}
 
 func stageOf(ts *testscript.TestScript) *stage { return ts.Value(stageKey{}).(*stage) }
-
-// program is a running usher.
-type program struct {
-	cmd  *exec.Cmd
-	done chan struct{} // closed when the process has ended
-}
-
-func start(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: start NAME WORD...")
-	}
-	path, err := exec.LookPath("usher")
-	ts.Check(err)
-	cmd := exec.Command(path, args[1:]...)
-	cmd.Dir = ts.MkAbs(".")
-	stdout, err := os.Create(ts.MkAbs(args[0] + ".out"))
-	ts.Check(err)
-	defer stdout.Close()
-	stderr, err := os.Create(ts.MkAbs(args[0] + ".log"))
-	ts.Check(err)
-	defer stderr.Close()
-	cmd.Stdout, cmd.Stderr = stdout, stderr
-	ts.Check(cmd.Start())
-	p := &program{cmd: cmd, done: make(chan struct{})}
-	go func() {
-		_ = cmd.Wait()
-		close(p.done)
-	}()
-	stageOf(ts).programs[args[0]] = p
-	ts.Defer(func() {
-		_ = cmd.Process.Kill()
-		<-p.done
-	})
-}
 
 // matchLine returns the submatches of the first line of the file that matches.
 func matchLine(ts *testscript.TestScript, file, pattern string) (re *regexp.Regexp, match []string) {
@@ -176,37 +144,6 @@ func eventually(cond func() bool) bool {
 		}
 	}
 	return cond()
-}
-
-func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
-	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": os.Interrupt}
-	if neg || len(args) != 2 || signals[args[1]] == nil {
-		ts.Fatalf("usage: signal NAME TERM|INT")
-	}
-	ts.Check(programOf(ts, args[0]).cmd.Process.Signal(signals[args[1]]))
-}
-
-func ended(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: ended NAME STATUS")
-	}
-	p := programOf(ts, args[0])
-	select {
-	case <-p.done:
-	case <-time.After(patience):
-		ts.Fatalf("usher %s still runs:\n%s", args[0], ts.ReadFile(args[0]+".log"))
-	}
-	if got := strconv.Itoa(p.cmd.ProcessState.ExitCode()); got != args[1] {
-		ts.Fatalf("usher %s ended with status %s, want %s:\n%s", args[0], got, args[1], ts.ReadFile(args[0]+".log"))
-	}
-}
-
-func programOf(ts *testscript.TestScript, name string) *program {
-	p := stageOf(ts).programs[name]
-	if p == nil {
-		ts.Fatalf("no usher was started as %s", name)
-	}
-	return p
 }
 
 // echoServer greets each client with its name, and echoes.
@@ -327,19 +264,31 @@ func dial(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+func reach(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: reach ADDRESS")
+	}
+	if !eventually(func() bool { return listens(args[0]) }) {
+		ts.Fatalf("nobody listens on %s", args[0])
+	}
+}
+
 func refused(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: refused ADDRESS")
 	}
-	if !eventually(func() bool {
-		c, err := connect(args[0])
-		if err == nil {
-			_ = c.Close()
-		}
-		return err != nil
-	}) {
+	if !eventually(func() bool { return !listens(args[0]) }) {
 		ts.Fatalf("somebody still listens on %s", args[0])
 	}
+}
+
+func listens(address string) bool {
+	c, err := connect(address)
+	if err != nil {
+		return false
+	}
+	_ = c.Close()
+	return true
 }
 
 func get(ts *testscript.TestScript, neg bool, args []string) {

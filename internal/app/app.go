@@ -6,10 +6,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -22,20 +21,21 @@ import (
 
 // Env is what a run finds around itself.
 type Env struct {
-	Stdout, Stderr io.Writer // logs go to Stderr
+	Stdout, Stderr io.Writer          // logs go to Stderr; neither is ever waited for
+	Names          discovery.Resolver // the zero value is the machine's own
 }
 
 // Run serves until a signal or the end of ctx, drains, and returns nil; a second signal cuts what is left. An error means
 // that the start failed and that nothing is left running.
 func Run(ctx context.Context, cfg *config.Config, env Env) error {
 	// A log reader that goes away must not take the service with it.
-	signal.Ignore(syscall.SIGPIPE)
-	defer signal.Reset(syscall.SIGPIPE)
-	stop := watchSignals(ctx)
+	defer ignorePipe()()
+	log, out := openLog(cfg.Process, env.Stderr)
+	defer out.close()
+	stop := watchSignals(ctx, func() { log.Warn("nothing to reload: there is no config file") })
 	defer stop.release()
 
-	log := newLogger(cfg.Process, env.Stderr)
-	run, err := start(stop.drain, cfg, log)
+	run, err := start(stop.drain, cfg, log, env.Names)
 	if err != nil {
 		if stop.drain.Err() != nil {
 			return nil // told to end before the start was done
@@ -54,18 +54,19 @@ type running struct {
 	keepers []*keeper
 	names   *discovery.Watcher
 	log     *zap.Logger
+	journal journal // of keepers and names
 }
 
 // start brings everything up: sockets first, because whether they can be had is the answer that people wait for, then
-// names and one round of health checks, and last the clients.
-func start(ctx context.Context, cfg *config.Config, log *zap.Logger) (*running, error) {
+// names and one round of health checks, and last the clients. If ctx ends before that, so does start.
+func start(ctx context.Context, cfg *config.Config, log *zap.Logger, names discovery.Resolver) (*running, error) {
 	r := &running{process: cfg.Process, log: log}
-	if err := resolveListeners(ctx, cfg.Services, discovery.Resolver{}); err != nil {
+	if err := resolveListeners(ctx, cfg.Services, names, log); err != nil {
 		return nil, err
 	}
 	services := make([]proxy.ServiceConfig, len(cfg.Services))
 	for i, s := range cfg.Services {
-		k, err := newKeeper(s, log)
+		k, err := newKeeper(s, log, &r.journal)
 		if err != nil {
 			return nil, err
 		}
@@ -91,12 +92,22 @@ func start(ctx context.Context, cfg *config.Config, log *zap.Logger) (*running, 
 	if err != nil {
 		return nil, err
 	}
-	r.resolveNames(ctx)
+	routes := newRoutes(bound(cfg.Services, r.server.Services()))
+	for i, k := range r.keepers {
+		k.admit = func(b []config.Backend) ([]config.Backend, []error) { return routes.admit(i, b) }
+	}
+	r.resolveNames(ctx, names)
 	for _, k := range r.keepers {
 		k.apply()
 	}
 	r.firstChecks(ctx)
+	if ctx.Err() != nil {
+		r.server.Close()
+		r.close()
+		return nil, context.Cause(ctx)
+	}
 	r.tell()
+	r.journal.begin()
 	if n := r.server.Procs(); n > 0 {
 		runtime.GOMAXPROCS(n)
 	}
@@ -105,27 +116,23 @@ func start(ctx context.Context, cfg *config.Config, log *zap.Logger) (*running, 
 	return r, nil
 }
 
-// checksAtOnce is how many checks a monitor has under way at most.
-const checksAtOnce = 256
+// firstRound bounds how long silent backends may hold up the start of all services.
+const firstRound = 2 * time.Second
 
-// firstChecks waits for the first result of every check, so that the first choice depends on it. It gives up after the
-// time that the slowest round may take.
+// firstChecks waits for the first result of every check, so that the first choice depends on it.
 func (r *running) firstChecks(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, firstRound)
+	defer cancel()
 	for _, k := range r.keepers {
-		if k.monitor == nil {
-			continue
+		if k.monitor != nil {
+			k.monitor.WaitFirst(ctx)
 		}
-		const slack = 500 * time.Millisecond
-		rounds := 1 + len(k.pool.Backends())/checksAtOnce
-		ctx, cancel := context.WithTimeout(ctx, time.Duration(rounds)*k.service.Health.Timeout+slack)
-		k.monitor.WaitFirst(ctx)
-		cancel()
 	}
 }
 
 // tell logs what holds: what nobody should have to guess.
 func (r *running) tell() {
-	r.log.Info(strings.Join(r.server.Notes(), ", "), zap.String("drain-timeout", config.Limit(r.process.DrainTimeout)))
+	r.log.Info(strings.Join(r.server.Notes(), ", "), zap.String("drain-timeout", config.Delay(r.process.DrainTimeout)))
 	for i, s := range r.server.Services() {
 		k := r.keepers[i]
 		c := k.service
@@ -139,7 +146,7 @@ func (r *running) tell() {
 			zap.Strings("backends", texts(c.Backends)),
 			zap.String("up", fmt.Sprintf("%d of %d", k.up(), len(k.pool.Backends()))),
 			zap.String("scheduler", c.Scheduler),
-			zap.Stringer("health", c.Health),
+			zap.String("health", checked(c)),
 			zap.String("fail", fail),
 			zap.String("connect-timeout", config.Limit(c.ConnectTimeout)),
 			zap.String("idle-timeout", config.Limit(c.IdleTimeout)),
@@ -150,6 +157,18 @@ func (r *running) tell() {
 			k.log.Warn("weights have no effect: scheduler " + c.Scheduler + " does not weigh (0 still means no new clients)")
 		}
 	}
+}
+
+// checked says how the backends of a service are checked.
+func checked(s config.Service) string {
+	ranges := func(a config.Addr) bool { return a.Ports > 1 }
+	wide := slices.ContainsFunc(s.Backends, func(b config.Backend) bool {
+		return ranges(b.Addr) || b.Addr.Network == config.TCP && !b.Addr.HasPort() && slices.ContainsFunc(s.Listeners, ranges)
+	})
+	if s.Health.Off() || !wide {
+		return s.Health.String()
+	}
+	return s.Health.String() + " (first port of a range)"
 }
 
 // weighted reports whether the backends that may get clients differ in weight.
@@ -169,15 +188,15 @@ func weighted(backends []*balancer.Backend) bool {
 
 // end drains until the drain timeout or the end of cut, and stops everything.
 func (r *running) end(cut context.Context) {
-	ctx, cancel := context.WithTimeout(cut, r.process.DrainTimeout)
+	timeout := config.Delay(r.process.DrainTimeout)
+	ctx, cancel := context.WithTimeoutCause(cut, r.process.DrainTimeout, fmt.Errorf("drain-timeout %s passed", timeout))
 	defer cancel()
-	r.log.Info("draining", zap.Int("flows", r.server.Open()), zap.String("drain-timeout", config.Limit(r.process.DrainTimeout)))
+	r.log.Info("draining", zap.Int("flows", r.server.Open()), zap.String("drain-timeout", timeout))
 	if err := r.server.Shutdown(ctx); err != nil {
-		r.log.Warn("drain ended early", zap.Error(err))
+		r.log.Warn("flows cut", zap.Error(err))
 	}
 	r.close()
 	r.log.Info("stopped")
-	_ = r.log.Sync()
 }
 
 // close ends what feeds the pools.

@@ -53,28 +53,11 @@ func (l *lines) await(t *testing.T, pattern string) string {
 
 func TestRun(t *testing.T) {
 	t.Parallel()
-	backend, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer backend.Close()
-	var serving sync.WaitGroup
-	defer serving.Wait()
-	defer backend.Close()
-	serving.Go(func() {
-		for {
-			c, err := backend.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = io.WriteString(c, "hello")
-			_ = c.Close()
-		}
-	})
+	backend := greeter(t)
 	for _, engine := range []string{"auto", "portable"} {
 		c := parse(t, config.Words{
 			Listen:  []string{"127.0.0.1:0"},
-			Backend: []string{backend.Addr().String()},
+			Backend: []string{backend},
 			Options: []config.Option{{Name: "engine", Value: engine}, {Name: "drain-timeout", Value: "5s"}, {Name: "log-format", Value: "json"}},
 		})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -106,17 +89,6 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// Told to end before the start is through, Run ends and leaves nothing behind.
-func TestRunEndsDuringStart(t *testing.T) {
-	t.Parallel()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	c := parse(t, config.Words{Listen: []string{"127.0.0.1:0"}, Backend: []string{"127.0.0.1:1"}})
-	if err := Run(ctx, c, Env{Stdout: io.Discard, Stderr: new(lines)}); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestLogFormats(t *testing.T) {
 	t.Parallel()
 	for format, want := range map[string]string{
@@ -126,13 +98,14 @@ func TestLogFormats(t *testing.T) {
 			`\d\d:\d\d:\d\d\.\d{3} warn "two\\nlines" empty=""\n$`,
 	} {
 		var log lines
-		logger := newLogger(config.Process{LogFormat: format, LogLevel: "info"}, &log)
+		logger, out := openLog(config.Process{LogFormat: format, LogLevel: "info"}, &log)
 		logger.Debug("unheard")
 		logger.With(zap.String("service", "web")).Info("hello", zap.Strings("list", []string{"a", "b c"}),
 			zap.Duration("took", 1500*time.Microsecond), zap.Int("n", 3), zap.Error(errors.New(`no "x"`)), zap.Skip())
 		if format == "console" {
 			logger.Warn("two\nlines", zap.String("empty", ""))
 		}
+		out.close()
 		if !regexp.MustCompile(want).MatchString(log.String()) {
 			t.Errorf("format %q: %s", format, &log)
 		}

@@ -10,8 +10,11 @@ import (
 	"syscall"
 	"time"
 
+	"go.uber.org/zap"
+
 	"usher/internal/config"
 	"usher/internal/demo"
+	"usher/internal/discovery"
 )
 
 // demoDrain is how long clients of the demo may take to leave, and its backends to end.
@@ -20,7 +23,14 @@ const demoDrain = 2 * time.Second
 // Demo runs small HTTP backends, a service in front of them, some clients, and a live view, until a signal or the end of
 // ctx. Options of cfg's one service hold, its addresses are replaced.
 func Demo(ctx context.Context, cfg *config.Config, env Env) error {
-	stop := watchSignals(ctx)
+	defer ignorePipe()()
+	screen := isTerminal(env.Stdout) && os.Getenv("TERM") != "dumb"
+	// Without somebody who looks at it a demo has no purpose: a pipe whose reader has gone ends it.
+	ctx, unseen := context.WithCancel(ctx)
+	defer unseen()
+	out := newAsyncWriter(env.Stdout, nil, func(error) { unseen() })
+	defer out.close()
+	stop := watchSignals(ctx, nil)
 	defer stop.release()
 
 	backends, err := demo.Start([]int{9001, 9002, 9003}) // or others, if these are taken
@@ -35,8 +45,7 @@ func Demo(ctx context.Context, cfg *config.Config, env Env) error {
 
 	var run *running
 	rows := func() []demo.Row { return run.demoRows() }
-	screen := isTerminal(env.Stdout)
-	view := demo.NewView(env.Stdout, screen, rows)
+	view := demo.NewView(out, screen, rows)
 	if os.Getenv("NO_COLOR") != "" {
 		view.NoColour()
 	}
@@ -44,9 +53,10 @@ func Demo(ctx context.Context, cfg *config.Config, env Env) error {
 		env.Stderr = view // or the log would write into the live lines
 		cfg.Process.LogFormat = "console"
 	}
-	cfg.Process.LogLevel = "warn" // the view tells the rest
 	cfg.Process.DrainTimeout = demoDrain
-	run, err = startDemo(stop.drain, cfg, backends.Addrs(), env)
+	log, logOut := openLog(cfg.Process, env.Stderr)
+	defer logOut.close()
+	run, err = startDemo(stop.drain, cfg, backends.Addrs(), log)
 	if err != nil {
 		if stop.drain.Err() != nil {
 			return nil
@@ -54,7 +64,7 @@ func Demo(ctx context.Context, cfg *config.Config, env Env) error {
 		return err
 	}
 	address := run.server.Services()[0].Listeners[0].String()
-	fmt.Fprintf(env.Stdout, demoText, len(backends.Addrs()), address, cfg.Services[0].Scheduler)
+	fmt.Fprintf(out, demoText, len(backends.Addrs()), address, cfg.Services[0].Scheduler)
 
 	// The view outlives the clients and the service, so that its last frame shows how it ended.
 	var watching sync.WaitGroup
@@ -76,19 +86,17 @@ or open it in a browser. A trickle of clients is there already. Ctrl-C ends it.
 `
 
 // startDemo starts the one service of cfg on the port that the demo would like, or on one that the kernel chooses.
-func startDemo(ctx context.Context, cfg *config.Config, backends []netip.AddrPort, env Env) (*running, error) {
+func startDemo(ctx context.Context, cfg *config.Config, backends []netip.AddrPort, log *zap.Logger) (*running, error) {
 	s := &cfg.Services[0]
-	s.Name = "demo"
 	s.Backends = nil
 	for _, b := range backends {
 		s.Backends = append(s.Backends, config.Backend{Weight: 1, Addr: tcpAddr(b)})
 	}
 	s.Listeners = []config.Addr{tcpAddr(netip.MustParseAddrPort("127.0.0.1:8080"))}
-	log := newLogger(cfg.Process, env.Stderr)
-	run, err := start(ctx, cfg, log)
+	run, err := start(ctx, cfg, log, discovery.Resolver{})
 	if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EACCES) {
 		s.Listeners[0].Port = 0
-		run, err = start(ctx, cfg, log)
+		run, err = start(ctx, cfg, log, discovery.Resolver{})
 	}
 	return run, err
 }

@@ -27,7 +27,7 @@ func explain(err error, services []config.Service) error {
 func hasLowPort(services []config.Service) bool {
 	for _, s := range services {
 		for _, l := range s.Listeners {
-			if l.Network == config.TCP && l.Port < 1024 {
+			if l.Network == config.TCP && l.Port > 0 && l.Port < 1024 {
 				return true
 			}
 		}

@@ -21,17 +21,22 @@ type keeper struct {
 	pool    *balancer.Pool
 	monitor *health.Monitor // nil: checks are off
 	log     *zap.Logger
+	journal *journal
+	// admit sorts out backends that would lead clients back to this process; nil lets all pass.
+	admit func([]config.Backend) (kept []config.Backend, refused []error)
 
 	// updating makes apply run one at a time. A report never takes it, because apply waits for reports under way.
 	updating sync.Mutex
 
-	mu      sync.Mutex
-	names   map[string][]netip.Addr // of backends that are host names; empty: does not resolve
-	targets map[health.Target]*balancer.Backend
-	allDown bool // as last logged
+	mu         sync.Mutex
+	names      map[string][]netip.Addr // of backends that are host names; empty: does not resolve
+	unanswered map[string]bool         // names whose first look-up has not ended
+	targets    map[health.Target]*balancer.Backend
+	told       outage          // as last logged
+	leftOut    map[string]bool // what admit refused, and was logged
 }
 
-func newKeeper(s config.Service, log *zap.Logger) (*keeper, error) {
+func newKeeper(s config.Service, log *zap.Logger, j *journal) (*keeper, error) {
 	initial := balancer.Unknown
 	if s.Health.Off() {
 		initial = balancer.Up
@@ -44,8 +49,15 @@ func newKeeper(s config.Service, log *zap.Logger) (*keeper, error) {
 		service: s,
 		pool:    pool,
 		log:     log.With(zap.String("service", s.Name)),
-		names:   make(map[string][]netip.Addr),
-		targets: make(map[health.Target]*balancer.Backend),
+		journal: j,
+
+		names:      make(map[string][]netip.Addr),
+		unanswered: make(map[string]bool),
+		targets:    make(map[health.Target]*balancer.Backend),
+		leftOut:    make(map[string]bool),
+	}
+	for _, host := range k.hosts() {
+		k.unanswered[host] = true
 	}
 	if !s.Health.Off() {
 		k.monitor = health.NewMonitor(health.TCP{}, health.Policy{
@@ -70,6 +82,7 @@ func (k *keeper) hosts() []string {
 func (k *keeper) resolved(host string, addrs []netip.Addr) {
 	k.mu.Lock()
 	k.names[host] = addrs
+	delete(k.unanswered, host)
 	k.mu.Unlock()
 	k.apply()
 }
@@ -78,6 +91,7 @@ func (k *keeper) resolved(host string, addrs []netip.Addr) {
 func (k *keeper) apply() {
 	k.updating.Lock()
 	defer k.updating.Unlock()
+	defer k.journal.flush()
 
 	k.mu.Lock()
 	k.pool.Update(k.specs())
@@ -89,7 +103,7 @@ func (k *keeper) apply() {
 			targets = append(targets, t)
 		}
 	}
-	k.tellAllDown()
+	k.tellOutage()
 	k.mu.Unlock()
 
 	if k.monitor != nil {
@@ -99,27 +113,48 @@ func (k *keeper) apply() {
 
 // specs lists the backends in the order of the command line, the addresses of a name in ascending order. It needs mu.
 func (k *keeper) specs() []balancer.Spec {
-	var specs []balancer.Spec
+	var backends []config.Backend
 	for _, b := range k.service.Backends {
-		a := b.Addr
-		add := func(e balancer.Endpoint) { specs = append(specs, balancer.Spec{Endpoint: e, Weight: b.Weight}) }
-		at := func(ip netip.Addr) balancer.Endpoint {
-			return balancer.Endpoint{Addr: netip.AddrPortFrom(ip, a.Port), Ports: uint16(a.Ports)}
+		ips := k.names[b.Addr.Name]
+		if len(ips) == 0 {
+			backends = append(backends, b)
 		}
-		switch {
-		case a.Path != "":
-			add(balancer.Endpoint{Path: a.Path})
-		case a.Name == "":
-			add(at(a.IP))
-		case len(k.names[a.Name]) == 0:
-			add(balancer.Endpoint{Host: a.String()})
-		default:
-			for _, ip := range k.names[a.Name] {
-				add(at(ip))
-			}
+		for _, ip := range ips {
+			b.Addr.Name, b.Addr.IP = "", ip
+			backends = append(backends, b)
 		}
 	}
+	backends = k.admitted(backends)
+	specs := make([]balancer.Spec, len(backends))
+	for i, b := range backends {
+		specs[i] = balancer.Spec{Endpoint: endpoint(b.Addr), Weight: b.Weight}
+	}
 	return specs
+}
+
+func endpoint(a config.Addr) balancer.Endpoint {
+	switch {
+	case a.Path != "":
+		return balancer.Endpoint{Path: a.Path}
+	case a.Name != "":
+		return balancer.Endpoint{Host: a.String()}
+	}
+	return balancer.Endpoint{Addr: netip.AddrPortFrom(a.IP, a.Port), Ports: uint16(a.Ports)}
+}
+
+// admitted asks admit, and tells once of each backend that it refuses. It needs mu.
+func (k *keeper) admitted(backends []config.Backend) []config.Backend {
+	if k.admit == nil {
+		return backends
+	}
+	kept, refused := k.admit(backends)
+	for _, err := range refused {
+		if why := err.Error(); !k.leftOut[why] {
+			k.leftOut[why] = true
+			k.journal.add(func() { k.log.Warn("backend left out", zap.Error(err)) })
+		}
+	}
+	return kept
 }
 
 // target says where a backend is checked: at the first port of its range, or, when it has no port of its own, at the
@@ -142,6 +177,7 @@ func (k *keeper) target(b *balancer.Backend) (health.Target, bool) {
 
 // report takes the news of a check. The first good result of a backend is what everybody expects and stays quiet.
 func (k *keeper) report(t health.Target, up bool, err error) {
+	defer k.journal.flush()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	b := k.targets[t]
@@ -151,36 +187,16 @@ func (k *keeper) report(t health.Target, up bool, err error) {
 	first := b.Status() == balancer.Unknown
 	if !up {
 		k.pool.SetStatus(b, balancer.Down)
-		k.log.Warn("backend down", zap.Stringer("backend", b), zap.Error(err))
+		k.journal.add(func() { k.log.Warn("backend down", zap.Stringer("backend", b), zap.Error(err)) })
 	} else {
 		k.pool.SetStatus(b, balancer.Up)
 		if first {
-			k.log.Debug("backend up", zap.Stringer("backend", b))
+			k.journal.add(func() { k.log.Debug("backend up", zap.Stringer("backend", b)) })
 		} else {
-			k.log.Info("backend up", zap.Stringer("backend", b))
+			k.journal.add(func() { k.log.Info("backend up", zap.Stringer("backend", b)) })
 		}
 	}
-	k.tellAllDown()
-}
-
-// tellAllDown logs when the last backend goes down and when the first comes back. It needs mu. With a backend up, or
-// not checked yet, among the first it is quick, however many there are.
-func (k *keeper) tellAllDown() {
-	has := func(s balancer.Status) bool {
-		return slices.ContainsFunc(k.pool.Backends(), func(b *balancer.Backend) bool { return b.Status() == s })
-	}
-	switch {
-	case !k.allDown && !has(balancer.Up) && !has(balancer.Unknown):
-		k.allDown = true
-		what := "clients are sent to them anyway (--fail open)"
-		if k.service.FailClosed {
-			what = "clients are refused (--fail closed)"
-		}
-		k.log.Error("all backends of service "+k.service.Name+" are down", zap.String("so", what))
-	case k.allDown && has(balancer.Up):
-		k.allDown = false
-		k.log.Info("service " + k.service.Name + " has a backend again")
-	}
+	k.tellOutage()
 }
 
 // up counts the backends that are up.

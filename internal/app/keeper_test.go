@@ -41,7 +41,7 @@ func TestKeeperFollowsNames(t *testing.T) {
 		Backend: []string{"db.test:5000-5001@2", "10.0.0.1", "unix:///run/x.sock@0", "db.test", "other.test:80"},
 		Options: []config.Option{{Name: "health", Value: "off"}},
 	})
-	k, err := newKeeper(c.Services[0], zap.NewNop())
+	k, err := newKeeper(c.Services[0], zap.NewNop(), &journal{begun: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestKeeperTargets(t *testing.T) {
 		Backend: []string{"10.0.0.1:5000-5009", "[fd00::1]", "10.0.0.1:5000", "unix:///run/x.sock", "db.test:1"},
 	})
 	// Targets are looked at, not checked: these addresses are not ours.
-	k, err := newKeeper(c.Services[0], zap.NewNop())
+	k, err := newKeeper(c.Services[0], zap.NewNop(), &journal{begun: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestKeeperTellsEachChangeOnce(t *testing.T) {
 	t.Parallel()
 	c := parse(t, config.Words{Mappings: []string{"8080=9001,9002"}})
 	core, logs := observer.New(zap.DebugLevel)
-	k, err := newKeeper(c.Services[0], zap.New(core))
+	k, err := newKeeper(c.Services[0], zap.New(core), &journal{begun: true})
 	if err != nil {
 		t.Fatal(err)
 	}

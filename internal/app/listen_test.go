@@ -9,8 +9,11 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/zap"
+
 	"usher/internal/config"
 	"usher/internal/discovery"
+	"usher/proxy"
 )
 
 // book answers look-ups.
@@ -37,9 +40,10 @@ func TestResolveListeners(t *testing.T) {
 		{words: "elsewhere.test:80", want: "203.0.113.7:80 203.0.113.8:80"},
 		{words: "nowhere.test:80", err: "service default: listen on nowhere.test:80: lookup nowhere.test: no such host"},
 		{words: "here.test:80 127.0.0.1:80", err: `service "default" listens on 127.0.0.1:80 twice`},
+		{words: "here.test:9001", err: "backend 127.0.0.1:9001 of service default is its own listener 127.0.0.1:9001"},
 	} {
 		c := parse(t, config.Words{Listen: strings.Fields(tt.words), Backend: []string{"9001"}})
-		err := resolveListeners(t.Context(), c.Services, resolver)
+		err := resolveListeners(t.Context(), c.Services, resolver, zap.NewNop())
 		if err != nil || tt.err != "" {
 			if err == nil || err.Error() != tt.err {
 				t.Errorf("%s: error %v, want %s", tt.words, err, tt.err)
@@ -56,6 +60,24 @@ func TestResolveListeners(t *testing.T) {
 	}
 }
 
+func TestBound(t *testing.T) {
+	t.Parallel()
+	c := parse(t, config.Words{Listen: []string{"127.0.0.1:0", "unix:///x", ":80-81"}, Backend: []string{"40001"}})
+	running := &proxy.Service{ServiceConfig: proxy.ServiceConfig{Listeners: listeners(c.Services[0].Listeners)}}
+	running.Listeners[0].Addr = netip.MustParseAddrPort("127.0.0.1:40001")
+	services := bound(c.Services, []*proxy.Service{running})
+	if got, want := strings.Join(texts(services[0].Listeners), " "), "127.0.0.1:40001 unix:///x :80-81"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if c.Services[0].Listeners[0].Port != 0 {
+		t.Error("the services given are changed")
+	}
+	// The port that the kernel chose may be a backend's.
+	if kept, refused := newRoutes(services).admit(0, c.Services[0].Backends); len(kept) > 0 || len(refused) != 1 {
+		t.Errorf("kept %v, refused %v", kept, refused)
+	}
+}
+
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -64,9 +86,15 @@ func TestExplain(t *testing.T) {
 	}
 	defer l.Close()
 	c := parse(t, config.Words{Listen: []string{l.Addr().String()}, Backend: []string{"9001"}})
-	_, err = start(t.Context(), c, newLogger(c.Process, t.Output()))
+	_, err = start(t.Context(), c, zap.NewNop(), discovery.Resolver{})
 	if err == nil || !strings.Contains(err.Error(), "service default: listen tcp "+l.Addr().String()) {
 		t.Errorf("a port that is taken: %v", err)
+	}
+	for listen, want := range map[string]bool{"127.0.0.1:0": false, "127.0.0.1:1": true, "127.0.0.1:1023": true, "127.0.0.1:1024": false, "unix:///x": false} {
+		c := parse(t, config.Words{Listen: []string{listen}, Backend: []string{"9001"}})
+		if got := hasLowPort(c.Services); got != want {
+			t.Errorf("%s is a low port: %v, want %v", listen, got, want)
+		}
 	}
 	at := netip.MustParseAddrPort
 	for _, tt := range []struct {

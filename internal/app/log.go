@@ -1,8 +1,10 @@
 package app
 
 import (
+	"bytes"
 	"io"
 	"os"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -11,14 +13,24 @@ import (
 	"usher/internal/config"
 )
 
-// newLogger writes to w: lines for people on a terminal, JSON for machines elsewhere, unless p says which.
-func newLogger(p config.Process, w io.Writer) *zap.Logger {
+// openLog returns a logger to w: lines for people on a terminal, JSON for machines elsewhere, unless p says which. It
+// never waits for w. To close the writer is the caller's.
+func openLog(p config.Process, w io.Writer) (*zap.Logger, *asyncWriter) {
 	level, err := zapcore.ParseLevel(p.LogLevel)
 	if err != nil {
 		level = zapcore.InfoLevel // config lets no other word through
 	}
-	console := p.LogFormat == "console" || p.LogFormat == "" && isTerminal(w)
-	return zap.New(zapcore.NewCore(encoder(console), zapcore.Lock(zapcore.AddSync(w)), level))
+	e := encoder(p.LogFormat == "console" || p.LogFormat == "" && isTerminal(w))
+	out := newAsyncWriter(w, func(lines uint64) []byte {
+		entry := zapcore.Entry{Level: zapcore.WarnLevel, Time: time.Now(), Message: "log lines dropped, their reader is too slow"}
+		line, err := e.Clone().EncodeEntry(entry, []zapcore.Field{zap.Uint64("lines", lines)})
+		if err != nil {
+			return nil
+		}
+		defer line.Free()
+		return bytes.Clone(line.Bytes())
+	}, nil)
+	return zap.New(zapcore.NewCore(e, zapcore.AddSync(out), level)), out
 }
 
 func encoder(console bool) zapcore.Encoder {

@@ -33,7 +33,7 @@ func arrange(words []string, app *cli.App) ([]string, error) {
 		name, value, hasValue := strings.Cut(strings.TrimPrefix(word[1:], "-"), "=")
 		f := lookup(known, name)
 		if f == nil {
-			return nil, fmt.Errorf("unknown flag %s%s (see usher --help)", strings.TrimSuffix(word, "="+value), nearFlag(name, known))
+			return nil, fmt.Errorf("unknown flag %s (%ssee usher --help)", strings.TrimSuffix(word, "="+value), nearFlag(name, known))
 		}
 		long := "--" + f.Names()[0]
 		given = append(given, f)
@@ -58,6 +58,9 @@ func arrange(words []string, app *cli.App) ([]string, error) {
 	sub := app.Command(others[0])
 	if sub == nil && slices.Contains(given, lookup(known, "help")) {
 		return []string{"--help"}, nil // the library would look for help on the first word
+	}
+	if near := nearCommand(others[0]); sub == nil && near != "" {
+		return nil, fmt.Errorf("%q is neither a command nor LISTEN=BACKEND (did you mean usher %s?)", others[0], near)
 	}
 	if sub == nil {
 		return slices.Concat(flags, []string{"--"}, others), nil
@@ -84,13 +87,26 @@ func isFlag(word string, known []cli.Flag) bool {
 	return strings.HasPrefix(word, "-") && lookup(known, name) != nil
 }
 
+// nearCommand returns the command that a word without = most likely meant, or "".
+func nearCommand(word string) string {
+	if strings.Contains(word, "=") {
+		return ""
+	}
+	near := config.Nearest(word, []string{"demo", "help", "version"})
+	if near == "version" {
+		near = "--version"
+	}
+	return near
+}
+
+// nearFlag returns a question for the flag that name most likely meant, or "".
 func nearFlag(name string, known []cli.Flag) string {
 	var names []string
 	for _, f := range known {
 		names = append(names, f.Names()[0])
 	}
 	if near := config.Nearest(name, names); near != "" {
-		return fmt.Sprintf(" (did you mean --%s?)", near)
+		return fmt.Sprintf("did you mean --%s? ", near)
 	}
 	return ""
 }

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
@@ -29,21 +32,40 @@ func (e usageError) Unwrap() error { return e.error }
 // Main runs the program that args (with the program's name first) ask for and returns its exit status. It catches
 // SIGINT and SIGTERM while it serves; the end of ctx has the effect of a signal. A failure is one line on stderr.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) < 2 {
+		fmt.Fprintf(stderr, "usher: %s\n", hint)
+		return usageFailed
+	}
 	err := run(ctx, args, stdout, stderr)
 	if err == nil {
 		return ok
 	}
-	fmt.Fprintf(stderr, "usher: %v\n", err)
+	fmt.Fprintf(stderr, "usher: %s\n", printable(err.Error()))
 	if errors.As(err, new(usageError)) {
 		return usageFailed
 	}
 	return startFailed
 }
 
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) < 2 {
-		return usageError{errors.New(hint)}
+// printable escapes what would move the cursor, end the line, or not be seen at all: errors repeat words as they came.
+func printable(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case strconv.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+		i += size
 	}
+	return b.String()
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	cliApp := newApp(stdout, stderr)
 	words, err := arrange(args[1:], cliApp)
 	if err != nil {
@@ -88,15 +110,16 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			HideHelp:           true,
 			OnUsageError:       usage,
 			Flags: slices.DeleteFunc(flags(), func(f cli.Flag) bool {
-				return !slices.Contains([]string{"scheduler", "engine", "workers", "help"}, f.Names()[0])
+				return !slices.Contains([]string{"scheduler", "engine", "workers", "log-level", "help"}, f.Names()[0])
 			}),
 			Action: func(c *cli.Context) error {
 				if c.Args().Present() {
 					return usageError{fmt.Errorf("demo takes no words, not %q", c.Args().First())}
 				}
-				// The demo's own service takes the place of this one's addresses.
+				// The demo's own addresses take the place of these. Its view tells what the log would, unless asked for.
 				words := gather(c)
-				words.Mappings = []string{"8080=9001"}
+				words.Listen, words.Backend = []string{"demo=8080"}, []string{"demo=9001"}
+				words.Options = slices.Insert(words.Options, 0, config.Option{Name: "log-level", Value: "warn"})
 				cfg, err := config.Parse(words)
 				if err != nil {
 					return usageError{err}
@@ -107,13 +130,14 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			Name:     "help",
 			HideHelp: true,
 			Action: func(c *cli.Context) error {
-				if c.Args().Present() {
-					if err := cli.ShowCommandHelp(c, c.Args().First()); err != nil {
-						return usageError{err}
-					}
-					return nil
+				topic := c.Args().First()
+				if topic == "" || topic == "help" {
+					return cli.ShowAppHelp(c)
 				}
-				return cli.ShowAppHelp(c)
+				if c.App.Command(topic) == nil {
+					return usageError{fmt.Errorf("no help on %q%s", topic, config.DidYouMean(topic, []string{"demo"}))}
+				}
+				return cli.ShowCommandHelp(c, topic)
 			},
 		}},
 	}

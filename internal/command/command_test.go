@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -64,15 +65,24 @@ var equateEmpty = cmp.Comparer(func(a, b []string) bool { return slices.Equal(a,
 func TestMistakes(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]string{
-		"--scheduller lc 8080=1":          "usher: unknown flag --scheduller (did you mean --scheduler?) (see usher --help)\n",
+		"--scheduller lc 8080=1":          "usher: unknown flag --scheduller (did you mean --scheduler? see usher --help)\n",
 		"8080=1 --bogus":                  "usher: unknown flag --bogus (see usher --help)\n",
-		"8080=1 --bakend=9001":            "usher: unknown flag --bakend (did you mean --backend?) (see usher --help)\n",
+		"8080=1 --bakend=9001":            "usher: unknown flag --bakend (did you mean --backend? see usher --help)\n",
 		"-x 8080=1":                       "usher: unknown flag -x (see usher --help)\n",
 		"8080=1 --listen":                 "usher: flag --listen lacks its value\n",
 		"--listen --backend 9001":         "usher: flag --listen lacks its value\n",
 		"8080=1 --access-log=maybe":       `usher: --access-log: "maybe" is neither true nor false` + "\n",
 		"demo --listen :80":               "usher: usher demo has no flag --listen\n",
 		"--max-conns 3 demo":              "usher: usher demo has no flag --max-conns\n",
+		"dem0":                            `usher: "dem0" is neither a command nor LISTEN=BACKEND (did you mean usher demo?)` + "\n",
+		"version":                         `usher: "version" is neither a command nor LISTEN=BACKEND (did you mean usher --version?)` + "\n",
+		"halp --workers 1":                `usher: "halp" is neither a command nor LISTEN=BACKEND (did you mean usher help?)` + "\n",
+		"help dmeo":                       `usher: no help on "dmeo" (did you mean "demo"?)` + "\n",
+		"8080=\x1b[31m9001":               `usher: 8080=\x1b[31m9001: "\x1b[31m9001" is neither an IP address nor a host name` + "\n",
+		"--back\x07 1":                    `usher: unknown flag --back\a (see usher --help)` + "\n",
+		"8080=\xff":                       `usher: 8080=\xff: "\xff" is neither an IP address nor a host name` + "\n",
+		"8080=1 --wait 1\u200bs":          `usher: --wait 1\u200bs: "1\u200bs" is not a duration such as 500ms, 30s or 5m` + "\n",
+		"demo --scheduler default=lc":     `usher: --scheduler default=lc: no service "default" (have demo)` + "\n",
 		"demo more":                       `usher: demo takes no words, not "more"` + "\n",
 		"demo --scheduler banana":         `usher: --scheduler banana: unknown scheduler "banana" (have rr, lc, mh)` + "\n",
 		"8080":                            `usher: "8080" is not LISTEN=BACKEND[,BACKEND...], as in 8080=9001,9002` + "\n",
@@ -115,7 +125,7 @@ func TestHelp(t *testing.T) {
 	if !strings.Contains(page, "'{{ GetPrivateIP }}:8080'") || strings.Contains(page, "<") {
 		t.Errorf("help is not what it should be:\n%s", page)
 	}
-	for _, args := range [][]string{{"-h"}, {"help"}, {"8080=9001", "--help"}} {
+	for _, args := range [][]string{{"-h"}, {"help"}, {"help", "help"}, {"8080=9001", "--help"}} {
 		if got := main(args...); got != page {
 			t.Errorf("%v: not the same page:\n%s", args, got)
 		}
@@ -132,6 +142,39 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+// The examples do what they say: each is understood, and where weights differ the scheduler weighs.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	examples := 0
+	_, text, _ := strings.Cut(help, "Examples\n")
+	for line := range strings.Lines(text) {
+		line, ok := strings.CutPrefix(line, "  usher ")
+		if !ok {
+			break
+		}
+		examples++
+		line, _, _ = strings.Cut(line, "  ")
+		w, err := words(t, strings.Fields(line)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := config.Parse(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range c.Services {
+			for _, b := range s.Backends {
+				if b.Weight != s.Backends[0].Weight && s.Scheduler != "mh" {
+					t.Errorf("%s: weights have no effect", line)
+				}
+			}
+		}
+	}
+	if examples != 3 {
+		t.Errorf("%d examples, want 3", examples)
+	}
+}
+
 func TestNoWords(t *testing.T) {
 	t.Parallel()
 	var stdout, stderr bytes.Buffer
@@ -141,31 +184,61 @@ func TestNoWords(t *testing.T) {
 	}
 }
 
+// However a command line is spelled and ordered, the same words come out.
 func FuzzArrange(f *testing.F) {
-	f.Add("8080=9001 --scheduler lc -- -x")
-	f.Add("demo -s=lc --engine auto")
-	f.Add("--listen - -b --=1 -= ---x")
-	f.Fuzz(func(t *testing.T, line string) {
-		// Every word survives, and what comes out parses.
-		args := strings.Fields(line)
-		app := newApp(new(bytes.Buffer), new(bytes.Buffer))
-		ran := false
-		app.Action = func(c *cli.Context) error {
-			ran = true
-			gather(c)
-			return nil
+	f.Add("8080=9001 lc web=mh off", uint64(1))
+	f.Add("demo help -x --listen = - --", uint64(2))
+	f.Add("{{ a=b }} 8081=1,2 --listen=x", uint64(3))
+	f.Fuzz(func(t *testing.T, line string, seed uint64) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		all := slices.DeleteFunc(flags(), func(f cli.Flag) bool { return f.Names()[0] == "help" })
+		var args []string
+		want := config.Words{}
+		options := make(map[string][]string)
+		for _, word := range strings.Fields(line) {
+			if !strings.HasPrefix(word, "-") && random.IntN(3) == 0 {
+				if len(want.Mappings) == 0 {
+					word += "=" // or it may be a command
+				}
+				args = append(args, word)
+				want.Mappings = append(want.Mappings, word)
+				continue
+			}
+			flag := all[random.IntN(len(all))]
+			names := flag.Names()
+			name := names[0]
+			spelled := strings.Repeat("-", 1+random.IntN(2)) + names[random.IntN(len(names))]
+			switch _, isBool := flag.(*cli.BoolFlag); {
+			case isBool:
+				args = append(args, spelled)
+				word = "true"
+			case strings.HasPrefix(word, "-") || random.IntN(2) == 0:
+				args = append(args, spelled+"="+word)
+			default:
+				args = append(args, spelled, word)
+			}
+			switch {
+			case name == "listen":
+				want.Listen = append(want.Listen, word)
+			case name == "backend":
+				want.Backend = append(want.Backend, word)
+			case slices.Contains(config.ProcessOptions(), name):
+				options[name] = []string{word} // the last one holds
+			default:
+				options[name] = append(options[name], word)
+			}
 		}
-		app.Commands[0].Action = app.Action
-		arranged, err := arrange(args, app)
+		for _, name := range append(config.ServiceOptions(), config.ProcessOptions()...) {
+			for _, value := range options[name] {
+				want.Options = append(want.Options, config.Option{Name: name, Value: value})
+			}
+		}
+		got, err := words(t, args...)
 		if err != nil {
-			return
+			t.Fatalf("%q: %v", args, err)
 		}
-		err = app.RunContext(t.Context(), append([]string{"usher"}, arranged...))
-		wantsHelp := slices.ContainsFunc(arranged, func(w string) bool {
-			return strings.HasPrefix(w, "--help") || strings.HasPrefix(w, "--version") || w == "help" || w == "h"
-		})
-		if !wantsHelp && (err != nil || !ran) {
-			t.Errorf("%q became %q, which did not run: %v", args, arranged, err)
+		if diff := cmp.Diff(want, got, equateEmpty); diff != "" {
+			t.Errorf("%q: %s", args, diff)
 		}
 	})
 }

@@ -19,7 +19,7 @@ Usage
 Examples
   usher 8080=9001,9002                          two local backends behind 127.0.0.1:8080
   usher :80=10.0.0.1,10.0.0.2:8080 -s lc        all addresses; a backend without a port gets the client's
-  usher -l web=:8080 -b web=10.0.0.1:80@3 -b web=10.0.0.2:80 -l db=5432 -b db=db.local:5432 --health db=off
+  usher -l web=:8080 -b web=10.0.0.1:80@3 -b web=10.0.0.2:80 -s web=mh -l db=5432 -b db=db.local:5432 --health db=off
 
 Addresses
   8080 (of 127.0.0.1)   :8080 (all, IPv4 and IPv6)   10.0.0.1:80   [fd00::1]:80   db.local:5432 (as backend: every A
@@ -32,18 +32,24 @@ a LISTEN=BACKEND word makes a service named after its port)
   -s, --scheduler ALG            rr (default), lc least connections, mh consistent hash of the client's address
   --health off|tcp[,OPTION...]   default tcp,interval=2s,timeout=1s,rise=2,fall=3
   --fail open|closed             with all backends down: try them anyway (default), or refuse clients
-  --connect-timeout 5s   --idle-timeout off   --half-close-timeout 5m   --wait off (for a backend, when there is none)
+  with their defaults: --connect-timeout 5s   --idle-timeout off   --half-close-timeout 5m
+  --wait off                     default; or for how long a client is held while there is no backend for it
 
 Flags of the process
-  --drain-timeout 30s (after SIGTERM)   --max-conns N   --workers N   --engine auto|epoll|portable
-  --log-format console|json   --log-level debug|info|warn|error   --access-log   -v, --version   -h, --help
+  --drain-timeout 30s            default; how long connections may go on after SIGTERM, 0 cuts them at once
+  --max-conns N, --workers N     default: from the limit of descriptors, from the CPUs
+  --engine auto|epoll|portable   default auto
+  --log-format console|json      default: console on a terminal, json elsewhere
+  --log-level LEVEL              debug, info (default), warn, error
+  --access-log                   a line a connection
+  -v, --version   -h, --help
 `
 
 const demoHelp = `usher demo starts three small HTTP backends and a service in front of them, on 127.0.0.1 alone. Ctrl-C ends it.
 
 Flags
   -s, --scheduler ALG              rr (default), lc, mh
-  --engine auto|epoll|portable     --workers N
+  --engine auto|epoll|portable     --workers N     --log-level debug|info|warn|error (default warn)
 `
 
 // version is what the build knows about itself: a module version, or the commit of a checkout.

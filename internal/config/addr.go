@@ -42,6 +42,9 @@ func (a Addr) String() string {
 			host = "[" + host + "]"
 		}
 	}
+	if a.Ports > 0 && isProtocol(a.Name) {
+		host = "tcp://" + host // or the name would be read as the protocol
+	}
 	switch {
 	case a.Ports == 0:
 		return host
@@ -64,25 +67,37 @@ func ParseAddr(word string) (Addr, error) {
 	return parseHostPort(rest)
 }
 
-// cutNetwork splits "tcp://rest" and its short form "tcp:rest". The short form needs a known network, because
-// "host:80" looks the same.
+// cutNetwork splits "tcp://rest" and its short form "tcp:rest". The short form looks like "host:80", so it takes the
+// name of a protocol.
 func cutNetwork(word string) (network, rest string, err error) {
-	known := []string{"tcp", "udp", "unix"}
 	network, rest, long := strings.Cut(word, "://")
 	if !long {
 		head, tail, short := strings.Cut(word, ":")
-		if !short || head != "tcp" && head != "udp" && head != "unix" {
+		if !short || !isProtocol(head) {
 			return TCP, word, nil
 		}
 		network, rest = head, tail
 	}
-	switch network {
-	case TCP, Unix:
+	known := []string{"tcp", "udp", "unix"}
+	switch {
+	case network == TCP || network == Unix:
 		return network, rest, nil
-	case "udp":
+	case network == "udp":
 		return "", "", errors.New("this version serves tcp and unix addresses, udp is not there yet")
+	case !long:
+		return "", "", fmt.Errorf("unknown protocol %q%s; a host of that name is tcp://%s", network, orHave(network, known), word)
 	}
 	return "", "", fmt.Errorf("unknown protocol %q%s", network, orHave(network, known))
+}
+
+// isProtocol reports whether people write the word before a colon to name a protocol, of which most are not served. A
+// host may still have that name, after tcp://.
+func isProtocol(word string) bool {
+	switch strings.ToLower(word) {
+	case "tcp", "udp", "unix", "tcp4", "tcp6", "udp4", "udp6", "sctp", "dccp", "quic", "tls", "ssl", "http", "https", "ws", "wss":
+		return true
+	}
+	return false
 }
 
 func parsePath(path string) (Addr, error) {
@@ -127,6 +142,9 @@ func parseHostPort(word string) (Addr, error) {
 		return Addr{}, fmt.Errorf("write the IPv6 address of %q in brackets, as in [::1]:80", word)
 	default:
 		host, port, hasPort = strings.Cut(word, ":")
+	}
+	if host == "*" {
+		return Addr{}, fmt.Errorf("%q: all addresses are written without a host (did you mean %q?)", word, word[1:])
 	}
 	if host != "" {
 		var err error

@@ -46,7 +46,7 @@ func ParseBackend(word string) (Backend, error) {
 	}
 	switch a := b.Addr; {
 	case a.IsAll():
-		return Backend{}, fmt.Errorf("a backend needs a host: %q names a port alone (did you mean %q?)", word, strings.TrimPrefix(word, ":"))
+		return Backend{}, fmt.Errorf("a backend needs a host: %q names a port alone (did you mean %q?)", word, strings.TrimPrefix(a.String(), ":"))
 	case a.IP.IsUnspecified():
 		return Backend{}, fmt.Errorf("%s cannot be connected to: give the backend's own address", a.IP)
 	case a.HasPort() && a.Port == 0:

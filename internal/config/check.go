@@ -1,9 +1,6 @@
 package config
 
-import (
-	"fmt"
-	"net/netip"
-)
+import "fmt"
 
 // check looks at what no single word shows.
 func (c *Config) check() error {
@@ -18,7 +15,21 @@ func (c *Config) check() error {
 			}
 		}
 	}
-	return CheckListeners(c.Services)
+	if err := CheckListeners(c.Services); err != nil {
+		return err
+	}
+	if err := CheckLoops(c.Services, nil); err != nil {
+		return err
+	}
+	return c.Process.check()
+}
+
+// check refuses an option that another one makes void.
+func (p *Process) check() error {
+	if p.AccessLog && (p.LogLevel == "warn" || p.LogLevel == "error") {
+		return fmt.Errorf("--access-log writes nothing with --log-level %s: its lines are of level info", p.LogLevel)
+	}
+	return nil
 }
 
 func flagPrefix(service string) string {
@@ -46,48 +57,4 @@ func (s *Service) checkPorts(backend Addr) error {
 		}
 	}
 	return nil
-}
-
-// CheckListeners reports two listeners on the same address, in one service or two. A listener on all addresses and one
-// on a single address of the same port may both be: the kernel gives a client to the more specific one. It is to be
-// asked again once host names are resolved.
-func CheckListeners(services []Service) error {
-	type taken struct {
-		service string
-		addr    Addr
-	}
-	var all []taken
-	for _, s := range services {
-		for _, l := range s.Listeners {
-			for _, t := range all {
-				switch {
-				case !overlap(t.addr, l):
-				case t.service == s.Name && t.addr == l:
-					return fmt.Errorf("service %q listens on %s twice", s.Name, l)
-				case t.service == s.Name:
-					return fmt.Errorf("service %q listens on both %s and %s, which overlap", s.Name, t.addr, l)
-				case t.addr == l:
-					return fmt.Errorf("services %q and %q both listen on %s", t.service, s.Name, l)
-				default:
-					return fmt.Errorf("services %q and %q listen on %s and %s, which overlap", t.service, s.Name, t.addr, l)
-				}
-			}
-			all = append(all, taken{s.Name, l})
-		}
-	}
-	return nil
-}
-
-func overlap(a, b Addr) bool {
-	anyIPv4 := a.IsAll() && b.IP == netip.IPv4Unspecified() || b.IsAll() && a.IP == netip.IPv4Unspecified()
-	if !anyIPv4 && (a.Network != b.Network || a.IP != b.IP || a.Name != b.Name || a.Path != b.Path) {
-		return false
-	}
-	if a.Network == Unix {
-		return true
-	}
-	if a.Port == 0 || b.Port == 0 { // the kernel chooses: never the same
-		return false
-	}
-	return int(a.Port) < int(b.Port)+b.Ports && int(b.Port) < int(a.Port)+a.Ports
 }

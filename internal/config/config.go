@@ -6,6 +6,7 @@ package config
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-sockaddr/template"
@@ -103,7 +104,11 @@ func (b *builder) addresses(words Words) error {
 	}
 	for _, word := range words.Listen {
 		name, addr := nameOrDefault(word)
-		if err := b.listen(b.service(name), addr); err != nil {
+		err := one(addr, "--listen")
+		if err == nil {
+			err = b.listen(b.service(name), addr)
+		}
+		if err != nil {
 			return fmt.Errorf("--listen %s: %w", word, err)
 		}
 	}
@@ -113,9 +118,21 @@ func (b *builder) addresses(words Words) error {
 		if s == nil {
 			return fmt.Errorf("--backend %s: %w", word, b.noListener(name))
 		}
-		if err := b.backend(s, addr); err != nil {
+		err := one(addr, "--backend")
+		if err == nil {
+			err = b.backend(s, addr)
+		}
+		if err != nil {
 			return fmt.Errorf("--backend %s: %w", word, err)
 		}
+	}
+	return nil
+}
+
+// one refuses a list of addresses as the value of a flag. The path of a unix socket may have commas.
+func one(addr, flag string) error {
+	if indexOutside(addr, ',') >= 0 && !strings.HasPrefix(addr, "unix:") {
+		return fmt.Errorf("one address at a time: repeat %s for each", flag)
 	}
 	return nil
 }

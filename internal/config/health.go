@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -33,7 +34,8 @@ func (h Health) String() string {
 	return fmt.Sprintf("%s,interval=%s,timeout=%s,rise=%d,fall=%d", h.Kind, short(h.Interval), short(h.Timeout), h.Rise, h.Fall)
 }
 
-// ParseHealth reads off, or tcp[,interval=DUR][,timeout=DUR][,rise=N][,fall=N].
+// ParseHealth reads off, or tcp[,interval=DUR][,timeout=DUR][,rise=N][,fall=N]. The timeout is at most the interval, its
+// default too.
 func ParseHealth(spec string) (Health, error) {
 	kind, rest, more := strings.Cut(spec, ",")
 	h := DefaultHealth()
@@ -48,30 +50,41 @@ func ParseHealth(spec string) (Health, error) {
 	default:
 		return Health{}, fmt.Errorf("unknown health check %q%s", kind, orHave(kind, []string{"off", "tcp"}))
 	}
+	given := make(map[string]bool)
 	for more {
 		var option string
 		option, rest, more = strings.Cut(rest, ",")
-		if err := h.set(option); err != nil {
+		key, value, ok := strings.Cut(option, "=")
+		if !ok {
+			return Health{}, fmt.Errorf("health option %q lacks its =VALUE", option)
+		}
+		if given[key] {
+			return Health{}, fmt.Errorf("health option %s is there twice", key)
+		}
+		given[key] = true
+		if err := h.set(key, value); err != nil {
 			return Health{}, err
 		}
+	}
+	if !given["timeout"] {
+		h.Timeout = min(h.Timeout, h.Interval)
+	}
+	if h.Timeout > h.Interval {
+		return Health{}, fmt.Errorf("health option timeout: %s is longer than the interval of %s", short(h.Timeout), short(h.Interval))
 	}
 	return h, nil
 }
 
-func (h *Health) set(option string) (err error) {
-	key, value, ok := strings.Cut(option, "=")
-	if !ok {
-		return fmt.Errorf("health option %q lacks its =VALUE", option)
-	}
+func (h *Health) set(key, value string) (err error) {
 	switch key {
 	case "interval":
 		h.Interval, err = parseDuration(value, minInterval)
 	case "timeout":
-		h.Timeout, err = parseDuration(value, time.Millisecond)
+		h.Timeout, err = parseDuration(value, minTimeout)
 	case "rise":
-		h.Rise, err = parseCount(value)
+		h.Rise, err = parseCount(value, maxCount)
 	case "fall":
-		h.Fall, err = parseCount(value)
+		h.Fall, err = parseCount(value, maxCount)
 	default:
 		return fmt.Errorf("unknown health option %q%s", key, orHave(key, healthOptions()))
 	}
@@ -83,14 +96,16 @@ func (h *Health) set(option string) (err error) {
 
 func healthOptions() []string { return []string{"interval", "timeout", "rise", "fall"} }
 
-// parseCount reads a whole number from 1 to a billion.
-func parseCount(word string) (int, error) {
-	const most = 1_000_000_000
+// maxCount bounds whole numbers that need no bound of their own.
+const maxCount = 1_000_000_000
+
+// parseCount reads a whole number from 1 to most.
+func parseCount(word string, most int) (int, error) {
 	n, err := strconv.Atoi(word)
-	if err != nil {
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		return 0, fmt.Errorf("%q is not a whole number", word)
 	}
-	if n < 1 || n > most {
+	if err != nil || n < 1 || n > most {
 		return 0, fmt.Errorf("%s is out of range (1 to %d)", word, most)
 	}
 	return n, nil

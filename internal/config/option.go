@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"usher/balancer"
 )
@@ -77,11 +76,11 @@ func (s *Service) set(option, value string) (err error) {
 		word, err = oneOf(value, "open", "closed")
 		s.FailClosed = word == "closed"
 	case "connect-timeout":
-		s.ConnectTimeout, err = parseDuration(value, time.Millisecond)
+		s.ConnectTimeout, err = parseDuration(value, minTimeout)
 	case "idle-timeout":
 		s.IdleTimeout, err = parseOptional(value)
 	case "half-close-timeout":
-		s.HalfCloseTimeout, err = parseDuration(value, time.Millisecond)
+		s.HalfCloseTimeout, err = parseDuration(value, minTimeout)
 	case "wait":
 		s.Wait, err = parseOptional(value)
 	default:
@@ -93,13 +92,11 @@ func (s *Service) set(option, value string) (err error) {
 func (p *Process) set(option, value string) (err error) {
 	switch option {
 	case "drain-timeout":
-		p.DrainTimeout, err = parseDuration(value, 0)
+		p.DrainTimeout, err = parseDelay(value)
 	case "max-conns":
-		p.MaxConns, err = parseCount(value)
+		p.MaxConns, err = parseCount(value, maxCount)
 	case "workers":
-		if p.Workers, err = parseCount(value); err == nil && p.Workers > maxWorkers {
-			err = fmt.Errorf("%s is out of range (1 to %d)", value, maxWorkers)
-		}
+		p.Workers, err = parseCount(value, maxWorkers)
 	case "engine":
 		p.Engine, err = oneOf(value, "auto", "epoll", "portable")
 	case "log-format":

@@ -36,6 +36,9 @@ func (m Mapping) String() string { return m.Listen + "=" + strings.Join(m.Backen
 // ParseMapping splits a positional word at the first = and the commas outside {{ }}.
 func ParseMapping(word string) (Mapping, error) {
 	i := indexOutside(word, '=')
+	if strings.Count(word, "{{") > strings.Count(word, "}}") {
+		return Mapping{}, fmt.Errorf("%q lacks the closing }} of its template", word)
+	}
 	if i < 0 {
 		return Mapping{}, fmt.Errorf("%q is not LISTEN=BACKEND[,BACKEND...], as in 8080=9001,9002", word)
 	}
@@ -61,12 +64,15 @@ func ParseMapping(word string) (Mapping, error) {
 }
 
 // Name is the name of the service that the mapping makes: the listen word without its network, every run of letters
-// that a name cannot have turned into one dash. "8080" and ":8080" both give "8080", "127.0.0.1:80" gives
-// "127.0.0.1-80". It does not depend on what else is on the command line.
+// that a name cannot have turned into one dash. "8080", ":8080" and "tcp:8080" all give "8080", "127.0.0.1:80" gives
+// "127.0.0.1-80", "[::1]:80" gives "0-1-80". It does not depend on what else is on the command line.
 func (m Mapping) Name() string {
-	_, word, found := strings.Cut(m.Listen, "://")
-	if !found {
+	_, word, err := cutNetwork(m.Listen)
+	if err != nil {
 		word = m.Listen
+	}
+	if tail, ok := strings.CutPrefix(word, "[::"); ok && !strings.HasPrefix(tail, "]") {
+		word = "0:" + tail // the zeros that :: stands for
 	}
 	parts := strings.FieldsFunc(word, func(r rune) bool { return !strings.ContainsRune(zoneLetters, r) })
 	name := strings.TrimLeft(strings.Join(parts, "-"), "-_.")

@@ -1,0 +1,85 @@
+package config
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func TestLoops(t *testing.T) {
+	t.Parallel()
+	local := func(ip netip.Addr) bool { return ip == netip.MustParseAddr("10.0.0.7") }
+	for _, tt := range []struct{ words, want string }{
+		{"18080=18080", "backend 127.0.0.1:18080 of service 18080 is its own listener 127.0.0.1:18080"},
+		{"18080=127.0.0.1", "backend 127.0.0.1 of service 18080 is its own listener 127.0.0.1:18080"},
+		{"18080=9001,18080@0", "backend 127.0.0.1:18080 of service 18080 is its own listener 127.0.0.1:18080"},
+		{":18080=18080", "backend 127.0.0.1:18080 of service 18080 is its own listener :18080"},
+		{":18080=127.3.2.1", "backend 127.3.2.1 of service 18080 is its own listener :18080"},
+		{":18080=[::1]", "backend [::1] of service 18080 is its own listener :18080"},
+		{"[::]:18080=18080", "backend 127.0.0.1:18080 of service 18080 is its own listener :18080"},
+		{"0.0.0.0:18080=127.0.0.9", "backend 127.0.0.9 of service 0.0.0.0-18080 is its own listener 0.0.0.0:18080"},
+		{"0.0.0.0:18080=[::ffff:127.0.0.1]", "backend 127.0.0.1 of service 0.0.0.0-18080 is its own listener 0.0.0.0:18080"},
+		{":18080=10.0.0.7", "backend 10.0.0.7 of service 18080 is its own listener :18080"},
+		{"18080-18089=127.0.0.1", "backend 127.0.0.1 of service 18080-18089 is its own listener 127.0.0.1:18080-18089"},
+		{"18080-18089=18085", "backend 127.0.0.1:18085 of service 18080-18089 is its own listener 127.0.0.1:18080-18089"},
+		{"18080-18089=18080-18089", "backend 127.0.0.1:18080-18089 of service 18080-18089 is its own listener 127.0.0.1:18080-18089"},
+		{"18080=18081 18081=18080", "backend 127.0.0.1:18080 of service 18081 leads back to its listener 127.0.0.1:18081, by way of service 18080"},
+		{"18080=9001,18081 18081=18082 18082-18083=9001,18080",
+			"backend 127.0.0.1:18080 of service 18082-18083 leads back to its listener 127.0.0.1:18082-18083, by way of service 18080, 18081"},
+		{"unix:///x/y=unix:///x//y", "backend unix:///x//y of service x-y is its own listener unix:///x/y"},
+		{"18080=unix:///x unix:///x=18080", "leads back to its listener unix:///x, by way of service 18080"},
+		{"db.local:80=DB.local", "backend DB.local of service db.local-80 is its own listener db.local:80"},
+
+		{"18080=18081 18081=18082 18082=9001", ""},
+		{"18080=[::1]", ""},
+		{"18080=127.0.0.2", ""},
+		{"0.0.0.0:18080=[::1]", ""},
+		{":18080=10.0.0.8", ""},
+		{"10.0.0.7:18080=18080", ""},
+		{"18080=localhost", ""}, // it may be [::1] alone: to be asked again
+		{"18080=10.0.0.1 18081=10.0.0.1,18080", ""},
+		{"unix:///x=unix:///y unix:///y=9001", ""},
+		// Each port leads on to the next one, and the last one out.
+		{"10000-59999=10001-60000", ""},
+		{"19000-19001=20000-20001 20001=19000", ""},
+		{"0=9001", ""},
+	} {
+		c, err := parse(Words{Mappings: strings.Fields(tt.words)}, machine)
+		if err == nil {
+			err = CheckLoops(c.Services, local)
+		}
+		if err == nil && tt.want != "" || err != nil && (tt.want == "" || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: error %v, want %q", tt.words, err, tt.want)
+		}
+	}
+}
+
+// A backend that is refused leaves the routes as they were.
+func TestRoutes(t *testing.T) {
+	t.Parallel()
+	c, err := parse(Words{Mappings: []string{"18080=9001", "18081=9001"}}, machine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := NewRoutes(c.Services, nil)
+	add := func(service int, word string, want bool) {
+		t.Helper()
+		b, err := ParseBackend(word)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Add(service, b); (err == nil) != want {
+			t.Errorf("backend %s of service %d: %v", word, service, err)
+		}
+	}
+	add(0, "18080", false)
+	add(0, "18081", true)
+	add(1, "18080", false)
+	add(1, "9001", true)
+	r.Clear(0)
+	add(1, "18080", true)
+	add(0, "18081", false)
+	if len(c.Services[0].Backends) != 1 {
+		t.Errorf("the services given are changed: %v", c.Services[0].Backends)
+	}
+}
