@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -145,4 +146,98 @@ func BenchmarkRows(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(rows), "ns/row")
+}
+
+// fillIndexed returns an indexed table that holds n flows, each of a client of its
+// own, and their keys in an order that has nothing to do with the table's.
+func fillIndexed(n int) (*Table[service, backend], []Key) {
+	table := NewIndexed[service, backend](n + 1)
+	keys := make([]Key, n)
+	for i := range keys {
+		keys[i] = clientKey(uint64(i), uint16(i))
+		table.Insert(keys[i], nil, 0)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	random.Shuffle(n, func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+	return table, keys
+}
+
+// BenchmarkLookup finds the flow of each datagram, or finds that it is a new one.
+func BenchmarkLookup(b *testing.B) {
+	for n := 100; n <= 1_000_000; n *= 10 {
+		table, keys := fillIndexed(n)
+		b.Run(fmt.Sprintf("found/of=%d", n), func(b *testing.B) {
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				if _, e := table.Lookup(keys[i]); e == nil {
+					b.Fatal("not found")
+				}
+				if i++; i == n {
+					i = 0
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("missed/of=%d", n), func(b *testing.B) {
+			b.ReportAllocs()
+			k := clientKey(0, 0)
+			for b.Loop() {
+				k.local.hi++
+				if _, e := table.Lookup(k); e != nil {
+					b.Fatal("found")
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkIndexedFlow is what the begin and the end of a flow cost an indexed
+// table but for the deadlines, beside many others.
+func BenchmarkIndexedFlow(b *testing.B) {
+	for _, n := range []int{0, 1000, 1_000_000} {
+		b.Run(fmt.Sprintf("beside=%d", n), func(b *testing.B) {
+			table := NewIndexed[service, backend](n + 1)
+			s := &service{}
+			next := uint64(0)
+			insert := func() {
+				table.Insert(clientKey(next, 1), s, 0)
+				next++
+			}
+			for range n {
+				insert()
+			}
+			b.ReportAllocs()
+			for b.Loop() { // the newest comes, the oldest goes
+				insert()
+				id, _ := table.OldestUnreplied()
+				table.Remove(id)
+			}
+		})
+	}
+}
+
+// BenchmarkGrowth fills a table, and reports the insertion that is slower than all
+// but one in ten thousand: every 512th allocates a chunk, none does more.
+func BenchmarkGrowth(b *testing.B) {
+	const n = 1_000_000
+	for name, table := range map[string]func(int) *Table[service, backend]{
+		"plain": New[service, backend], "indexed": NewIndexed[service, backend],
+	} {
+		b.Run(name, func(b *testing.B) {
+			var took []time.Duration
+			for b.Loop() {
+				took = took[:0]
+				table := table(n)
+				for i := range uint64(n) {
+					k := clientKey(i, 1)
+					start := time.Now()
+					table.Insert(k, nil, 0)
+					took = append(took, time.Since(start))
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/insertion")
+			slices.Sort(took)
+			b.ReportMetric(float64(took[n-n/10_000].Nanoseconds()), "ns/slow-insertion")
+		})
+	}
 }

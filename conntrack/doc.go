@@ -12,6 +12,14 @@
 // the flow or arms the entry for the rest. So a busy flow costs the wheel a
 // visit a timeout, not a visit a read.
 //
+// Where flows have no socket of their own, as with UDP, each packet has to find its
+// flow: a table made by [NewIndexed] finds entries by their keys, in a time that
+// does not depend on how many there are or on whether the table is growing. It
+// also knows which flow has waited longest for a first reply, of all or of one
+// service, which is the first to go when room is needed.
+//
 // The package holds no clock: every time is a [time.Duration] since a start
 // that the caller chose, on a clock that does not run backwards.
+// Nor does anything that it returns depend on chance: the hashes of an index have a
+// random seed, but which entry is found does not follow from them.
 package conntrack

@@ -58,6 +58,13 @@ func (e *Entry[S, B]) Key() Key {
 	}
 }
 
+// hasKey reports whether Key would return k, without copying it.
+func (e *Entry[S, B]) hasKey(k *Key) bool {
+	return e.key[4].Load() == k.rest &&
+		e.key[1].Load() == k.client.lo && e.key[0].Load() == k.client.hi &&
+		e.key[3].Load() == k.local.lo && e.key[2].Load() == k.local.hi
+}
+
 // Service returns what the flow belongs to.
 func (e *Entry[S, B]) Service() *S { return e.service.Load() }
 
@@ -71,10 +78,11 @@ func (e *Entry[S, B]) SetBackend(b *B) { e.backend.Store(b) }
 func (e *Entry[S, B]) State() State { return e.loadVersion().state() }
 
 // SetState records how far the flow has come. The zero State is ignored: only
-// [Table.Remove] ends a flow.
+// [Table.Remove] ends a flow. So is a change to or from [Unreplied], which is the
+// table's to make: a flow begins so, and [Table.Assure] ends it.
 func (e *Entry[S, B]) SetState(s State) {
-	if s != 0 {
-		e.setVersion(e.loadVersion().withState(s))
+	if v := e.loadVersion(); s != 0 && s != Unreplied && v.state() != Unreplied {
+		e.setVersion(v.withState(s))
 	}
 }
 
@@ -112,7 +120,7 @@ func (e *Entry[S, B]) touch(now time.Duration) {
 }
 
 // begin fills a free slot and shows it to readers.
-func (e *Entry[S, B]) begin(k Key, s *S, now time.Duration) {
+func (e *Entry[S, B]) begin(k Key, s *S, state State, now time.Duration) {
 	replace(&e.key[0], k.client.hi)
 	replace(&e.key[1], k.client.lo)
 	replace(&e.key[2], k.local.hi)
@@ -123,7 +131,7 @@ func (e *Entry[S, B]) begin(k Key, s *S, now time.Duration) {
 	replace(&e.down, 0)
 	e.touched.Store(int64(now))
 	e.created.Store(int64(now))
-	e.setVersion(e.loadVersion().nextLife(Connecting))
+	e.setVersion(e.loadVersion().nextLife(state))
 }
 
 // end hides the entry from readers, then lets go of what it pointed to.

@@ -45,3 +45,40 @@ func ExampleTable() {
 	// 192.0.2.1:40000 web 10.0.0.1:80 established 120 4096
 	// idle after 1m25s
 }
+
+// Each datagram of a client finds its flow by key, or begins one. When the table
+// is full, the flow that has waited longest for a first reply makes room.
+func ExampleNewIndexed() {
+	table := conntrack.NewIndexed[string, string](2)
+	local := netip.MustParseAddrPort("127.0.0.1:53")
+
+	datagram := func(from string) {
+		k := conntrack.NewKey(conntrack.UDP, netip.MustParseAddrPort(from), local)
+		id, flow := table.Lookup(k)
+		if flow == nil {
+			if id, flow = table.Insert(k, nil, 0); flow == nil {
+				oldest, ok := table.OldestUnreplied()
+				if !ok {
+					fmt.Println("no room for", from)
+					return
+				}
+				fmt.Println(table.Entry(oldest).Key().Client(), "makes room for", from)
+				table.Remove(oldest)
+				id, flow = table.Insert(k, nil, 0)
+			}
+		}
+		flow.CountUp(40, 0)
+		if flow.Up() == 80 { // say that the second datagram is answered
+			table.Assure(id)
+		}
+	}
+	datagram("192.0.2.1:1001")
+	datagram("192.0.2.1:1001")
+	datagram("192.0.2.2:1002")
+	datagram("192.0.2.3:1003")
+	datagram("192.0.2.3:1003")
+	datagram("192.0.2.4:1004")
+	// Output:
+	// 192.0.2.2:1002 makes room for 192.0.2.3:1003
+	// no room for 192.0.2.4:1004
+}

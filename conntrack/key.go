@@ -3,6 +3,7 @@ package conntrack
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"net/netip"
 )
 
@@ -76,6 +77,10 @@ func (k Key) Client() netip.AddrPort {
 func (k Key) Local() netip.AddrPort {
 	return k.local.unpack(k.rest&localValid != 0, uint16(k.rest>>localPortShift))
 }
+
+// hash is the runtime's, as good against keys that a stranger chose as the one of
+// a Go map.
+func (k Key) hash(seed maphash.Seed) uint32 { return uint32(maphash.Comparable(seed, k)) }
 
 func packAddress(a netip.Addr) address {
 	b := a.As16()

@@ -18,7 +18,7 @@ const (
 
 	// EntryBytes is what an entry costs on a 64-bit system: 96 bytes in the
 	// table and 16 in the timer wheel. The directories of chunks add a
-	// thirty-second of a byte.
+	// thirty-second of a byte. An indexed table costs IndexedBytes more.
 	EntryBytes = 112
 
 	// Slots are allocated this many at a time: 48 KiB and 8 KiB, which the Go heap
@@ -31,7 +31,8 @@ const (
 // An entry that outgrows EntryBytes does not compile.
 const _ = EntryBytes - unsafe.Sizeof(Entry[int, int]{}) - unsafe.Sizeof(timer{})
 
-// Table holds the flows of one worker. [New] makes one.
+// Table holds the flows of one worker. [New] makes one whose entries are found by
+// their IDs alone, [NewIndexed] one that finds them by their keys as well.
 //
 // Exactly one goroutine at a time, the owner, may call the methods, but for Len
 // and Rows, which any goroutine may call at any time. S is what a flow belongs
@@ -47,6 +48,7 @@ type Table[S, B any] struct {
 	free     ID // the slot freed last, whose cache lines are the warmest; none: all begun ones are in use
 	live     atomic.Int64
 	wheel    wheel
+	indexed  *indexed[S] // nil: entries are found by ID alone
 }
 
 type chunk[S, B any] [chunkSlots]Entry[S, B]
@@ -64,9 +66,9 @@ func New[S, B any](capacity int) *Table[S, B] {
 	}
 }
 
-// Insert begins a flow at now: state Connecting, no backend, counters zero, no
-// deadline. The entry is nil if the table is full. The same key may be inserted
-// more than once.
+// Insert begins a flow at now: state Connecting, in an indexed table Unreplied, no
+// backend, counters zero, no deadline. The entry is nil if the table is full. The
+// same key may be inserted more than once.
 func (t *Table[S, B]) Insert(k Key, s *S, now time.Duration) (ID, *Entry[S, B]) {
 	id := t.free
 	if id == none {
@@ -77,13 +79,21 @@ func (t *Table[S, B]) Insert(k Key, s *S, now time.Duration) (ID, *Entry[S, B]) 
 		if id%chunkSlots == 0 {
 			t.chunks[id/chunkSlots].Store(new(chunk[S, B]))
 			t.wheel.grow()
+			if t.indexed != nil {
+				t.indexed.grow()
+			}
 		}
 		t.begun++
 		t.slot(id).next = none
 	}
 	e := t.slot(id)
 	t.free = e.next
-	e.begin(k, s, now)
+	state := Connecting
+	if t.indexed != nil {
+		state = Unreplied
+		t.indexed.enter(id, k, s)
+	}
+	e.begin(k, s, state, now)
 	t.live.Store(t.live.Load() + 1)
 	return id, e
 }
@@ -95,6 +105,9 @@ func (t *Table[S, B]) Remove(id ID) {
 		return
 	}
 	t.wheel.disarm(id)
+	if t.indexed != nil {
+		t.indexed.leave(id, e.Service(), e.State())
+	}
 	e.end()
 	e.next, t.free = t.free, id
 	t.live.Store(t.live.Load() - 1)
