@@ -9,7 +9,7 @@ import (
 // in a [Monitor]: two targets that differ in any field are checked apart.
 type Target struct {
 	Name    string // the owner's label; no check looks at it
-	Network string // "tcp" or "unix"
+	Network string // "tcp", "unix" or "udp"
 	Address string // "127.0.0.1:9001", "[::1]:9001" or the path of a socket
 }
 

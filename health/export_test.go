@@ -5,6 +5,13 @@ var (
 	NewMonitorWithRandom = newMonitor
 	CheckTCP             = checkTCP
 	Shortage             = shortage
+	Fault                = fault
 )
 
-const MaxInFlight = maxInFlight
+const (
+	MaxInFlight = maxInFlight
+	MaxReplies  = maxReplies
+)
+
+func (c DNS) Query(id uint16) []byte                  { return c.query(id) }
+func (c DNS) Judge(m []byte, id uint16) (bool, error) { return c.judge(m, id) }

@@ -1,0 +1,214 @@
+package health_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"usher/health"
+)
+
+// answer starts a UDP server that sends what replies returns for each datagram.
+func answer(t *testing.T, replies func(request []byte) [][]byte) health.Target {
+	t.Helper()
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	t.Cleanup(func() {
+		conn.Close()
+		serving.Wait()
+	})
+	serving.Go(func() {
+		buffer := make([]byte, 64<<10)
+		for {
+			n, from, err := conn.ReadFromUDPAddrPort(buffer)
+			if err != nil {
+				return
+			}
+			for _, reply := range replies(bytes.Clone(buffer[:n])) {
+				_, _ = conn.WriteToUDPAddrPort(reply, from)
+			}
+		}
+	})
+	return health.Target{Name: "b", Network: "udp", Address: conn.LocalAddr().String()}
+}
+
+// say answers every datagram with texts.
+func say(texts ...string) func([]byte) [][]byte {
+	return func([]byte) [][]byte {
+		var replies [][]byte
+		for _, text := range texts {
+			replies = append(replies, []byte(text))
+		}
+		return replies
+	}
+}
+
+// often answers every datagram with texts, so many of them that a check gives up.
+func often(texts ...string) func([]byte) [][]byte {
+	return say(slices.Repeat(texts, health.MaxReplies/len(texts))...)
+}
+
+// dead is a target with nobody there.
+func dead(t *testing.T) health.Target {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	return health.Target{Name: "b", Network: "udp", Address: conn.LocalAddr().String()}
+}
+
+// check gives a check that must come to a result by itself all the time it needs;
+// one that waits for its timeout does so with little of it.
+func check(t *testing.T, c health.Checker, target health.Target, waits bool) error {
+	t.Helper()
+	timeout := 20 * time.Second
+	if waits {
+		timeout = 100 * time.Millisecond
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	return c.Check(ctx, target)
+}
+
+func expectError(t *testing.T, err error, want string) {
+	t.Helper()
+	switch {
+	case want == "" && err != nil:
+		t.Errorf("check: %v", err)
+	case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+		t.Errorf("check: %v, want an error with %q", err, want)
+	case err != nil && (strings.Contains(err.Error(), "\n") || len(err.Error()) > 400):
+		t.Errorf("check: not a line of a log: %q", err)
+	case errors.Is(err, health.ErrInconclusive):
+		t.Errorf("check: %v is taken for a shortage", err)
+	}
+}
+
+func TestUDP(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 60_000)
+	for _, tt := range []struct {
+		name    string
+		check   health.UDP
+		replies func([]byte) [][]byte
+		waits   bool
+		want    string
+	}{
+		{name: "as expected", check: health.UDP{Send: "ping", Expect: "pong"}, replies: say("pong")},
+		{name: "expected in the middle", check: health.UDP{Send: "ping", Expect: "\x00po\xff"}, replies: say("ok \x00po\xff!")},
+		{name: "expected at the end of a giant", check: health.UDP{Send: "ping", Expect: "end"}, replies: say(long + "end")},
+		{name: "expected after noise", check: health.UDP{Send: "ping", Expect: "pong"}, replies: say("", "hello", "pong")},
+		{name: "any reply", check: health.UDP{Send: "ping"}, replies: say("what?")},
+		{name: "an empty reply", check: health.UDP{Send: "ping"}, replies: say("")},
+		{name: "expect alone", check: health.UDP{Expect: "hi"}, replies: func(request []byte) [][]byte {
+			return [][]byte{fmt.Appendf(nil, "hi%d", len(request))}
+		}},
+		{name: "echo", check: health.UDP{Send: "\x00\r\n", Expect: "\x00\r\n"}, replies: func(request []byte) [][]byte { return [][]byte{request} }},
+		{name: "wrong", check: health.UDP{Send: "ping", Expect: "pong"}, replies: often("pon\n"), want: `unexpected reply "pon\n"`},
+		{name: "wrong giant", check: health.UDP{Send: "ping", Expect: "pong"}, replies: often(long[:1400]), want: `xxx"… of 1400 bytes`},
+		{name: "cut short", check: health.UDP{Send: "ping", Expect: "pong"}, replies: often("pon", "g"), want: `unexpected reply "g"`},
+		{name: "silent", check: health.UDP{Send: "ping", Expect: "pong"}, replies: say(), waits: true, want: "no reply in time"},
+		{name: "silent without expect", check: health.UDP{Send: "ping"}, replies: say(), waits: true, want: "no reply in time"},
+		{name: "too late", check: health.UDP{Send: "ping", Expect: "pong"}, replies: say(append(make([]string, health.MaxReplies), "pong")...), want: "32 replies, none as expected"},
+		{name: "probe, silent", check: health.UDP{}, replies: say(), waits: true},
+		{name: "probe, any reply", check: health.UDP{}, replies: say("who are you?")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			expectError(t, check(t, tt.check, answer(t, tt.replies), tt.waits), tt.want)
+		})
+	}
+}
+
+// The probe carries nothing: an application that reads it gets an empty datagram.
+func TestUDPProbeIsEmpty(t *testing.T) {
+	t.Parallel()
+	got := make(chan []byte, 1)
+	target := answer(t, func(request []byte) [][]byte {
+		got <- request
+		return [][]byte{nil}
+	})
+	expectError(t, check(t, health.UDP{}, target, false), "")
+	if request := <-got; len(request) > 0 {
+		t.Errorf("the target got %q", request)
+	}
+}
+
+func TestUDPDead(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("Go does not let ICMP errors through to UDP sockets there")
+	}
+	query, err := health.NewDNS("example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []health.Checker{health.UDP{}, health.UDP{Send: "ping"}, health.UDP{Expect: "pong"}, query} {
+		t.Run(fmt.Sprintf("%T%[1]v", c), func(t *testing.T) {
+			t.Parallel()
+			target := dead(t)
+			err := check(t, c, target, false)
+			expectError(t, err, target.Address)
+			if !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Errorf("check: %v, want a refusal", err)
+			}
+		})
+	}
+}
+
+func TestUDPEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	asked := make(chan struct{}, 1)
+	target := answer(t, func([]byte) [][]byte {
+		asked <- struct{}{}
+		return nil
+	})
+	for _, c := range []health.UDP{{}, {Send: "ping"}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		result := make(chan error, 1)
+		go func() { result <- c.Check(ctx, target) }()
+		<-asked
+		cancel()
+		select {
+		case err := <-result:
+			// Silence is not good before its time is over.
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("%+v: %v", c, err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%+v: the check outlives its context", c)
+		}
+	}
+}
+
+func TestUDPShortageSaysNothingAboutTheTarget(t *testing.T) {
+	t.Parallel()
+	for errno, want := range map[syscall.Errno]bool{
+		syscall.EMFILE:       true,
+		syscall.ENOBUFS:      true,
+		syscall.EAGAIN:       true,
+		syscall.ECONNREFUSED: false,
+		syscall.ENETUNREACH:  false,
+		syscall.EMSGSIZE:     false,
+	} {
+		err := health.Fault(&net.OpError{Op: "dial", Net: "udp", Err: os.NewSyscallError("connect", errno)})
+		if got := errors.Is(err, health.ErrInconclusive); got != want || !errors.Is(err, errno) {
+			t.Errorf("%v: %v, inconclusive %t, want %t", errno, err, got, want)
+		}
+	}
+}
