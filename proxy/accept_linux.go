@@ -37,6 +37,9 @@ func (w *worker) acceptAll() {
 	for i := range w.acceptors {
 		w.arouse(i)
 	}
+	if w.udp != nil {
+		w.udp.begin()
+	}
 }
 
 // arouse has the loop told of clients. Without memory for it, it tries again.

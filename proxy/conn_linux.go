@@ -48,7 +48,7 @@ func (c *conn) tag(s side) int32 { return int32(uint32(c.id)<<1 | uint32(s)) }
 
 // open makes h a fresh half with a new generation.
 func (h *half) open(fd int32) {
-	*h = half{fd: fd, gen: (h.gen + 1) & (1<<31 - 1)}
+	*h = half{fd: fd, gen: (h.gen + 1) & (udpGen - 1)}
 }
 
 // newConn makes the conn of an admitted client. The table has room: it holds as

@@ -24,11 +24,25 @@
 //     Server.settle releases the backend, counts the outcome and hands one record
 //     to the access log. The row is removed.
 //
+// # The way of a datagram
+//
+//  1. udp_linux.go: a worker's listening socket has a batch (receive). portable_udp.go
+//     goes the same way, one by one.
+//  2. session.go: sessions.route finds the flow's session or begins one: it reserves
+//     a backend, and where there is no room the oldest unreplied session makes place.
+//  3. udp_linux.go: a new session has a socket connected to its backend (open). What
+//     the batch holds for one session leaves together (forward); datagram_linux.go
+//     and udp_send_linux.go have the kernel cut what is of equal size.
+//  4. udp_linux.go: replies of all sessions gather and leave by the listening socket,
+//     from the address that was asked (readable, flush).
+//  5. session.go: a backend that refuses is exchanged for another (unreachable).
+//     Silence, the last reply or the want of a backend ends a session (end).
+//
 // # Policy and mechanism
 //
-// flow, Server.admit and Server.settle decide; they do no I/O on sockets. The
-// engines epoll (Linux) and portable (goroutines and package net) carry out, and
-// ask them. One suite in package conformance holds both to the same behaviour.
+// flow, sessions, Server.admit and Server.settle decide; they do no I/O on sockets.
+// The engines epoll (Linux) and portable (goroutines and package net) carry out,
+// and ask them. One suite in package conformance holds both to the same behaviour.
 //
 // # Time
 //

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
+
+	"usher/balancer"
 )
 
 // engine moves the bytes of all flows of a server. It owns every socket, every
@@ -18,6 +20,9 @@ type engine interface {
 	// drain stops accepting; clients that the kernel has accepted already are
 	// still served. It returns when the listeners are closed.
 	drain()
+	// cutBackend ends the udp flows of a backend. It is not called while start runs,
+	// nor once stop has begun.
+	cutBackend(*balancer.Backend)
 	// stop cuts the flows that are left, closes all that is open and waits for
 	// all that was started. It works before start, too, and is called once.
 	stop()

@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"usher/balancer"
 )
 
 // epollEngine runs one event loop a worker, each on a thread of its own with its
@@ -28,7 +30,7 @@ const shardedPorts = 64
 
 // epollSockets returns the number of descriptors that listen takes.
 func epollSockets(l Listener, workers int) int {
-	if l.Network == "unix" || l.count() > shardedPorts {
+	if l.Network == "unix" || l.Network == "tcp" && l.count() > shardedPorts {
 		return l.count()
 	}
 	return l.count() * workers
@@ -88,6 +90,9 @@ func (e *epollEngine) listen(svc *Service, l Listener) ([]netip.AddrPort, error)
 		e.share(fd, svc, netip.AddrPort{}, 0)
 		return nil, nil
 	}
+	if l.Network == "udp" {
+		return e.listenUDP(svc, l)
+	}
 	var bound []netip.AddrPort
 	for i := range l.count() {
 		at := l.at(i)
@@ -139,7 +144,16 @@ func (e *epollEngine) start() {
 func (e *epollEngine) drain() {
 	removeSocketFiles(e.files) // from now on a successor may listen there
 	e.all((*worker).closeListeners)
+	e.all((*worker).drainDatagrams)
 	e.closeShared()
+}
+
+func (e *epollEngine) cutBackend(b *balancer.Backend) {
+	e.all(func(w *worker) {
+		if w.udp != nil {
+			w.udp.sessions.cutBackend(b, w.now)
+		}
+	})
 }
 
 // closeShared closes what no worker accepts from any more.
@@ -183,6 +197,14 @@ func (e *epollEngine) rows() iter.Seq[Row] {
 	return func(yield func(Row) bool) {
 		for _, w := range e.workers {
 			for r := range w.table.Rows() {
+				if !yield(r) {
+					return
+				}
+			}
+			if w.udp == nil {
+				continue
+			}
+			for r := range w.udp.sessions.table.Rows() {
 				if !yield(r) {
 					return
 				}

@@ -76,9 +76,10 @@ func TestHeldClientResets(t *testing.T) {
 // the middle. A FIN would tell it that it has everything.
 func TestIdleTimeoutCutsAStalledStreamWithReset(t *testing.T) {
 	t.Parallel()
+	payload := make([]byte, 64<<20) // takes a while to make
 	eachEngine(t, func(t *testing.T, engine string) {
-		cfg := service(t, serve(t, func(c *net.TCPConn) { _, _ = c.Write(make([]byte, 64<<20)) }))
-		cfg.IdleTimeout = 300 * time.Millisecond
+		cfg := service(t, serve(t, func(c *net.TCPConn) { _, _ = c.Write(payload) }))
+		cfg.IdleTimeout = 500 * time.Millisecond
 		s, addr := start(t, Options{Engine: engine, Workers: 1}, cfg)
 		c := dial(t, addr)
 		eventually(t, "the flow is cut", func() bool { return s.Services()[0].Ended(IdleTimeout) == 1 })

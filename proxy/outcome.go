@@ -29,6 +29,14 @@ const (
 	Drained
 	// LimitReached: refused by max-conns, or for want of a descriptor.
 	LimitReached
+	// Replied: a UDP flow has had the replies that it is for.
+	Replied
+	// Refused: nobody listens at a UDP flow's backend, and there is no other.
+	Refused
+	// Evicted: an unreplied UDP flow made room for a new one.
+	Evicted
+	// BackendDown: the backend was taken down or removed, with its flows.
+	BackendDown
 	// Failed: the kernel refused something that should have worked.
 	Failed
 
@@ -37,7 +45,8 @@ const (
 
 var outcomeNames = [outcomes]string{
 	"running", "fin", "client-reset", "backend-reset", "client-lost", "backend-lost",
-	"idle", "half-close", "connect-failed", "no-backend", "drain", "limit", "error",
+	"idle", "half-close", "connect-failed", "no-backend", "drain", "limit",
+	"replied", "refused", "evicted", "backend-down", "error",
 }
 
 // String returns the word that the access log uses.

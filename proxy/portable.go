@@ -19,6 +19,7 @@ type portableEngine struct {
 	server  *Server
 	accepts []portableListener
 	files   []socketFile
+	udp     *portableUDP // nil without udp listeners
 	dialer  net.Dialer
 	small   sync.Pool // *[]byte of smallBuffer
 	large   sync.Pool // *[]byte of largeBuffer
@@ -54,8 +55,13 @@ var portableKeepalive = net.KeepAliveConfig{
 	Enable: true, Idle: keepaliveIdle, Interval: keepaliveInterval, Count: keepaliveProbes,
 }
 
-// portableSockets: each port has one.
-func portableSockets(l Listener, _ int) int { return l.count() }
+// portableSockets: each port has one, one of udp for all addresses two.
+func portableSockets(l Listener, _ int) int {
+	if l.Network == "udp" && l.Addr.Addr() == netip.IPv6Unspecified() {
+		return 2 * l.count()
+	}
+	return l.count()
+}
 
 func newPortableEngine(s *Server) (engine, error) {
 	buffers := func(size int) sync.Pool {
@@ -92,6 +98,12 @@ func (e *portableEngine) listen(svc *Service, l Listener) ([]netip.AddrPort, err
 		e.accepts = append(e.accepts, portableListener{Listener: ln, svc: svc})
 		return nil, nil
 	}
+	if l.Network == "udp" {
+		if e.udp == nil {
+			e.udp = newPortableUDP(e)
+		}
+		return e.udp.listen(svc, l)
+	}
 	var bound []netip.AddrPort
 	for i := range l.count() {
 		at := l.at(i)
@@ -119,6 +131,9 @@ func (e *portableEngine) start() {
 	for i := range e.accepts {
 		l := &e.accepts[i]
 		e.listening.Go(func() { e.acceptLoop(l) })
+	}
+	if e.udp != nil {
+		e.udp.start()
 	}
 }
 
@@ -247,6 +262,15 @@ func (e *portableEngine) drain() {
 		}
 	}
 	e.listening.Wait()
+	if e.udp != nil {
+		e.udp.drain()
+	}
+}
+
+func (e *portableEngine) cutBackend(b *balancer.Backend) {
+	if e.udp != nil {
+		e.udp.cutBackend(b)
+	}
 }
 
 func (e *portableEngine) stop() {
@@ -257,6 +281,9 @@ func (e *portableEngine) stop() {
 	close(e.done)
 	e.listening.Wait()
 	e.timing.Wait()
+	if e.udp != nil {
+		e.udp.stop()
+	}
 	e.mu.Lock()
 	left := make([]*stream, 0, len(e.streams))
 	for _, x := range e.streams {
@@ -271,7 +298,23 @@ func (e *portableEngine) stop() {
 
 func (e *portableEngine) procs() int { return e.server.workers }
 
-func (e *portableEngine) rows() iter.Seq[Row] { return e.table.Rows() }
+func (e *portableEngine) rows() iter.Seq[Row] {
+	return func(yield func(Row) bool) {
+		for r := range e.table.Rows() {
+			if !yield(r) {
+				return
+			}
+		}
+		if e.udp == nil {
+			return
+		}
+		for r := range e.udp.sessions.table.Rows() {
+			if !yield(r) {
+				return
+			}
+		}
+	}
+}
 
 // reset closes a connection with RST where the protocol has one.
 func reset(c net.Conn) {

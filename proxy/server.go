@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"usher/balancer"
 )
 
 // Options are the settings of a server as a whole.
@@ -42,12 +44,19 @@ type Server struct {
 	maxConns int64
 	notes    []string
 
+	clients clientFlows
+
 	open atomic.Int64  // flows admitted and not yet settled
 	idle chan struct{} // signalled when open falls to zero while draining
 
 	draining atomic.Bool
 	stopping sync.Mutex
 	stopped  bool // under stopping
+
+	// running is held to write while the engine starts and before it stops, and to
+	// read while it is told of a backend.
+	running sync.RWMutex
+	halted  bool // under running
 }
 
 // New binds all listeners of the services, or none: an error names the address
@@ -99,7 +108,7 @@ func New(o Options, services []ServiceConfig) (*Server, error) {
 				e.stop()
 				return nil, fmt.Errorf("service %s: %w", c.Name, err)
 			}
-			if l.Network == "tcp" && l.Addr.Port() == 0 && len(bound) > 0 {
+			if l.Network != "unix" && l.Addr.Port() == 0 && len(bound) > 0 {
 				l.Addr = bound[0]
 			}
 			svc.Listeners = append(svc.Listeners, l)
@@ -113,7 +122,11 @@ func New(o Options, services []ServiceConfig) (*Server, error) {
 }
 
 // Start begins to accept.
-func (s *Server) Start() { s.engine.start() }
+func (s *Server) Start() {
+	s.running.Lock()
+	defer s.running.Unlock()
+	s.engine.start()
+}
 
 // Shutdown stops accepting and waits for the flows to end. Those left when ctx
 // ends are cut, and counted as drained. It returns when every socket is closed
@@ -136,6 +149,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			err = fmt.Errorf("drain: %d flows cut: %w", s.open.Load(), context.Cause(ctx))
 		}
 	}
+	s.running.Lock()
+	s.halted = true
+	s.running.Unlock()
 	s.engine.stop()
 	s.access.close()
 	return err
@@ -162,6 +178,17 @@ func (s *Server) Notes() []string { return s.notes }
 // to the program, for it is the whole process's.
 func (s *Server) Procs() int { return s.engine.procs() }
 
+// CutBackend ends the udp flows of a backend that was taken down or removed,
+// unless their service keeps them. Connections end by themselves. It returns when
+// they have ended; any goroutine may call it at any time.
+func (s *Server) CutBackend(b *balancer.Backend) {
+	s.running.RLock()
+	defer s.running.RUnlock()
+	if !s.halted {
+		s.engine.cutBackend(b)
+	}
+}
+
 // Open returns the number of flows at present.
 func (s *Server) Open() int { return int(s.open.Load()) }
 
@@ -176,11 +203,21 @@ func (s *Server) Flows() iter.Seq[Row] { return s.engine.rows() }
 // refused, and the engine resets it.
 func (s *Server) admit(svc *Service) bool {
 	svc.accepted.Add(1)
+	return s.place(svc)
+}
+
+// place takes a place for a flow of svc, if neither the server nor the service is
+// full.
+func (s *Server) place(svc *Service) bool {
 	if s.open.Add(1) > s.maxConns {
 		s.leave()
 		return false
 	}
-	svc.active.Add(1)
+	if n := svc.active.Add(1); svc.UDP.MaxFlows > 0 && n > int64(svc.UDP.MaxFlows) {
+		svc.active.Add(-1)
+		s.leave()
+		return false
+	}
 	return true
 }
 
@@ -206,6 +243,19 @@ func (s *Server) settle(f *flow, o Outcome, now time.Duration) {
 		s.access.add(r)
 	}
 	f.account(o)
+}
+
+// settleSession is settle for a UDP flow.
+func (s *Server) settleSession(x *session, o Outcome, now time.Duration) {
+	up, down := x.ent.Up(), x.ent.Down()
+	s.access.add(accessRecord{
+		svc: x.svc, backend: x.backend, client: x.client, connect: -1,
+		duration: now - x.opened, up: up, down: down, tries: uint8(1 + x.refused.Len()), outcome: o,
+	})
+	x.svc.ended[o].Add(1)
+	x.svc.up.Add(up)
+	x.svc.down.Add(down)
+	x.svc.active.Add(-1)
 }
 
 // leave gives back the place of a flow whose row is gone.

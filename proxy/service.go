@@ -12,9 +12,9 @@ import (
 
 // Listener is where a service accepts.
 type Listener struct {
-	// Network is "tcp" or "unix".
+	// Network is "tcp", "unix" or "udp".
 	Network string
-	// Addr is the first address of a tcp listener. The unspecified IPv6 address
+	// Addr is the first address of a tcp or udp listener. The unspecified IPv6 address
 	// stands for all addresses of both families. Port 0 lets the kernel choose.
 	Addr netip.AddrPort
 	// Ports is the number of consecutive ports from Addr.Port(); zero means one.
@@ -34,6 +34,9 @@ func (l Listener) String() string {
 		host = ""
 	case l.Addr.Addr().Is6():
 		host = "[" + host + "]"
+	}
+	if l.Network == "udp" {
+		host = "udp://" + host
 	}
 	first := strconv.Itoa(int(l.Addr.Port()))
 	if l.Ports > 1 {
@@ -69,6 +72,28 @@ type ServiceConfig struct {
 	// Wait holds a client for which no backend is left, and tries again until it
 	// has passed; zero refuses at once.
 	Wait time.Duration
+	// UDP is what udp listeners add. All listeners of a service are udp, or none is.
+	UDP UDPConfig
+}
+
+// UDPConfig describes what is a flow of datagrams, and how long it is one.
+type UDPConfig struct {
+	// IdleTimeout ends a flow that carries nothing for so long; it must be positive.
+	IdleTimeout time.Duration
+	// UnrepliedTimeout is the same for a flow that no reply has been seen on; zero
+	// or more than IdleTimeout means IdleTimeout.
+	UnrepliedTimeout time.Duration
+	// Replies ends a flow after so many replies to each of its client's datagrams;
+	// zero does not count them.
+	Replies int
+	// OnePacket schedules every datagram anew.
+	OnePacket bool
+	// MaxFlows bounds the flows of the service, MaxClientFlows those of one client
+	// address; zero is no such bound.
+	MaxFlows, MaxClientFlows int
+	// KeepOnDown leaves the flows of a backend alone that goes down or is removed.
+	// Otherwise CutBackend ends them.
+	KeepOnDown bool
 }
 
 // Service is a running service: its settings, which are not to be changed any
@@ -81,7 +106,37 @@ type Service struct {
 	starved  atomic.Uint64
 	ended    [outcomes]atomic.Uint64
 	up, down atomic.Uint64 // of flows that have ended
+	dropped  [drops]atomic.Uint64
+	fellBack atomic.Uint64
 }
+
+// Drop says why a datagram was not passed on.
+type Drop uint8
+
+const (
+	// DropRefused: no flow could be had for it, or its backend was not there.
+	DropRefused Drop = iota
+	// DropFull: the socket to send it by was full.
+	DropFull
+	// DropOversized: it is larger than the way to the other side allows (EMSGSIZE).
+	DropOversized
+	// DropKernel: the listening socket's receive buffer was full (SO_RXQ_OVFL).
+	DropKernel
+
+	drops // the number of reasons
+)
+
+var dropNames = [drops]string{"refused", "full", "oversized", "kernel"}
+
+// String returns the reason in one word.
+func (d Drop) String() string { return dropNames[d] }
+
+// FellBack returns how many sockets had to do without UDP_SEGMENT after it failed
+// on their way. Their datagrams leave one by one.
+func (s *Service) FellBack() uint64 { return s.fellBack.Load() }
+
+// Dropped returns how many datagrams were not passed on for the reason.
+func (s *Service) Dropped(d Drop) uint64 { return s.dropped[d].Load() }
 
 // Active returns the number of flows at present.
 func (s *Service) Active() int64 { return s.active.Load() }

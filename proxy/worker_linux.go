@@ -26,8 +26,9 @@ const (
 // Tags of the descriptors that are no flow's, in the generation field of an
 // event. Generations of flows are not negative.
 const (
-	tagListener = -1 // the other field is the number of the acceptor
-	tagWake     = -2
+	tagListener  = -1 // the other field is the number of the acceptor
+	tagWake      = -2
+	tagDatagrams = -3 // the other field is the number of the udp listener
 )
 
 // worker is one event loop and all that it owns. Its methods run on the loop's
@@ -40,6 +41,7 @@ type worker struct {
 	table  *table
 	conns  [][]conn // by slot of the table; chunks never move
 
+	udp       *datagrams // nil without udp listeners
 	acceptors []acceptor
 	accepting bool
 	paused    []int         // acceptors that wait for descriptors
@@ -103,6 +105,10 @@ func (w *worker) run() {
 		}
 		w.carryOn(left)
 		w.table.Expire(w.now, w.fire)
+		if w.udp != nil {
+			w.udp.flush()
+			w.udp.sessions.expire(w.now)
+		}
 		if len(w.paused) > 0 && w.now >= w.resume {
 			w.resumeAccept()
 		}
@@ -120,6 +126,11 @@ func (w *worker) wait() int {
 	}
 	timeout := -1
 	at, armed := w.table.Next()
+	if w.udp != nil {
+		if next, ok := w.udp.sessions.table.Next(); ok && (!armed || next < at) {
+			at, armed = next, true
+		}
+	}
 	if len(w.paused) > 0 && (!armed || w.resume < at) {
 		at, armed = w.resume, true
 	}
@@ -137,9 +148,18 @@ func (w *worker) dispatch(ev *unix.EpollEvent) {
 	switch ev.Pad {
 	case tagListener:
 		w.accept(int(ev.Fd))
+	case tagDatagrams:
+		w.udp.receive(int(ev.Fd))
 	case tagWake:
 		w.readMail()
 	default:
+		if ev.Pad&udpGen != 0 {
+			id := conntrack.ID(uint32(ev.Fd))
+			if s := w.udp.socket(id); s.fd >= 0 && s.gen|udpGen == ev.Pad {
+				w.udp.readable(id, ev.Events)
+			}
+			return
+		}
 		id, s := conntrack.ID(uint32(ev.Fd)>>1), side(ev.Fd&1)
 		c := w.conn(id)
 		if h := &c.half[s]; h.gen == ev.Pad && h.fd >= 0 {
@@ -196,9 +216,20 @@ func (w *worker) grow(id conntrack.ID) {
 	}
 }
 
+// drainDatagrams begins no new sessions and ends those that are silent.
+func (w *worker) drainDatagrams() {
+	if w.udp != nil {
+		w.udp.sessions.drain()
+	}
+}
+
 // halt cuts every flow and ends the loop.
 func (w *worker) halt() {
 	w.closeListeners()
+	if w.udp != nil {
+		w.udp.sessions.endAll(Drained, w.now, func(*session) bool { return true })
+		w.udp.closeListeners()
+	}
 	for i := range w.conns {
 		for j := range w.conns[i] {
 			if c := &w.conns[i][j]; c.half[client].fd >= 0 {

@@ -1,0 +1,175 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"usher/balancer"
+)
+
+func TestDeadBackendLosesItsFlows(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		dead, at1 := udpNamed(t, "dead")
+		_, at2 := udpNamed(t, "alive")
+		s, svc, at := startUDP(t, engine, udpService(t, UDPConfig{}, at1, at2))
+		var c *net.UDPConn
+		for {
+			if c = dialUDP(t, at); strings.HasPrefix(ask(t, c, "who?"), "dead") {
+				break
+			}
+		}
+		dead.Close()
+		// One datagram meets the refusal; what follows goes elsewhere.
+		say(t, c, "lost")
+		failed := svc.Pool.Backends()[0].Failures
+		eventually(t, "the refusal is heard", func() bool { return failed() == 1 })
+		if got := ask(t, c, "who?"); !strings.HasPrefix(got, "alive") {
+			t.Errorf("answered by %q", got)
+		}
+		if n := svc.Ended(Refused); n != 0 {
+			t.Errorf("%d flows refused, want none: there was another backend", n)
+		}
+		svc.Pool.Update(specs(at1))
+		s.CutBackend(svc.Pool.Backends()[0])
+		c = dialUDP(t, at)
+		say(t, c, "nobody is there")
+		eventually(t, "the flow is refused", func() bool { return svc.Ended(Refused) == 1 })
+	})
+}
+
+// TestBurstToADeadBackend sends datagrams of many sizes at once: the first has to
+// meet the refusal, but most must reach the other backend.
+func TestBurstToADeadBackend(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		b, dead := udpBackend(t, nil)
+		b.Close()
+		alive := udpEcho(t)
+		_, _, at := startUDP(t, engine, udpService(t, UDPConfig{}, dead, alive))
+		reached := 0
+		for range 2 { // rr: one of them begins at the dead one
+			c := dialUDP(t, at)
+			for i := range 30 {
+				say(t, c, strings.Repeat("x", 100+i))
+			}
+			last := 99
+			for last != 129 {
+				n := len(heard(t, c))
+				if n <= last {
+					t.Fatalf("%d bytes came after %d", n, last)
+				}
+				last = n
+				reached++
+			}
+		}
+		if reached < 50 {
+			t.Errorf("%d of 60 datagrams reached the backend that is alive", reached)
+		}
+	})
+}
+
+func TestCutBackendEndsItsFlows(t *testing.T) {
+	t.Parallel()
+	for _, keep := range []bool{false, true} {
+		t.Run(fmt.Sprintf("keep=%v", keep), func(t *testing.T) {
+			t.Parallel()
+			eachEngine(t, func(t *testing.T, engine string) {
+				_, at1 := udpNamed(t, "a")
+				_, at2 := udpNamed(t, "b")
+				s, svc, at := startUDP(t, engine, udpService(t, UDPConfig{KeepOnDown: keep}, at1, at2))
+				var all []*net.UDPConn
+				var first []string
+				for range 10 {
+					c := dialUDP(t, at)
+					all, first = append(all, c), append(first, ask(t, c, "who?"))
+				}
+				a := svc.Pool.Backends()[0]
+				svc.Pool.SetStatus(a, balancer.Down)
+				s.CutBackend(a)
+				want := uint64(5)
+				if keep {
+					want = 0
+				}
+				if n := svc.Ended(BackendDown); n != want {
+					t.Errorf("%d flows were cut, want %d", n, want)
+				}
+				for i, c := range all {
+					stays := keep || strings.HasPrefix(first[i], "b")
+					if got := ask(t, c, "who?"); (got == first[i]) != stays || !stays && !strings.HasPrefix(got, "b") {
+						t.Errorf("%q answers after %q", got, first[i])
+					}
+				}
+				s.Close()
+				s.CutBackend(a) // by a check that was under way
+			})
+		})
+	}
+}
+
+func TestShutdownWaitsForSilence(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		s, svc, at := startUDP(t, engine, udpService(t, UDPConfig{}, udpEcho(t)))
+		c := dialUDP(t, at)
+		ask(t, c, "x")
+		done := make(chan error, 1)
+		go func() { done <- s.Shutdown(t.Context()) }()
+		eventually(t, "new clients are turned away", func() bool {
+			say(t, dialUDP(t, at), "new")
+			ask(t, c, "x")
+			return svc.Ended(Drained) > 0
+		})
+		if err := <-done; err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+		if svc.Ended(IdleTimeout) == 0 || svc.Dropped(DropRefused) == 0 {
+			t.Errorf("%d flows fell silent, %d datagrams refused", svc.Ended(IdleTimeout), svc.Dropped(DropRefused))
+		}
+		noneLeft(t, s, svc)
+	})
+}
+
+func TestShutdownCutsDatagramFlows(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		s, svc, at := startUDP(t, engine, udpService(t, UDPConfig{}, udpEcho(t)))
+		for range 20 {
+			ask(t, dialUDP(t, at), "x")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || svc.Ended(Drained) != 20 {
+			t.Errorf("shutdown: %v, %d drained", err, svc.Ended(Drained))
+		}
+		noneLeft(t, s, svc)
+	})
+}
+
+// TestEveryClientIsAccountedFor has more clients than there may be flows.
+func TestEveryClientIsAccountedFor(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		_, silent := udpBackend(t, func(*net.UDPConn, []byte, netip.AddrPort) {})
+		s, svc, at := startUDP(t, engine, udpService(t, UDPConfig{MaxFlows: 5}, silent))
+		for range 50 {
+			say(t, dialUDP(t, at), "x")
+		}
+		eventually(t, "all are seen", func() bool { return svc.Accepted() == 50 })
+		s.Close()
+		ended := uint64(0)
+		for o := range outcomes {
+			ended += svc.Ended(o)
+		}
+		if ended != 50 || svc.Ended(Evicted)+svc.Ended(LimitReached) != 45 || svc.Ended(Evicted) == 0 {
+			t.Errorf("%d of 50 ended, %d were evicted, %d refused", ended, svc.Ended(Evicted), svc.Ended(LimitReached))
+		}
+		noneLeft(t, s, svc)
+	})
+}

@@ -1,0 +1,270 @@
+package proxy
+
+import (
+	"bytes"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// epollUDP makes a server of one worker that does not run yet: what clients send
+// before Start comes to it as one batch.
+func epollUDP(t testing.TB, c ServiceConfig) (*Server, *Service, netip.AddrPort) {
+	t.Helper()
+	s, err := New(Options{Engine: "epoll", Workers: 1}, []ServiceConfig{c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	svc := s.Services()[0]
+	return s, svc, svc.Listeners[0].Addr
+}
+
+// sendTrain has the kernel cut p into datagrams (UDP_SEGMENT).
+func sendTrain(t testing.TB, c *net.UDPConn, p []byte, segment int) {
+	t.Helper()
+	control := make([]byte, unix.CmsgSpace(2))
+	appendControl(control[:0], unix.IPPROTO_UDP, unix.UDP_SEGMENT, uint16(segment))
+	if _, _, err := c.WriteMsgUDPAddrPort(p, control, netip.AddrPort{}); err != nil {
+		t.Skipf("no UDP_SEGMENT: %v", err)
+	}
+}
+
+// TestTrainsAreCutAgain sends trains and datagrams in turn, of which the listening
+// socket gets the trains whole, and so does the session's socket on the way back.
+func TestTrainsAreCutAgain(t *testing.T) {
+	t.Parallel()
+	for _, gso := range []bool{true, false} {
+		s, _, at := epollUDP(t, udpService(t, UDPConfig{}, udpEcho(t)))
+		d := s.engine.(*epollEngine).workers[0].udp
+		d.listeners[0].gso = gso
+		c := dialUDP(t, at)
+		_ = c.SetReadBuffer(1 << 20)
+		var want []int
+		train := func(n, segment, last int) {
+			sendTrain(t, c, bytes.Repeat([]byte{byte(len(want))}, n*segment+last), segment)
+			for range n {
+				want = append(want, segment)
+			}
+			if last > 0 {
+				want = append(want, last)
+			}
+		}
+		train(10, 100, 0)
+		train(5, 100, 1)
+		say(t, c, "")
+		want = append(want, 0)
+		train(60, 8, 3)
+		train(3, 1200, 0)
+		train(2, 1200, 1199)
+		train(2, 30000, 0)
+		s.Start()
+		for i, n := range want {
+			if got := heard(t, c); len(got) != n {
+				t.Fatalf("offload %v: datagram %d of %d bytes came back as %d bytes", gso, i, n, len(got))
+			}
+		}
+	}
+}
+
+// TestTrainLongerThanTheKernelCuts has more parts than one send may have here.
+func TestTrainLongerThanTheKernelCuts(t *testing.T) {
+	t.Parallel()
+	s, _, at := epollUDP(t, udpService(t, UDPConfig{}, udpEcho(t)))
+	c := dialUDP(t, at)
+	sendTrain(t, c, make([]byte, 100*10+5), 10)
+	s.Start()
+	for i := range 101 {
+		want := 10
+		if i == 100 {
+			want = 5
+		}
+		if got := heard(t, c); len(got) != want {
+			t.Fatalf("datagram %d came back as %d bytes", i, len(got))
+		}
+	}
+}
+
+// TestOnePacketSplitsTrains has each datagram of a train scheduled by itself.
+func TestOnePacketSplitsTrains(t *testing.T) {
+	t.Parallel()
+	_, a := udpNamed(t, "a")
+	_, b := udpNamed(t, "b")
+	s, _, at := epollUDP(t, udpService(t, UDPConfig{OnePacket: true}, a, b))
+	c := dialUDP(t, at)
+	sendTrain(t, c, make([]byte, 100), 10)
+	s.Start()
+	count := map[byte]int{}
+	for range 10 {
+		count[heard(t, c)[0]]++
+	}
+	if count['a'] != 5 || count['b'] != 5 {
+		t.Errorf("answers: %v", count)
+	}
+}
+
+// TestRefusalInsideABatch sends a batch of which every datagram is a message of its
+// own. A refusal in the middle of sendmmsg is told by a short count alone.
+func TestRefusalInsideABatch(t *testing.T) {
+	t.Parallel()
+	gone, dead := udpBackend(t, nil)
+	gone.Close()
+	s, svc, at := epollUDP(t, udpService(t, UDPConfig{}, dead, udpEcho(t)))
+	c := dialUDP(t, at)
+	const n = 30
+	for i := range n {
+		say(t, c, strings.Repeat("x", 100+i))
+	}
+	s.Start()
+	got, last := 0, 99
+	for ; last != 100+n-1; got++ {
+		m := len(heard(t, c))
+		if m <= last {
+			t.Fatalf("%d bytes came after %d", m, last)
+		}
+		last = m
+	}
+	if got < n-3 || svc.Pool.Backends()[0].Failures() != 1 {
+		t.Errorf("%d of %d datagrams came back, %d failures", got, n, svc.Pool.Backends()[0].Failures())
+	}
+}
+
+// TestEvictionInsideABatch has each client of a batch take the place of the one
+// before it, and its slot.
+func TestEvictionInsideABatch(t *testing.T) {
+	t.Parallel()
+	s, svc, at := epollUDP(t, udpService(t, UDPConfig{MaxFlows: 1}, udpEcho(t)))
+	var all []*net.UDPConn
+	const clients = batchSlots / 2
+	for range clients {
+		c := dialUDP(t, at)
+		say(t, c, c.LocalAddr().String())
+		say(t, c, c.LocalAddr().String())
+		all = append(all, c)
+	}
+	s.Start()
+	last := all[len(all)-1]
+	for range 2 {
+		if got := heard(t, last); got != last.LocalAddr().String() {
+			t.Errorf("%v got %q", last.LocalAddr(), got)
+		}
+	}
+	for _, c := range all[:len(all)-1] {
+		_ = c.SetReadDeadline(time.Now())
+		var b [100]byte
+		if n, err := c.Read(b[:]); err == nil {
+			t.Errorf("%v got %q", c.LocalAddr(), b[:n])
+		}
+	}
+	if evicted, dropped := svc.Ended(Evicted), svc.Dropped(DropRefused); evicted != clients-1 || dropped != 2*evicted {
+		t.Errorf("%d of %d clients were evicted with %d datagrams", evicted, clients, dropped)
+	}
+}
+
+func TestOversizedIsCountedAndSurvived(t *testing.T) {
+	t.Parallel()
+	config := udpService(t, UDPConfig{})
+	config.Listeners[0].Addr = netip.MustParseAddrPort("[::1]:0")
+	config.Pool.Update(specs(udpEcho(t)))
+	s, err := New(Options{Engine: "epoll", Workers: 1}, []ServiceConfig{config})
+	if err != nil {
+		t.Skipf("no IPv6: %v", err)
+	}
+	t.Cleanup(s.Close)
+	s.Start()
+	svc := s.Services()[0]
+	c := dialUDP(t, svc.Listeners[0].Addr)
+	// IPv6 has room for 20 bytes more than the backend's IPv4.
+	if _, err := c.Write(make([]byte, maxDatagram+1)); err != nil {
+		t.Skip(err)
+	}
+	eventually(t, "it is counted", func() bool { return svc.Dropped(DropOversized) == 1 })
+	if got := ask(t, c, "small"); got != "small" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// rawDatagrams is a client and a backend in one, on blocking sockets.
+type rawDatagrams struct {
+	client, backend int
+	buffer          []byte
+	from            unix.RawSockaddrInet4
+}
+
+func newRawDatagrams(t testing.TB) *rawDatagrams {
+	t.Helper()
+	p := &rawDatagrams{buffer: make([]byte, 64<<10)}
+	open := func() int {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10}); err != nil {
+			t.Fatal(err)
+		}
+		return fd
+	}
+	p.client, p.backend = open(), open()
+	if err := unix.Bind(p.backend, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	sa, err := unix.Getsockname(p.backend)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(sa.(*unix.SockaddrInet4).Port))
+	_, addr := start(t, Options{Engine: "epoll", Workers: 1}, udpService(t, UDPConfig{}, at))
+	var server sockaddr
+	server.setAddrPort(netip.MustParseAddrPort(strings.TrimPrefix(addr, "udp://")))
+	if e := connect(int32(p.client), &server); e != noError {
+		t.Fatal(e)
+	}
+	return p
+}
+
+// exchange sends a burst, answers it and takes the answers.
+func (p *rawDatagrams) exchange(t testing.TB, n, size int) {
+	for range n {
+		if _, err := unix.Write(p.client, p.buffer[:size]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range n {
+		fromLen := uint32(unix.SizeofSockaddrInet4)
+		_, _, e := unix.Syscall6(unix.SYS_RECVFROM, uintptr(p.backend), uintptr(unsafe.Pointer(&p.buffer[0])), uintptr(len(p.buffer)),
+			0, uintptr(unsafe.Pointer(&p.from)), uintptr(unsafe.Pointer(&fromLen)))
+		if e != 0 {
+			t.Fatal(e)
+		}
+		_, _, e = unix.Syscall6(unix.SYS_SENDTO, uintptr(p.backend), uintptr(unsafe.Pointer(&p.buffer[0])), uintptr(size),
+			0, uintptr(unsafe.Pointer(&p.from)), uintptr(fromLen))
+		if e != 0 {
+			t.Fatal(e)
+		}
+	}
+	for range n {
+		if m, err := unix.Read(p.client, p.buffer); err != nil || m != size {
+			t.Fatal(m, err)
+		}
+	}
+}
+
+func TestDatagramsAllocateNothing(t *testing.T) {
+	p := newRawDatagrams(t)
+	t.Run("one by one", func(t *testing.T) { steady(t, 2000, func() { p.exchange(t, 1, 128) }) })
+	t.Run("bursts", func(t *testing.T) { steady(t, 500, func() { p.exchange(t, 32, 1200) }) })
+}
+
+func BenchmarkDatagram(b *testing.B) {
+	p := newRawDatagrams(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		p.exchange(b, 1, 128)
+	}
+}
