@@ -28,6 +28,8 @@ type C struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
+	buffers sync.Pool // of *[maxDatagram + 1]byte, for a read each
+
 	mu       sync.Mutex
 	step     string
 	outcome  Outcome

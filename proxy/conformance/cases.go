@@ -9,6 +9,8 @@ func Cases() []Case {
 	return slices.Concat(
 		byteCases(), endCases(), backendCases(), timeCases(),
 		limitCases(), crowdCases(), addressCases(), logCases(),
+		udpByteCases(), udpFlowCases(), udpTimeCases(), udpFailureCases(),
+		udpLimitCases(), udpCrowdCases(), udpLogCases(),
 	)
 }
 

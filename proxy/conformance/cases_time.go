@@ -84,7 +84,7 @@ func halfCloseTimeout(c *C) {
 // refusing waits until the listener is gone and a new client is refused. It
 // does not knock before that: a flow of its own would take part in the drain.
 func refusing(c *C, p *Proxy) {
-	c.Wait(3*time.Second, "the listener to close", func() bool { return !listening(p.addrs) })
+	c.Wait(3*time.Second, "the listener to close", func() bool { return !p.listening() })
 	if _, err := c.TryDial(p.Addr()); !errors.Is(err, syscall.ECONNREFUSED) {
 		c.Fatalf("a client that connects during the drain gets %v, want a refusal", err)
 	}

@@ -11,16 +11,17 @@ import (
 	"time"
 )
 
-// Config is the proxy that a case wants: one TCP service. Zero means the
-// target's default, except where a field says more.
+// Config is the proxy that a case wants: one service, of TCP and unix listeners
+// or of UDP ones. Zero means the target's default, except where a field says
+// more.
 type Config struct {
 	Listen   []Listener // none: one port of 127.0.0.1
 	Backends []string   // "127.0.0.1:9001", "[::1]:9001", "unix:///run/x.sock", "127.0.0.2:10000-11999"
 
-	Scheduler string // rr, lc; empty: rr
+	Scheduler string // rr, lc, mh (a consistent hash of the client's address); empty: rr
 
 	ConnectTimeout   time.Duration // the whole budget of a client, over all backends
-	IdleTimeout      time.Duration // no byte in either direction; zero: never
+	IdleTimeout      time.Duration // no byte in either direction; zero: never for TCP
 	HalfCloseTimeout time.Duration // one side has ended and the other is silent
 	DrainTimeout     time.Duration
 	Wait             time.Duration // how long a client is held when no backend answers; zero: not
@@ -32,24 +33,40 @@ type Config struct {
 	Health    bool // active checks, a few a second
 	AsNobody  bool // never as root
 	AccessLog bool // one JSON line a flow, see Proxy.AccessLog
+
+	// For UDP alone.
+	UnrepliedTimeout time.Duration // silence that ends a flow which never got a reply
+	Replies          int           // a flow ends after so many replies to each datagram; zero: not
+	OnePacket        bool          // each datagram is scheduled anew
+	MaxFlows         int           // of the service
+	MaxClientFlows   int           // of one client address
+	KeepDown         bool          // a backend that checks take down keeps its flows
+	Probe            string        // the check to run in place of a TCP connect, in usher's words
 }
 
 // Listener is an address to accept on. C.Start fills in a Port or Path that is
 // not set.
 type Listener struct {
-	Network string // "tcp" (also when empty) or "unix"
+	Network string // "tcp" (also when empty), "udp" or "unix"
 	Host    string // empty: 127.0.0.1; "*": every address of both families
 	Port    int
 	Ports   int // consecutive ports from Port; 0 and 1: one
 	Path    string
 }
 
-// String gives "127.0.0.1:8080", "127.0.0.1:8080-8099", ":8080" or
-// "unix:///run/x.sock".
+// String gives "127.0.0.1:8080", "127.0.0.1:8080-8099", ":8080",
+// "udp://127.0.0.1:53" or "unix:///run/x.sock".
 func (l Listener) String() string {
-	if l.Network == "unix" {
+	switch l.Network {
+	case "unix":
 		return "unix://" + l.Path
+	case "udp":
+		return "udp://" + l.hostPort()
 	}
+	return l.hostPort()
+}
+
+func (l Listener) hostPort() string {
 	port := strconv.Itoa(l.Port)
 	if l.Ports > 1 {
 		port = fmt.Sprintf("%d-%d", l.Port, l.Port+l.Ports-1)
@@ -64,6 +81,9 @@ func (l Listener) String() string {
 func unixPath(addr string) (path string, ok bool) {
 	return strings.CutPrefix(addr, "unix://")
 }
+
+// udp reports whether the service carries datagrams.
+func (cfg Config) udp() bool { return len(cfg.Listen) > 0 && cfg.Listen[0].Network == "udp" }
 
 // isRange reports whether a backend stands for many ports.
 func isRange(backend string) bool {
@@ -80,6 +100,10 @@ type Command struct {
 	Path string
 	Args []string
 	Env  []string // added to the environment
+
+	// Ready is what the process writes when it serves; empty: it serves as soon
+	// as its listeners are there.
+	Ready string
 
 	Drain syscall.Signal // stop accepting, let flows finish, exit 0
 	Stop  syscall.Signal // during a drain: end at once

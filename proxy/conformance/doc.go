@@ -1,4 +1,4 @@
-// Package conformance asks TCP proxies to behave, with real sockets and from
+// Package conformance asks TCP and UDP proxies to behave, with real sockets and from
 // the outside: a case describes the proxy that it wants, an adapter turns that
 // into a command line or a configuration file, and the case plays the clients
 // and the backends. The same assertions run against each engine of usher and

@@ -20,9 +20,9 @@ import (
 	"usher/proxy/conformance"
 )
 
-// The forwarder is a plain TCP proxy of two goroutines a flow, for testing the
-// suite: the test binary run again. It behaves, but for the one flaw that it
-// is told to have.
+// The forwarder is a plain TCP proxy of two goroutines a flow, or a UDP one of
+// one goroutine a flow, for testing the suite: the test binary run again. It
+// behaves, but for the one flaw that it is told to have.
 
 const forwarderEnv = "CONFORMANCE_FORWARDER"
 
@@ -64,6 +64,10 @@ func runForwarder(order string) {
 	f := &forwarder{shared: make([]byte, 32<<10)}
 	if err := json.Unmarshal([]byte(order), &f.forwarderOrder); err != nil {
 		panic(err)
+	}
+	if f.Config.Listen[0].Network == "udp" {
+		runUDPForwarder(f.forwarderOrder)
+		return
 	}
 	f.active = make([]atomic.Int64, len(f.Config.Backends))
 	var listeners []net.Listener
@@ -174,6 +178,9 @@ func (f *forwarder) connect(client *net.TCPConn) (*net.TCPConn, func()) {
 	first := int(f.next.Add(1)-1) % len(backends)
 	if f.Flaw == "first-backend-only" {
 		first = 0
+	}
+	if f.Config.Scheduler == "mh" {
+		first = hashed(client.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()) % len(backends)
 	}
 	if f.Config.Scheduler == "lc" && f.Flaw != "counts-nothing" {
 		f.mu.Lock()

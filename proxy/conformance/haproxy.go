@@ -44,6 +44,9 @@ func (h *HAProxy) Notes() []string {
 // Command writes a configuration file as an operator would who wants what cfg
 // says.
 func (h *HAProxy) Command(c *C, cfg Config) Command {
+	if cfg.udp() {
+		c.Skipf("carries no UDP")
+	}
 	if cfg.Wait > 0 {
 		c.Skipf("cannot hold a client until a backend answers")
 	}
@@ -75,7 +78,7 @@ func (h *HAProxy) Command(c *C, cfg Config) Command {
 	}
 	ms("timeout client-fin", cfg.HalfCloseTimeout)
 	ms("timeout server-fin", cfg.HalfCloseTimeout)
-	line("    balance %s", map[string]string{"rr": "roundrobin", "lc": "leastconn"}[cfg.Scheduler])
+	line("    balance %s", map[string]string{"rr": "roundrobin", "lc": "leastconn", "mh": "source"}[cfg.Scheduler])
 	for _, l := range cfg.Listen {
 		switch {
 		case l.Network == "unix":

@@ -3,6 +3,7 @@
 package conformance
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"os"
@@ -51,7 +52,7 @@ func FindNginx() (*Nginx, error) {
 func (n *Nginx) Name() string    { return "nginx" }
 func (n *Nginx) Version() string { return n.version }
 func (n *Nginx) Notes() []string {
-	return []string{"`proxy_half_close on`, an upstream `zone` so that the workers share their counters, a `proxy_connect_timeout` of a quarter of the connect budget, and `limit_conn` for the connection limit."}
+	return []string{"`proxy_half_close on`, an upstream `zone` so that the workers share their counters, a `proxy_connect_timeout` of a quarter of the connect budget, `limit_conn` for the limits of connections and flows; for UDP `listen … udp reuseport`, `proxy_buffer_size 64k` (the default cuts datagrams at 16 KiB), `proxy_timeout`, `proxy_responses`, and `proxy_requests 1` where each datagram is to be scheduled anew."}
 }
 
 // Command writes a configuration file as an operator would who wants what cfg
@@ -64,6 +65,8 @@ func (n *Nginx) Command(c *C, cfg Config) Command {
 		c.Skipf("cannot hold a client until a backend answers")
 	case cfg.Health:
 		c.Skipf("has no active checks")
+	case cfg.UnrepliedTimeout > 0:
+		c.Skipf("has no timeout of its own for flows without a reply")
 	case cfg.HalfCloseTimeout > 0:
 		c.Skipf("has no timeout for half-closed flows")
 	}
@@ -89,8 +92,12 @@ func (n *Nginx) Command(c *C, cfg Config) Command {
 	ms("worker_shutdown_timeout", cfg.DrainTimeout)
 	line("events { worker_connections 8192; }")
 	line("stream {")
-	if cfg.MaxConns > 0 {
+	limit := cmp.Or(cfg.MaxFlows, cfg.MaxConns)
+	if limit > 0 {
 		line("  limit_conn_zone $server_addr zone=conns:1m;")
+	}
+	if cfg.MaxClientFlows > 0 {
+		line("  limit_conn_zone $binary_remote_addr zone=client:1m;")
 	}
 	pass := "service"
 	if isRange(cfg.Backends[0]) {
@@ -99,8 +106,11 @@ func (n *Nginx) Command(c *C, cfg Config) Command {
 	} else {
 		line("  upstream service {")
 		line("    zone service 256k;")
-		if cfg.Scheduler == "lc" {
+		switch cfg.Scheduler {
+		case "lc":
 			line("    least_conn;")
+		case "mh":
+			line("    hash $remote_addr consistent;")
 		}
 		for _, addr := range cfg.Backends {
 			if path, ok := unixPath(addr); ok {
@@ -112,22 +122,39 @@ func (n *Nginx) Command(c *C, cfg Config) Command {
 	}
 	line("  server {")
 	for _, l := range cfg.Listen {
+		options := "so_keepalive=on"
+		if l.Network == "udp" {
+			options = "udp reuseport"
+		}
 		switch {
 		case l.Network == "unix":
 			line("    listen unix:%s;", l.Path)
 		case l.Host == "*":
-			line("    listen [::]:%d ipv6only=off so_keepalive=on;", l.Port)
+			line("    listen [::]:%d ipv6only=off %s;", l.Port, options)
 		default:
-			line("    listen %s so_keepalive=on;", l)
+			line("    listen %s %s;", l.hostPort(), options)
 		}
 	}
 	line("    proxy_pass %s;", pass)
-	line("    proxy_half_close on;")
-	line("    proxy_socket_keepalive on;")
+	if cfg.udp() {
+		line("    proxy_buffer_size 64k;") // else it cuts datagrams at 16 KiB
+		if cfg.Replies > 0 {
+			line("    proxy_responses %d;", cfg.Replies)
+		}
+		if cfg.OnePacket {
+			line("    proxy_requests 1;")
+		}
+	} else {
+		line("    proxy_half_close on;")
+		line("    proxy_socket_keepalive on;")
+	}
 	ms("proxy_connect_timeout", cfg.ConnectTimeout/4)
 	ms("proxy_timeout", cfg.IdleTimeout)
-	if cfg.MaxConns > 0 {
-		line("    limit_conn conns %d;", cfg.MaxConns)
+	if limit > 0 {
+		line("    limit_conn conns %d;", limit)
+	}
+	if cfg.MaxClientFlows > 0 {
+		line("    limit_conn client %d;", cfg.MaxClientFlows)
 	}
 	line("  }")
 	line("}")

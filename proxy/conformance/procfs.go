@@ -137,17 +137,17 @@ const (
 	stateListen    = "0A"
 )
 
-// socket is a row of /proc/net/tcp or tcp6.
+// socket is a row of /proc/net/tcp, tcp6, udp or udp6.
 type socket struct {
 	local, remote netip.AddrPort
 	state         string
 }
 
-// sockets calls f for each TCP socket of the machine until it returns false.
-// The kernel lists those that listen first.
-func sockets(f func(socket) bool) {
-	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		file, err := os.Open(name)
+// sockets calls f for each socket of the network, "tcp" or "udp", of the machine
+// until it returns false. The kernel lists the TCP ones that listen first.
+func sockets(network string, f func(socket) bool) {
+	for _, family := range []string{"", "6"} {
+		file, err := os.Open("/proc/net/" + network + family)
 		if err != nil {
 			continue // no IPv6
 		}
@@ -178,14 +178,22 @@ func hexAddr(s string) netip.AddrPort {
 	return netip.AddrPortFrom(addr.Unmap(), uint16(n))
 }
 
-// listening reports whether every address has a socket that listens.
-func listening(addrs []string) bool {
-	missing := make(map[string]bool, len(addrs))
-	for _, a := range addrs {
+// listening reports whether every address of p has a socket that listens, or
+// takes datagrams from anybody.
+func (p *Proxy) listening() bool {
+	missing := make(map[string]bool, len(p.addrs))
+	for _, a := range p.addrs {
 		missing[a] = true
 	}
-	sockets(func(s socket) bool {
-		if s.state != stateListen {
+	network := "tcp"
+	if p.udp {
+		network = "udp"
+	}
+	sockets(network, func(s socket) bool {
+		if p.udp && s.remote.Port() != 0 {
+			return true // connected
+		}
+		if !p.udp && s.state != stateListen {
 			return false
 		}
 		delete(missing, s.local.String())
@@ -197,8 +205,8 @@ func listening(addrs []string) bool {
 		}
 		return true
 	})
-	if len(missing) == 0 {
-		return true
+	if len(missing) == 0 || p.udp {
+		return len(missing) == 0
 	}
 	text, _ := os.ReadFile("/proc/net/unix")
 	for line := range strings.Lines(string(text)) {
@@ -234,11 +242,30 @@ func (p *Proxy) CloseWait(backends ...*Backend) int {
 		back[b.Addr] = true
 	}
 	n := 0
-	sockets(func(s socket) bool {
+	sockets("tcp", func(s socket) bool {
 		if s.state == stateCloseWait && (front[s.local.String()] || back[s.remote.String()]) {
 			n++
 		}
 		return true
 	})
 	return n
+}
+
+// Upstreams counts the UDP sockets of the machine that are connected to one of
+// the addresses: the flows that a proxy holds to these backends. The kernel
+// prints its list a page at a time and can skip a socket when others come and
+// go meanwhile, so the highest of a few counts is taken.
+func Upstreams(backends ...string) int {
+	highest := 0
+	for range 3 {
+		n := 0
+		sockets("udp", func(s socket) bool {
+			if s.remote.Port() != 0 && slices.Contains(backends, s.remote.String()) {
+				n++
+			}
+			return true
+		})
+		highest = max(highest, n)
+	}
+	return highest
 }

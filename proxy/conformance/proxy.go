@@ -25,6 +25,7 @@ type Proxy struct {
 	c     *C
 	cmd   *exec.Cmd
 	how   Command
+	udp   bool // addrs are UDP's
 	addrs []string
 	out   output
 	done  chan struct{} // closed when the process has been waited for
@@ -40,7 +41,7 @@ func (c *C) Start(cfg Config) *Proxy {
 	if cfg.Scheduler == "" {
 		cfg.Scheduler = "rr"
 	}
-	p := &Proxy{c: c, done: make(chan struct{})}
+	p := &Proxy{c: c, udp: cfg.udp(), done: make(chan struct{})}
 	for i := range cfg.Listen {
 		l := &cfg.Listen[i]
 		if l.Network == "unix" {
@@ -52,13 +53,13 @@ func (c *C) Start(cfg Config) *Proxy {
 			l.Host = "127.0.0.1"
 		}
 		if l.Host == "*" {
-			l.Port = c.reserve("::", 0)
+			l.Port = c.listenerPort(*l)
 			port := strconv.Itoa(l.Port)
 			p.addrs = append(p.addrs, net.JoinHostPort("127.0.0.1", port), net.JoinHostPort("::1", port))
 			continue
 		}
 		if l.Port == 0 {
-			l.Port = c.reserve(l.Host, 0)
+			l.Port = c.listenerPort(*l)
 		}
 		for n := range max(1, l.Ports) {
 			p.addrs = append(p.addrs, net.JoinHostPort(l.Host, strconv.Itoa(l.Port+n)))
@@ -95,9 +96,20 @@ func (c *C) Start(cfg Config) *Proxy {
 			c.Fatalf("the proxy ended at start: %v: %s", p.cmd.ProcessState, lastLine(p.Tail(4000)))
 		default:
 		}
-		return listening(p.addrs)
+		return p.listening() && strings.Contains(p.out.String(), p.how.Ready)
 	})
 	return p
+}
+
+// listenerPort finds a free port and keeps it for the proxy until the case ends.
+func (c *C) listenerPort(l Listener) int {
+	switch {
+	case l.Network == "udp":
+		return c.udpPorts(max(1, l.Ports))
+	case l.Host == "*":
+		return c.reserve("::", 0)
+	}
+	return c.reserve(l.Host, 0)
 }
 
 func (c *C) nobody() *syscall.Credential {

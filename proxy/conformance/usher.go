@@ -3,6 +3,7 @@
 package conformance
 
 import (
+	"cmp"
 	"strconv"
 	"syscall"
 	"time"
@@ -29,18 +30,23 @@ func (u *Usher) Command(_ *C, cfg Config) Command {
 	for _, b := range cfg.Backends {
 		args = append(args, "--backend", b)
 	}
+	check := "off"
 	if cfg.Health {
-		args = append(args, "--health", "tcp,interval=200ms,timeout=200ms,rise=1,fall=2")
-	} else {
-		args = append(args, "--health", "off")
+		check = cmp.Or(cfg.Probe, "tcp") + ",interval=200ms,timeout=200ms,rise=1,fall=2"
 	}
+	args = append(args, "--health", check)
 	duration := func(flag string, d time.Duration) {
 		if d > 0 {
 			args = append(args, flag, d.String())
 		}
 	}
 	duration("--connect-timeout", cfg.ConnectTimeout)
-	duration("--idle-timeout", cfg.IdleTimeout)
+	if cfg.udp() {
+		duration("--udp-idle-timeout", cfg.IdleTimeout)
+		duration("--udp-unreplied-timeout", cfg.UnrepliedTimeout)
+	} else {
+		duration("--idle-timeout", cfg.IdleTimeout)
+	}
 	duration("--half-close-timeout", cfg.HalfCloseTimeout)
 	duration("--drain-timeout", cfg.DrainTimeout)
 	duration("--wait", cfg.Wait)
@@ -51,8 +57,23 @@ func (u *Usher) Command(_ *C, cfg Config) Command {
 	}
 	number("--max-conns", cfg.MaxConns)
 	number("--workers", cfg.Workers)
+	number("--udp-replies", cfg.Replies)
+	number("--max-flows", cfg.MaxFlows)
+	number("--max-client-flows", cfg.MaxClientFlows)
+	if cfg.OnePacket {
+		args = append(args, "--ops")
+	}
+	if cfg.KeepDown {
+		args = append(args, "--on-down", "keep")
+	}
 	if cfg.AccessLog {
 		args = append(args, "--access-log")
 	}
-	return Command{Path: u.Path, Args: args, Env: u.Env, Drain: syscall.SIGTERM, Stop: syscall.SIGTERM}
+	how := Command{Path: u.Path, Args: args, Env: u.Env, Drain: syscall.SIGTERM, Stop: syscall.SIGTERM}
+	if cfg.udp() {
+		// A port has a socket of each worker, and there is no telling from
+		// outside which is the last.
+		how.Ready = `"msg":"serving"`
+	}
+	return how
 }

@@ -1,0 +1,101 @@
+//go:build linux
+
+package conformance
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A reuse is a reply that came to a client which had not asked for it.
+type reuse struct {
+	client, of int
+	port       uint16 // of the flow that the reply was sent to
+	backend    string
+}
+
+// churn has far more clients than flows are allowed, and flows that end with
+// their reply, so that they are evicted, refused and begun anew while replies
+// are under way. Much is lost; but what a client gets is the reply to a request
+// of its own, and in the end all is returned.
+//
+// The kernel gives ports to new flows that others have just left. A late reply
+// to such a port is the new flow's for all that a proxy can know, so it is held
+// against none.
+func churn(c *C) {
+	const clients = 100
+	type user struct {
+		port    uint16
+		backend string
+		client  int
+	}
+	var mu sync.Mutex
+	used := make(map[user]bool)
+	serve := func(name string) *UDP {
+		return c.ServeUDP(func(b *UDP, d Datagram) {
+			var client, n int
+			if _, err := fmt.Sscanf(string(d.Data), "client %d, request %d", &client, &n); err != nil {
+				c.Errorf("backend: got %.40q", d.Data)
+			}
+			mu.Lock()
+			used[user{d.From.Port(), name, client}] = true
+			mu.Unlock()
+			b.Send(d.From, named(name, d))
+		})
+	}
+	a, b := serve("a"), serve("b")
+	p := through(c, Config{MaxFlows: 40, Replies: 1, IdleTimeout: time.Second}, a, b)
+	requests := c.Size(100, 40)
+	var answered atomic.Int64
+	var strange []reuse
+	c.Each(clients, func(id int) error {
+		r := c.Rand(2 + id)
+		client, err := c.TryClient(p, "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		for n := range requests {
+			for range 1 + r.IntN(3) {
+				if err := client.Say(fmt.Sprintf("client %d, request %d", id, n)); err != nil {
+					return err
+				}
+			}
+			for patience := time.Duration(1+r.IntN(3)) * time.Millisecond; ; patience = time.Microsecond {
+				data, err := client.Reply(patience)
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					break
+				}
+				if err != nil {
+					return err
+				}
+				x, to, of := reuse{client: id}, 0, 0
+				if _, err := fmt.Sscanf(string(data), "%s %d client %d, request %d", &x.backend, &x.port, &to, &of); err != nil || to == id && of > n {
+					return client.errorf("client %d has sent request %d and gets the reply %.40q", id, n, data)
+				}
+				answered.Add(1)
+				if x.of = to; to != id {
+					mu.Lock()
+					strange = append(strange, x)
+					mu.Unlock()
+				}
+			}
+		}
+		return nil
+	})
+	c.Logf("%d of at least %d requests were answered, %d through a port that had been another client's", answered.Load(), clients*requests, len(strange))
+	if n := answered.Load(); n < 10 {
+		c.Fatalf("only %d of %d requests were answered", n, clients*requests)
+	}
+	c.Wait(2*c.patience(), "the flows to end", func() bool { return Upstreams(a.Addr, b.Addr) == 0 })
+	mu.Lock()
+	defer mu.Unlock()
+	for _, x := range strange {
+		if !used[user{x.port, x.backend, x.client}] {
+			c.Fatalf("client %d got a reply to client %d from backend %s, which was sent to port %d: never a port of its own", x.client, x.of, x.backend, x.port)
+		}
+	}
+}

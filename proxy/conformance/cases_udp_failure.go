@@ -1,0 +1,214 @@
+//go:build linux
+
+package conformance
+
+import (
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+func udpFailureCases() []Case {
+	const group = "UDP backends"
+	return []Case{
+		{Name: "udp-refused-backend-is-passed-over", Group: group, Run: udpRefused},
+		{Name: "udp-backend-vanishes", Group: group, Run: func(c *C) { udpVanishes(c, "rr") }},
+		{Name: "udp-backend-vanishes-from-the-hash", Group: group, Run: func(c *C) { udpVanishes(c, "mh") }},
+		{Name: "udp-only-backend-comes-back", Group: group, Run: udpComesBack},
+		{Name: "udp-down-backend-loses-its-flows", Group: group, Run: udpDown},
+		{Name: "udp-down-backend-may-keep-its-flows", Group: group, Run: udpDownKeep},
+		{Name: "udp-check-hears-the-refusal", Group: group, Run: checkRefusal},
+		{Name: "udp-check-wants-its-reply", Group: group, Run: checkReply},
+	}
+}
+
+// moved asks until there is an answer, and fails when more than lost datagrams
+// went unanswered.
+func moved(client *Client, lost int) (Answer, error) {
+	for {
+		a, err := client.AskWithin("who?", 500*time.Millisecond)
+		if err == nil || lost == 0 {
+			return a, err
+		}
+		lost--
+	}
+}
+
+// udpRefused has a backend whose machine says that nobody listens. A client
+// that it is given to loses one datagram at the most.
+func udpRefused(c *C) {
+	p := through(c, Config{Backends: []string{c.DeadUDP()}}, c.Names("b"))
+	for range 8 {
+		client := c.Client(p)
+		a, err := moved(client, 1)
+		c.Must(err)
+		c.Must(client.Stays(a))
+	}
+}
+
+func udpVanishes(c *C, scheduler string) {
+	named := map[string]*UDP{"a": c.Names("a"), "b": c.Names("b")}
+	p := through(c, Config{Scheduler: scheduler}, named["a"], named["b"])
+	type flow struct {
+		*Client
+		at Answer
+	}
+	var flows []flow
+	count := make(map[string]int)
+	for i := 0; i < 100 && min(count["a"], count["b"]) < 4; i++ {
+		client, err := c.TryClient(p, "127.0.0."+string(rune('1'+i%9))+":0")
+		c.Must(err)
+		a, err := client.Ask("who?")
+		c.Must(err)
+		flows = append(flows, flow{client, a})
+		count[a.Backend]++
+	}
+	if min(count["a"], count["b"]) < 4 {
+		c.Fatalf("%d of %d clients are at one backend", count["a"], len(flows))
+	}
+	c.Must(named["a"].Close())
+	for _, f := range flows {
+		if f.at.Backend == "b" {
+			c.Must(f.Stays(f.at))
+			continue
+		}
+		now, err := moved(f.Client, 1)
+		c.Must(err)
+		if now.Backend != "b" {
+			c.Fatalf("a backend that is gone has answered")
+		}
+		c.Must(f.Stays(now))
+	}
+}
+
+// udpComesBack lets the only backend die and come back while a client goes on
+// sending. A flow that lived on, kept by the datagrams themselves, would send
+// them into nothing for ever.
+func udpComesBack(c *C) {
+	b := c.Names("first")
+	p := through(c, Config{}, b)
+	client := c.Client(p)
+	_, err := client.Ask("who?")
+	c.Must(err)
+	c.Must(b.Close())
+	for range 10 {
+		if _, err := client.AskWithin("who?", 50*time.Millisecond); err == nil {
+			c.Fatalf("a backend that is gone has answered")
+		}
+	}
+	c.udpBackendOn(b.Addr).answer("second")
+	c.Wait(3*time.Second, "the backend that is back to be used", func() bool {
+		a, err := client.AskWithin("who?", 100*time.Millisecond)
+		return err == nil && a.Backend == "second"
+	})
+}
+
+// watched starts a proxy with checks before two backends, and waits until both
+// are used. It returns a client that is at a, with its answer.
+func watched(c *C, cfg Config, a, b *UDP) (p *Proxy, client *Client, at Answer) {
+	cfg.Health = true
+	p = through(c, cfg, a, b)
+	c.Wait(5*time.Second, "a client to be given to the first backend", func() bool {
+		client = c.Client(p)
+		var err error
+		at, err = client.AskWithin("who?", time.Second)
+		return err == nil && at.Backend == "a"
+	})
+	c.Wait(5*time.Second, "a client to be given to the second backend", func() bool {
+		x, err := c.Client(p).AskWithin("who?", time.Second)
+		return err == nil && x.Backend == "b"
+	})
+	return p, client, at
+}
+
+// leaves waits until new clients are no longer given to backend a.
+func leaves(c *C, p *Proxy) {
+	away := 0
+	c.Wait(5*time.Second, "the checks to take the backend down", func() bool {
+		x, err := c.Client(p).AskWithin("who?", 500*time.Millisecond)
+		if away++; err != nil || x.Backend != "b" {
+			away = 0
+		}
+		return away == 6
+	})
+}
+
+// streamChecked returns a backend whose health a TCP connect tells: it takes
+// datagrams all the same when its TCP side is gone, so no ICMP helps the proxy.
+func streamChecked(c *C, name string) (datagrams *UDP, streams *Backend) {
+	datagrams = c.Names(name)
+	return datagrams, c.serveOn("tcp", datagrams.Addr, func(*Conn) {})
+}
+
+func udpDown(c *C) {
+	a, streams := streamChecked(c, "a")
+	b, _ := streamChecked(c, "b")
+	p, client, _ := watched(c, Config{}, a, b)
+	streams.Vanish()
+	leaves(c, p)
+	// The flow has ended without any datagram of its client, so the next one
+	// is not lost.
+	now, err := moved(client, 0)
+	c.Must(err)
+	if now.Backend != "b" {
+		c.Fatalf("a backend that is down still has its flow")
+	}
+	if n := Upstreams(a.Addr); n > 0 {
+		c.Fatalf("%d flows to the backend that is down are left", n)
+	}
+}
+
+func udpDownKeep(c *C) {
+	a, streams := streamChecked(c, "a")
+	b, _ := streamChecked(c, "b")
+	p, client, at := watched(c, Config{KeepDown: true}, a, b)
+	streams.Vanish()
+	leaves(c, p)
+	c.Must(client.Stays(at))
+}
+
+// checkRefusal asks for checks of a service that has no known question: only an
+// ICMP port unreachable fails them. The probe is not a request.
+func checkRefusal(c *C) {
+	a, b := c.Names("a"), c.Names("b")
+	p, client, _ := watched(c, Config{Probe: "udp"}, a, b)
+	c.Must(a.Close())
+	leaves(c, p)
+	now, err := moved(client, 0)
+	c.Must(err)
+	if now.Backend != "b" {
+		c.Fatalf("a backend that is gone has answered")
+	}
+}
+
+// checkReply has a backend that keeps answering its clients and no longer the
+// checks.
+func checkReply(c *C) {
+	var sick atomic.Bool
+	pong := func(name string, sick *atomic.Bool) *UDP {
+		return c.ServeUDP(func(b *UDP, d Datagram) {
+			switch {
+			case !strings.HasPrefix(string(d.Data), "PING\r"):
+				b.Send(d.From, named(name, d))
+			case sick.Load():
+				b.Send(d.From, []byte("-LOADING"))
+			default:
+				b.Send(d.From, []byte("+PONG\r\n"))
+			}
+		})
+	}
+	a, b := pong("a", &sick), pong("b", new(atomic.Bool))
+	p, client, _ := watched(c, Config{Probe: `udp:send=PING\r\n,expect=+PONG`}, a, b)
+	sick.Store(true)
+	leaves(c, p)
+	now, err := moved(client, 0)
+	c.Must(err)
+	if now.Backend != "b" {
+		c.Fatalf("a backend that is down still has its flow")
+	}
+	sick.Store(false)
+	c.Wait(5*time.Second, "the backend that is well again to be used", func() bool {
+		x, err := c.Client(p).AskWithin("who?", 500*time.Millisecond)
+		return err == nil && x.Backend == "a"
+	})
+}

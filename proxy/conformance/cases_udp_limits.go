@@ -1,0 +1,174 @@
+//go:build linux
+
+package conformance
+
+import (
+	"fmt"
+	"time"
+)
+
+func udpLimitCases() []Case {
+	const group = "UDP limits"
+	return []Case{
+		{Name: "udp-flow-limit", Group: group, Run: func(c *C) { flowLimit(c, Config{MaxFlows: 6}) }},
+		{Name: "udp-connection-limit", Group: group, Run: func(c *C) { flowLimit(c, Config{MaxConns: 6}) }},
+		{Name: "udp-oldest-unreplied-flow-goes-first", Group: group, Run: func(c *C) { oldestUnreplied(c, Config{MaxFlows: 6}) }},
+		{Name: "udp-oldest-unreplied-goes-from-a-full-table", Group: group, Run: func(c *C) { oldestUnreplied(c, Config{MaxConns: 6}) }},
+		{Name: "udp-client-flow-limit", Group: group, Run: clientFlowLimit},
+		{Name: "udp-descriptors-run-out", Group: group, Alone: true, Run: udpDescriptorsRunOut},
+	}
+}
+
+// keptFlow is a flow that must not change.
+type keptFlow struct {
+	*Client
+	first Answer
+}
+
+func askNew(c *C, p *Proxy, local string) keptFlow {
+	client, err := c.TryClient(p, local+":0")
+	c.Must(err)
+	a, err := client.Ask("who?")
+	c.Must(err)
+	return keptFlow{client, a}
+}
+
+func allStay(c *C, flows []keptFlow) {
+	for _, f := range flows {
+		c.Must(f.Stays(f.first))
+	}
+}
+
+// outside fails when a client that has no place gets through.
+func outside(c *C, b *UDP, client *Client) {
+	before := b.Got()
+	for range 3 {
+		c.Must(client.Say("let me in"))
+		c.Must(client.Silent(100 * time.Millisecond))
+	}
+	if now := b.Got(); now != before {
+		c.Fatalf("%d datagrams of a client over the limit got through", now-before)
+	}
+}
+
+// flowLimit fills a service with flows that have got their replies: who comes
+// then is refused, and served when one of them has expired.
+func flowLimit(c *C, cfg Config) {
+	b := c.Names("b")
+	cfg.Workers, cfg.IdleTimeout = 1, 2*time.Second
+	p := through(c, cfg, b)
+	const limit = 6
+	var flows []keptFlow
+	for range limit {
+		flows = append(flows, askNew(c, p, "127.0.0.1"))
+	}
+	over := c.Client(p)
+	outside(c, b, over)
+	allStay(c, flows)
+	flows = flows[1:] // the first falls silent
+	c.Wait(8*time.Second, "the place of an expired flow to serve a client", func() bool {
+		allStay(c, flows)
+		_, err := over.AskWithin("who?", 200*time.Millisecond)
+		return err == nil
+	})
+	allStay(c, flows)
+	outside(c, b, c.Client(p))
+}
+
+// oldestUnreplied fills a service half with flows that have got no reply. A
+// new client takes the place of the oldest of them, and only when there is none
+// left it is refused.
+func oldestUnreplied(c *C, cfg Config) {
+	b, mute := mutable(c)
+	cfg.Workers = 1
+	p := through(c, cfg, b)
+	var flows []keptFlow
+	for range 3 {
+		flows = append(flows, askNew(c, p, "127.0.0.1"))
+	}
+	var waiting [3]*Client
+	var from [3]Datagram
+	for i := range waiting {
+		text := fmt.Sprint("mute ", i)
+		waiting[i] = c.Client(p)
+		c.Must(waiting[i].Say(text))
+		from[i] = takeMute(c, mute, text)
+	}
+	flows = append(flows, askNew(c, p, "127.0.0.1"))
+	for i, d := range from {
+		c.Must(b.Send(d.From, []byte("at last")))
+		if i > 0 {
+			c.Must(waiting[i].Hear("at last"))
+			a, err := waiting[i].Ask("who?")
+			c.Must(err)
+			if a.Port != d.From.Port() {
+				c.Fatalf("unreplied flow %d of 3 was evicted, only the oldest should be", i+1)
+			}
+			flows = append(flows, keptFlow{waiting[i], a})
+		}
+	}
+	c.Must(waiting[0].Silent(100 * time.Millisecond))
+	allStay(c, flows)
+	outside(c, b, c.Client(p))
+	allStay(c, flows)
+}
+
+func clientFlowLimit(c *C) {
+	const limit = 3
+	b := c.Names("b")
+	p := through(c, Config{MaxClientFlows: limit, IdleTimeout: 2 * time.Second}, b)
+	var flows []keptFlow
+	for range limit {
+		flows = append(flows, askNew(c, p, "127.0.0.5"))
+	}
+	over, err := c.TryClient(p, "127.0.0.5:0")
+	c.Must(err)
+	outside(c, b, over)
+	for range limit {
+		flows = append(flows, askNew(c, p, "127.0.0.6"))
+	}
+	allStay(c, flows)
+	flows = flows[1:]
+	c.Wait(8*time.Second, "the place of an expired flow to serve its client", func() bool {
+		allStay(c, flows)
+		_, err := over.AskWithin("who?", 200*time.Millisecond)
+		return err == nil
+	})
+	allStay(c, flows)
+}
+
+// udpDescriptorsRunOut leaves a running proxy a few descriptors: those that it
+// has serve flows, it does not spin, and it takes new ones when some have
+// expired.
+func udpDescriptorsRunOut(c *C) {
+	const spare = 8
+	b := c.Names("b")
+	p := through(c, Config{Workers: 1, IdleTimeout: 2 * time.Second}, b)
+	var flows []keptFlow
+	for range 5 {
+		flows = append(flows, askNew(c, p, "127.0.0.1"))
+	}
+	if err := p.LimitDescriptors(spare); err != nil {
+		c.Skipf("the limit of a running process cannot be set: %v", err)
+	}
+	served := 0
+	for range 2 * spare {
+		if _, err := c.Client(p).AskWithin("who?", 100*time.Millisecond); err == nil {
+			served++
+		}
+	}
+	if served == 0 || served > spare {
+		c.Fatalf("%d clients are served with %d descriptors", served, spare)
+	}
+	allStay(c, flows)
+	const window = time.Second
+	if spent := p.SpentIn(window); spent > window/4 && !c.o.Instrumented {
+		c.Fatalf("it spins when descriptors run out: %v of processor time in %v", spent, window)
+	}
+	c.Wait(8*time.Second, "a new client to be served after others have expired", func() bool {
+		allStay(c, flows)
+		_, err := c.Client(p).AskWithin("who?", 200*time.Millisecond)
+		return err == nil
+	})
+	allStay(c, flows)
+}

@@ -1,0 +1,255 @@
+//go:build linux
+
+package conformance
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+func udpTimeCases() []Case {
+	const group = "UDP time"
+	return []Case{
+		{Name: "udp-idle-flow-expires", Group: group, Run: idleExpires},
+		{Name: "udp-use-keeps-a-flow", Group: group, Run: useKeeps},
+		{Name: "udp-unreplied-flow-expires-sooner", Group: group, Run: unrepliedExpires},
+		{Name: "udp-flow-ends-after-its-replies", Group: group, Run: endsAfterReplies},
+		{Name: "udp-two-questions-at-once", Group: group, Run: twoQuestions},
+		{Name: "udp-reused-client-port-sees-no-old-reply", Group: group, Run: reusedPort},
+		{Name: "udp-drain-lets-flows-finish", Group: group, Run: udpDrainFinishes},
+		{Name: "udp-drain-deadline-cuts", Group: group, Run: udpDrainDeadline},
+	}
+}
+
+// idleExpires counts what the proxy holds for a hundred flows: nothing when
+// they have been silent for long enough.
+func idleExpires(c *C) {
+	b := c.Names("b")
+	p := through(c, Config{IdleTimeout: time.Second}, b)
+	_, err := c.Client(p).Ask("one")
+	c.Must(err)
+	c.Wait(2*c.patience(), "the first flow to expire", func() bool { return Upstreams(b.Addr) == 0 })
+	empty := p.Descriptors()
+	var clients []*Client
+	for range 100 {
+		clients = append(clients, c.Client(p))
+	}
+	for range 2 { // what has expired begins anew
+		for i := range clients {
+			_, err := clients[i].Ask(fmt.Sprint("client ", i))
+			c.Must(err)
+		}
+		last := time.Now()
+		judgeIdle(c, p)
+		c.Wait(5*time.Second, "the sockets and ports of 100 idle flows to be returned", func() bool {
+			return Upstreams(b.Addr) == 0 && p.Descriptors().Sockets <= empty.Sockets
+		})
+		aboutOneSecond(c, time.Since(last))
+		if now := p.Descriptors().All; now > empty.All+8 {
+			c.Fatalf("%d descriptors, %d before", now, empty.All)
+		}
+	}
+}
+
+// useKeeps uses a flow in one direction only, for longer than the idle
+// timeout: it must stay the same.
+func useKeeps(c *C) {
+	b := c.UDPBackend()
+	p := through(c, Config{IdleTimeout: time.Second}, b)
+	up, upServer := flow(c, p, b, c.Client(p))
+	down, downServer := flow(c, p, b, c.Client(p))
+	for range 25 {
+		c.Must(up.Send(up.to, []byte("tick")))
+		c.Must(arrives(upServer, upServer, []byte("tick")))
+		c.Must(downServer.Send(downServer.to, []byte("tock")))
+		c.Must(arrives(down, down, []byte("tock")))
+		c.Pause(100 * time.Millisecond)
+	}
+}
+
+// mutable is a backend that answers unless it is told not to. It keeps where
+// each such request came from.
+func mutable(c *C) (b *UDP, mute chan Datagram) {
+	mute = make(chan Datagram, 1<<10)
+	b = c.ServeUDP(func(b *UDP, d Datagram) {
+		if string(d.Data[:min(4, len(d.Data))]) == "mute" {
+			mute <- Datagram{slices.Clone(d.Data), d.From}
+			return
+		}
+		b.Send(d.From, named("b", d))
+	})
+	return b, mute
+}
+
+// takeMute waits for the request of that text.
+func takeMute(c *C, mute chan Datagram, text string) Datagram {
+	select {
+	case d := <-mute:
+		if string(d.Data) != text {
+			c.Fatalf("backend: got %.40q, want %q", d.Data, text)
+		}
+		return d
+	case <-time.After(c.patience()):
+		c.Fatalf("backend: %q did not arrive", text)
+	case <-c.ctx.Done():
+	}
+	return Datagram{}
+}
+
+func unrepliedExpires(c *C) {
+	b, mute := mutable(c)
+	p := through(c, Config{IdleTimeout: time.Minute, UnrepliedTimeout: time.Second}, b)
+	replied := c.Client(p)
+	before, err := replied.Ask("who?")
+	c.Must(err)
+	unreplied := c.Client(p)
+	start := time.Now()
+	c.Must(unreplied.Say("mute"))
+	old := takeMute(c, mute, "mute")
+	c.Wait(5*time.Second, "the unreplied flow to end", func() bool { return Upstreams(b.Addr) == 1 })
+	aboutOneSecond(c, time.Since(start))
+	c.Must(b.Send(old.From, []byte("too late")))
+	c.Must(unreplied.Silent(200 * time.Millisecond))
+	c.Must(replied.Stays(before))
+	// The one that gets its reply this time lives as long as others.
+	now, err := unreplied.Ask("who?")
+	c.Must(err)
+	c.Pause(1500 * time.Millisecond)
+	c.Must(unreplied.Stays(now))
+	c.Must(replied.Stays(before))
+}
+
+// endsAfterReplies sends one reply more than a flow is for.
+func endsAfterReplies(c *C) {
+	b := c.UDPBackend()
+	p := through(c, Config{Replies: 2, IdleTimeout: time.Minute}, b)
+	client := c.Client(p)
+	for range 3 {
+		c.Must(client.Say("question"))
+		d, err := b.Receive()
+		c.Must(err)
+		for _, text := range []string{"one", "two", "three"} {
+			c.Must(b.Send(d.From, []byte(text)))
+		}
+		c.Must(client.Hear("one"))
+		c.Must(client.Hear("two"))
+		c.Must(client.Silent(150 * time.Millisecond))
+		c.Wait(c.patience(), "the flow to end", func() bool { return Upstreams(b.Addr) == 0 })
+	}
+}
+
+// twoQuestions asks twice from one port before the first answer, as the
+// resolver of the C library does for A and AAAA: a flow of one reply to a
+// request must deliver both.
+func twoQuestions(c *C) {
+	b := c.UDPBackend()
+	p := through(c, Config{Replies: 1, IdleTimeout: time.Minute}, b)
+	client := c.Client(p)
+	for range 5 {
+		c.Must(client.Say("A?"))
+		c.Must(client.Say("AAAA?"))
+		first, err := b.Receive()
+		c.Must(err)
+		second, err := b.Receive()
+		c.Must(err)
+		c.Must(b.Send(first.From, append([]byte("answer to "), first.Data...)))
+		c.Must(b.Send(second.From, append([]byte("answer to "), second.Data...)))
+		c.Must(client.Hear("answer to A?"))
+		c.Must(client.Hear("answer to AAAA?"))
+		c.Wait(c.patience(), "the flow to end", func() bool { return Upstreams(b.Addr) == 0 })
+	}
+}
+
+// reusedPort opens a flow, lets it end, and opens another from the same client
+// port. What the backend still sends to the first must not reach the second.
+func reusedPort(c *C) {
+	for _, x := range []struct {
+		how string
+		cfg Config
+	}{
+		{"its idle timeout", Config{IdleTimeout: 500 * time.Millisecond}},
+		{"its reply", Config{Replies: 1}},
+	} {
+		b := c.UDPBackend()
+		p := through(c, x.cfg, b)
+		for range 2 {
+			client := c.Client(p)
+			c.Must(client.Say("first"))
+			old, err := b.Receive()
+			c.Must(err)
+			c.Must(b.Send(old.From, []byte("reply to first")))
+			c.Must(client.Hear("reply to first"))
+			port := client.UDP.Addr
+			c.Must(client.Close())
+			c.Wait(5*time.Second, "the flow to end by "+x.how, func() bool { return Upstreams(b.Addr) == 0 })
+
+			client, err = c.TryClient(p, port)
+			c.Must(err)
+			c.Must(client.Say("second"))
+			d, err := b.Receive()
+			c.Must(err)
+			if d.From == old.From {
+				continue // the kernel has chosen the port again: nobody could tell
+			}
+			for range 5 {
+				c.Must(b.Send(old.From, []byte("late reply to first")))
+			}
+			c.Must(client.Silent(100 * time.Millisecond))
+			c.Must(b.Send(d.From, []byte("reply to second")))
+			c.Must(client.Hear("reply to second"))
+			c.Wait(5*time.Second, "the flow to end by "+x.how, func() bool { return Upstreams(b.Addr) == 0 })
+		}
+	}
+}
+
+// turnsAway waits until a new client gets no answer while flows go on. Each new
+// one that gets an answer is a flow of its own.
+func turnsAway(c *C, p *Proxy, flows []keptFlow) {
+	c.Wait(5*time.Second, "new clients to be turned away", func() bool {
+		allStay(c, flows)
+		_, err := c.Client(p).AskWithin("hello?", 200*time.Millisecond)
+		return err != nil
+	})
+}
+
+// udpDrainFinishes drains: who has a flow goes on, who is new gets nothing, and
+// the process ends when the flows have fallen silent.
+func udpDrainFinishes(c *C) {
+	p := through(c, Config{IdleTimeout: 2 * time.Second, DrainTimeout: 25 * time.Second}, c.Names("a"), c.Names("b"))
+	var flows []keptFlow
+	for range 4 {
+		flows = append(flows, askNew(c, p, "127.0.0.1"))
+	}
+	p.Drain()
+	turnsAway(c, p, flows)
+	for range 20 {
+		allStay(c, flows)
+		c.Pause(50 * time.Millisecond)
+	}
+	exitsWell(c, p, 6*time.Second)
+}
+
+func udpDrainDeadline(c *C) {
+	p := through(c, Config{DrainTimeout: time.Second}, c.Names("b"))
+	client := c.Client(p)
+	before, err := client.Ask("who?")
+	c.Must(err)
+	start := time.Now()
+	p.Drain()
+	for {
+		a, err := client.AskWithin("who?", 800*time.Millisecond)
+		if err != nil {
+			break
+		}
+		if a != before {
+			c.Fatalf("the flow has changed during the drain")
+		}
+		if time.Since(start) > 5*time.Second {
+			c.Fatalf("a flow lives on 5s after the signal, the deadline is 1s")
+		}
+		c.Pause(20 * time.Millisecond)
+	}
+	aboutOneSecond(c, time.Since(start))
+	exitsWell(c, p, 3*time.Second)
+}

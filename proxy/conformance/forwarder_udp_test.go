@@ -1,0 +1,376 @@
+//go:build linux
+
+package conformance_test
+
+import (
+	"errors"
+	"hash/fnv"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// udpForwarder keeps a flow for each client and address asked, with a socket
+// and a goroutine of its own.
+type udpForwarder struct {
+	forwarderOrder
+	mu       sync.Mutex
+	flows    map[udpKey]*udpFlow
+	next     int
+	refused  map[string]time.Time // backends, and when they did
+	draining bool
+	last     *udpFlow // for the flaws "crosses-replies", "starves" and "forgets"
+	lastAt   time.Time
+	crossed  int
+	kept     [][]byte // for the flaw "memory"
+	spun     atomic.Int64
+}
+
+type udpKey struct {
+	front  *net.UDPConn
+	client netip.AddrPort
+	asked  string // the control message that says which address was asked
+	number int    // tells apart what is scheduled anew
+}
+
+type udpFlow struct {
+	key               udpKey
+	back              *net.UDPConn
+	backend           string
+	born              time.Time
+	used              time.Time
+	requests, replies int
+	lost              bool // for the flaw "black-hole"
+}
+
+func runUDPForwarder(order forwarderOrder) {
+	f := &udpForwarder{forwarderOrder: order, flows: make(map[udpKey]*udpFlow), refused: make(map[string]time.Time)}
+	for _, l := range f.Config.Listen {
+		for i := range max(1, l.Ports) {
+			host := l.Host
+			if host == "*" {
+				host = ""
+			}
+			addr, err := net.ResolveUDPAddr("udp", net.JoinHostPort(host, strconv.Itoa(l.Port+i)))
+			if err != nil {
+				panic(err)
+			}
+			network := "udp"
+			if addr.IP.To4() != nil {
+				network = "udp4"
+			}
+			conn, err := net.ListenUDP(network, addr)
+			if err != nil {
+				panic(err)
+			}
+			conn.SetReadBuffer(4 << 20)
+			raw, err := conn.SyscallConn()
+			if err != nil {
+				panic(err)
+			}
+			raw.Control(func(fd uintptr) {
+				syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, syscall.IP_PKTINFO, 1)
+				if network == "udp" {
+					syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, syscall.IP_PKTINFO, 0)
+					syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IPV6, syscall.IPV6_RECVPKTINFO, 1)
+				}
+			})
+			go f.requests(conn)
+		}
+	}
+	go f.expire()
+	if f.Flaw == "restarts" {
+		time.AfterFunc(100*time.Millisecond, func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			for _, flow := range f.flows {
+				f.end(flow)
+			}
+		})
+	}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM)
+	<-signals
+	if f.Flaw == "dies-at-once" {
+		syscall.Exit(0)
+	}
+	f.mu.Lock()
+	f.draining = f.Flaw != "keeps-listening"
+	f.mu.Unlock()
+	for end := time.Now().Add(f.Config.DrainTimeout); f.Flaw == "never-cuts" || time.Now().Before(end); {
+		f.mu.Lock()
+		n := len(f.flows)
+		f.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func (f *udpForwarder) requests(conn *net.UDPConn) {
+	buf, oob := make([]byte, 1<<16), make([]byte, 128)
+	for {
+		n, m, _, client, err := conn.ReadMsgUDPAddrPort(buf, oob)
+		if err != nil {
+			panic(err)
+		}
+		data := buf[:n]
+		switch {
+		case f.Flaw == "truncates" && n > 4096:
+			data = buf[:4096]
+		case f.Flaw == "drops-empty" && n == 0:
+			continue
+		case f.Flaw == "merges" && n == 1472:
+			conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+			if more, _, _, other, err := conn.ReadMsgUDPAddrPort(buf[n:], make([]byte, 128)); err == nil && other == client {
+				data = buf[:n+more]
+			}
+			conn.SetReadDeadline(time.Time{})
+		}
+		f.request(udpKey{front: conn, client: client, asked: string(oob[:m])}, data)
+	}
+}
+
+func (f *udpForwarder) request(key udpKey, data []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.Flaw == "mixes-addresses" {
+		key.asked = ""
+	}
+	if f.Config.OnePacket || f.Flaw == "schedules-anew" {
+		key.number = f.next + 1
+	}
+	if f.Flaw == "starves" && f.last != nil && f.last.key != key && f.last.requests > 100 && time.Since(f.lastAt) < 20*time.Millisecond {
+		return
+	}
+	flow := f.flows[key]
+	if flow == nil {
+		if f.draining || !f.room(key.client.Addr()) {
+			return
+		}
+		backend := f.choose(key.client)
+		addr, err := net.ResolveUDPAddr("udp", f.port(backend, key.front))
+		if err != nil {
+			panic(err)
+		}
+		back, err := net.DialUDP("udp", nil, addr)
+		if f.Flaw == "hears-strangers" {
+			back, err = net.ListenUDP("udp", nil)
+		}
+		if err != nil {
+			if f.Flaw == "spins" && f.next%2 == 0 {
+				go func() {
+					for {
+						f.spun.Add(1)
+					}
+				}()
+			}
+			return // no descriptors
+		}
+		back.SetReadBuffer(4 << 20)
+		flow = &udpFlow{key: key, back: back, backend: backend, born: time.Now()}
+		if f.Flaw == "forgets" && f.Config.OnePacket && f.last != nil {
+			f.end(f.last)
+		}
+		if f.Flaw == "memory" {
+			f.kept = append(f.kept, []byte(strings.Repeat("x", 16<<10)))
+		}
+		f.last = flow
+		f.flows[key] = flow
+		go f.replies(flow)
+	}
+	if f.Flaw == "starves" {
+		f.last, f.lastAt = flow, time.Now()
+	}
+	flow.used = time.Now()
+	if flow.requests++; flow.lost {
+		return
+	}
+	if f.Flaw == "hears-strangers" {
+		to := netip.MustParseAddrPort(flow.backend)
+		flow.back.WriteToUDPAddrPort(data, to)
+		return
+	}
+	f.check(flow, f.passed(flow.back.Write(data)))
+}
+
+func (f *udpForwarder) port(backend string, front *net.UDPConn) string {
+	host, port, _ := net.SplitHostPort(backend)
+	if !strings.Contains(port, "-") {
+		return backend
+	}
+	p := front.LocalAddr().(*net.UDPAddr).Port
+	if f.Flaw == "next-port" {
+		p ^= 1
+	}
+	return net.JoinHostPort(host, strconv.Itoa(p))
+}
+
+// choose takes backends in turn, or by the client's address alone, and passes
+// over one that has refused lately.
+func (f *udpForwarder) choose(client netip.AddrPort) string {
+	f.next++
+	n := f.next - 1
+	switch {
+	case f.Flaw == "first-backend-only":
+		n = 0
+	case f.Config.Scheduler == "mh":
+		n = hashed(client.Addr())
+		if f.Flaw == "hashes-the-port" {
+			n += int(client.Port())
+		}
+	}
+	backends := f.Config.Backends
+	for range backends {
+		if time.Since(f.refused[backends[n%len(backends)]]) > time.Second {
+			break
+		}
+		n++
+	}
+	return backends[n%len(backends)]
+}
+
+// hashed is what both protocols choose a backend by.
+func hashed(client netip.Addr) int {
+	h := fnv.New32a()
+	h.Write([]byte(client.Unmap().String()))
+	return int(h.Sum32() >> 8)
+}
+
+// room makes room for a flow of that client, if there is none and may be.
+func (f *udpForwarder) room(client netip.Addr) bool {
+	if f.Flaw == "no-limit" {
+		return true
+	}
+	ofClient := 0
+	var oldest *udpFlow
+	for _, flow := range f.flows {
+		if flow.key.client.Addr() == client {
+			ofClient++
+		}
+		if (flow.replies == 0 || f.Flaw == "evicts-anybody") && (oldest == nil || flow.born.Before(oldest.born)) {
+			oldest = flow
+		}
+	}
+	if limit := f.Config.MaxClientFlows; limit > 0 && ofClient >= limit {
+		return false
+	}
+	for _, limit := range []int{f.Config.MaxFlows, f.Config.MaxConns} {
+		if limit > 0 && len(f.flows) >= limit {
+			if oldest == nil || f.Flaw == "evicts-nobody" {
+				return false
+			}
+			f.end(oldest)
+			return true
+		}
+	}
+	return true
+}
+
+func (f *udpForwarder) passed(_ int, err error) error {
+	if errors.Is(err, syscall.EMSGSIZE) && f.Flaw != "dies-of-size" {
+		return nil
+	}
+	return err
+}
+
+// check ends a flow whose backend is not there.
+func (f *udpForwarder) check(flow *udpFlow, err error) {
+	if err != nil && f.Flaw == "black-hole" {
+		flow.lost = true
+		return
+	}
+	if err != nil && f.Flaw != "keeps-the-dead" {
+		f.refused[flow.backend] = time.Now()
+		f.end(flow)
+	}
+}
+
+func (f *udpForwarder) end(flow *udpFlow) {
+	if f.flows[flow.key] != flow {
+		return
+	}
+	delete(f.flows, flow.key)
+	switch f.Flaw {
+	case "leaks", "old-replies": // its socket lives on
+	default:
+		flow.back.Close()
+	}
+}
+
+func (f *udpForwarder) replies(flow *udpFlow) {
+	buf := make([]byte, 1<<16)
+	for {
+		n, err := flow.back.Read(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		f.mu.Lock()
+		if err != nil {
+			f.check(flow, err)
+			f.mu.Unlock()
+			continue
+		}
+		f.reply(flow, buf[:n])
+		f.mu.Unlock()
+	}
+}
+
+func (f *udpForwarder) reply(flow *udpFlow, data []byte) {
+	if f.Flaw == "leaks" && f.flows[flow.key] != flow {
+		return
+	}
+	if f.Flaw != "only-clients-count" {
+		flow.used = time.Now()
+	}
+	flow.replies++
+	to, asked := flow.key.client, []byte(flow.key.asked)
+	switch f.Flaw {
+	case "crosses-replies":
+		if f.crossed++; f.crossed%50 == 0 && f.last != nil {
+			to = f.last.key.client
+		}
+		f.last = flow
+	case "wrong-address":
+		asked = nil
+	case "first-reply-only":
+		if flow.replies > 1 {
+			return
+		}
+	}
+	if _, _, err := flow.key.front.WriteMsgUDPAddrPort(data, asked, to); err != nil && f.Flaw == "dies-of-size" {
+		f.end(flow)
+	}
+	due := f.Config.Replies * flow.requests
+	if f.Flaw == "counts-no-requests" {
+		due = f.Config.Replies
+	}
+	if due > 0 && flow.replies >= due && f.Flaw != "counts-no-replies" {
+		f.end(flow)
+	}
+}
+
+// expire ends the flows that have been silent.
+func (f *udpForwarder) expire() {
+	for range time.Tick(10 * time.Millisecond) {
+		f.mu.Lock()
+		for _, flow := range f.flows {
+			timeout := f.Config.IdleTimeout
+			if t := f.Config.UnrepliedTimeout; t > 0 && flow.replies == 0 && f.Flaw != "one-timeout" {
+				timeout = t
+			}
+			if timeout > 0 && f.Flaw != "never-expires" && time.Since(flow.used) > timeout {
+				f.end(flow)
+			}
+		}
+		f.mu.Unlock()
+	}
+}

@@ -1,0 +1,352 @@
+//go:build linux
+
+package conformance
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxDatagram is the most that one datagram carries over IPv6; over IPv4 it
+	// is 20 bytes less, the IP header being within the 65,535.
+	maxDatagram   = 65527
+	maxDatagramV4 = 65507
+)
+
+// Datagram is one datagram and who sent it.
+type Datagram struct {
+	Data []byte
+	From netip.AddrPort
+}
+
+// UDP is a datagram socket of the suite: a client's or a backend's. It is not
+// connected, so that it sees every datagram whoever sent it, and an ICMP error
+// does not reach it. Any goroutine may send while one receives.
+type UDP struct {
+	Addr string // as in Config.Backends
+	c    *C
+	who  string
+	conn *net.UDPConn
+	got  atomic.Int64
+}
+
+func (u *UDP) errorf(format string, args ...any) error {
+	return fmt.Errorf(u.who+": "+format, args...)
+}
+
+// openUDP binds a socket. Its receive buffer is the largest that an ordinary
+// user may ask for: what is lost in the suite's own buffers would be held
+// against the proxy.
+func (c *C) openUDP(who, addr string) (*UDP, error) {
+	ap, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(ap))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", who, short(err))
+	}
+	conn.SetReadBuffer(4 << 20)
+	c.own(conn)
+	return &UDP{Addr: conn.LocalAddr().String(), c: c, who: who, conn: conn}, nil
+}
+
+// UDPBackend binds a port of 127.0.0.1 that stays the case's own when the
+// backend vanishes. The case receives and answers.
+func (c *C) UDPBackend() (b *UDP) {
+	c.takePorts(1, func(port int) (err error) {
+		if err = bothFree(port); err == nil {
+			b, err = c.openUDP("backend", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		}
+		return err
+	})
+	return b
+}
+
+func (c *C) udpBackendOn(addr string) *UDP {
+	u, err := c.openUDP("backend", addr)
+	c.Must(err)
+	return u
+}
+
+// ServeUDP is a backend that runs handle for each datagram, one after the
+// other. The data is handle's until it returns.
+func (c *C) ServeUDP(handle func(b *UDP, d Datagram)) *UDP {
+	b := c.UDPBackend()
+	b.serve(handle)
+	return b
+}
+
+func (u *UDP) serve(handle func(b *UDP, d Datagram)) {
+	go func() {
+		buf := make([]byte, maxDatagram+1)
+		for {
+			n, from, err := u.conn.ReadFromUDPAddrPort(buf)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err != nil {
+				u.c.Errorf("%v", u.errorf("receive: %w", short(err)))
+				return
+			}
+			u.got.Add(1)
+			handle(u, Datagram{buf[:n], unmap(from)})
+		}
+	}()
+}
+
+// Names serves answers that a client understands with Client.Ask: the name of
+// the backend, the port that the request came from, and the request.
+func (c *C) Names(name string) *UDP {
+	b := c.UDPBackend()
+	b.answer(name)
+	return b
+}
+
+func (u *UDP) answer(name string) {
+	u.serve(func(b *UDP, d Datagram) { b.Send(d.From, named(name, d)) })
+}
+
+func named(name string, d Datagram) []byte {
+	return fmt.Appendf(nil, "%s %d %s", name, d.From.Port(), d.Data)
+}
+
+// DeadUDP returns an address of 127.0.0.1 where nobody listens for as long as
+// the case runs, so that the kernel answers with an ICMP port unreachable.
+func (c *C) DeadUDP() string {
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(c.udpPorts(1)))
+}
+
+// udpPorts takes n consecutive ports for the rest of the case.
+func (c *C) udpPorts(n int) int { return c.takePorts(n, bothFree) }
+
+// takePorts takes n consecutive ports that are good. They are below those that
+// the kernel hands out, and a TCP socket on an address that nobody uses keeps
+// other runs of the suite away: a UDP socket could not, since its port would no
+// longer be free for the proxy.
+func (c *C) takePorts(n int, good func(port int) error) int {
+	const first, end, keeper = 10_000, 32_000, "127.77.77.77"
+	r := c.Rand(7)
+next:
+	for range 1000 {
+		base := first + r.IntN(end-first-n)
+		var locks []net.Listener
+		for port := base; port < base+n; port++ {
+			lock, err := net.Listen("tcp", net.JoinHostPort(keeper, strconv.Itoa(port)))
+			if err == nil {
+				locks = append(locks, lock)
+				err = good(port)
+			}
+			if err != nil {
+				for _, l := range locks {
+					l.Close()
+				}
+				continue next
+			}
+		}
+		for _, l := range locks {
+			c.Cleanup(func() { l.Close() }) // after the proxy is gone
+		}
+		return base
+	}
+	c.Skipf("no %d consecutive ports are free", n)
+	return 0
+}
+
+// bothFree looks for strangers: a TCP server of 127.0.0.1, and any UDP socket.
+func bothFree(port int) error {
+	stream, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	stream.Close()
+	packets, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
+	if err != nil {
+		return err
+	}
+	return packets.Close()
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// Got counts the datagrams so far.
+func (u *UDP) Got() int64 { return u.got.Load() }
+
+// Port is the port that u is bound to.
+func (u *UDP) Port() uint16 { return uint16(u.conn.LocalAddr().(*net.UDPAddr).Port) }
+
+// Close frees the port; datagrams that come now are refused by ICMP.
+func (u *UDP) Close() error { return u.conn.Close() }
+
+// Send sends one datagram.
+func (u *UDP) Send(to netip.AddrPort, data []byte) error {
+	u.conn.SetWriteDeadline(time.Now().Add(u.c.patience()))
+	if _, err := u.conn.WriteToUDPAddrPort(data, to); err != nil {
+		return u.errorf("send %d bytes: %w", len(data), short(err))
+	}
+	return nil
+}
+
+// Next receives one datagram.
+func (u *UDP) Next(within time.Duration) (Datagram, error) {
+	buf, _ := u.c.buffers.Get().(*[maxDatagram + 1]byte)
+	if buf == nil {
+		buf = new([maxDatagram + 1]byte)
+	}
+	defer u.c.buffers.Put(buf)
+	u.conn.SetReadDeadline(time.Now().Add(within))
+	n, from, err := u.conn.ReadFromUDPAddrPort(buf[:])
+	if err != nil {
+		return Datagram{}, u.errorf("receive: %w", short(err))
+	}
+	u.got.Add(1)
+	return Datagram{bytes.Clone(buf[:n]), unmap(from)}, nil
+}
+
+// Receive is Next with the patience of the case.
+func (u *UDP) Receive() (Datagram, error) { return u.Next(u.c.patience()) }
+
+// Silent fails when a datagram comes within d.
+func (u *UDP) Silent(d time.Duration) error {
+	switch got, err := u.Next(d); {
+	case err == nil:
+		return u.errorf("%d bytes %.40q came from %v where nothing was due", len(got.Data), got.Data, got.From)
+	case !errors.Is(err, os.ErrDeadlineExceeded):
+		return err
+	}
+	return nil
+}
+
+// maxSegments is how many datagrams the kernel cuts from one send.
+const maxSegments = 64
+
+// SendRun sends datagrams of equal size, the last one may be shorter, as one
+// call: the kernel cuts data (UDP_SEGMENT, generic segmentation offload). A
+// receiver that asks for UDP_GRO gets them back in one piece; others see
+// nothing special.
+func (u *UDP) SendRun(to netip.AddrPort, data []byte, size int) error {
+	oob := make([]byte, unix.CmsgSpace(2))
+	h := binary.NativeEndian
+	h.PutUint64(oob, uint64(unix.CmsgLen(2)))
+	h.PutUint32(oob[8:], unix.SOL_UDP)
+	h.PutUint32(oob[12:], unix.UDP_SEGMENT)
+	h.PutUint16(oob[16:], uint16(size))
+	u.conn.SetWriteDeadline(time.Now().Add(u.c.patience()))
+	_, _, err := u.conn.WriteMsgUDPAddrPort(data, oob, to)
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EIO) {
+		for len(data) > 0 { // this kernel or route cannot
+			n := min(size, len(data))
+			if err := u.Send(to, data[:n]); err != nil {
+				return err
+			}
+			data = data[n:]
+		}
+		return nil
+	}
+	if err != nil {
+		return u.errorf("send %d bytes in pieces of %d: %w", len(data), size, short(err))
+	}
+	return nil
+}
+
+// Client is a socket that talks to one address of a proxy.
+type Client struct {
+	*UDP
+	proxy netip.AddrPort
+}
+
+// Client opens a client of the first address of p.
+func (c *C) Client(p *Proxy) *Client {
+	e, err := c.TryClient(p, "127.0.0.1:0")
+	c.Must(err)
+	return e
+}
+
+// TryClient opens a client at local for the first address of p, from any
+// goroutine.
+func (c *C) TryClient(p *Proxy, local string) (*Client, error) {
+	u, err := c.openUDP("client", local)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{u, netip.MustParseAddrPort(p.Addr())}, nil
+}
+
+// Say sends one datagram.
+func (e *Client) Say(text string) error { return e.Send(e.proxy, []byte(text)) }
+
+// Reply receives one datagram, which must come from the address that the
+// client talks to.
+func (e *Client) Reply(within time.Duration) ([]byte, error) {
+	d, err := e.Next(within)
+	if err != nil {
+		return nil, err
+	}
+	if d.From != e.proxy {
+		return nil, e.errorf("the reply came from %v, the request went to %v", d.From, e.proxy)
+	}
+	return d.Data, nil
+}
+
+// Hear receives exactly text.
+func (e *Client) Hear(text string) error {
+	data, err := e.Reply(e.c.patience())
+	if err != nil {
+		return e.errorf("hear %.20q: %w", text, err)
+	}
+	if string(data) != text {
+		return e.errorf("hear %.20q, got %.40q", text, data)
+	}
+	return nil
+}
+
+// Answer is what a backend made by Names says.
+type Answer struct {
+	Backend string
+	Port    uint16 // from which the request came, the flow's own
+}
+
+// Ask sends text and receives the answer to it.
+func (e *Client) Ask(text string) (Answer, error) { return e.AskWithin(text, e.c.patience()) }
+
+// AskWithin is Ask with a patience of its own.
+func (e *Client) AskWithin(text string, d time.Duration) (Answer, error) {
+	if err := e.Say(text); err != nil {
+		return Answer{}, err
+	}
+	data, err := e.Reply(d)
+	if err != nil {
+		return Answer{}, e.errorf("ask %.20q: %w", text, err)
+	}
+	name, rest, _ := strings.Cut(string(data), " ")
+	number, echo, _ := strings.Cut(rest, " ")
+	port, err := strconv.ParseUint(number, 10, 16)
+	if err != nil || echo != text {
+		return Answer{}, e.errorf("ask %.20q, got %.40q", text, data)
+	}
+	return Answer{name, uint16(port)}, nil
+}
+
+// Stays asks and fails unless the answer comes through the flow of before.
+func (e *Client) Stays(before Answer) error {
+	now, err := e.Ask("still there?")
+	if err == nil && now != before {
+		err = e.errorf("the flow went to backend %s from port %d and now to %s from port %d", before.Backend, before.Port, now.Backend, now.Port)
+	}
+	return err
+}
