@@ -35,14 +35,17 @@ const patience = 20 * time.Second
 //	stall NAME WORD...        run usher with a log that nobody reads and that takes no line
 //	signal NAME TERM|INT|HUP  send a running usher a signal
 //	ended NAME STATUS         wait until it has ended, with this exit status
-//	backend NAME [ADDRESS]    serve clients: greet them with NAME, then echo; $NAME is the address
+//	backend NAME [ADDRESS]    serve clients: greet them with NAME, then echo; $NAME is the address. Over udp:// answer
+//	                          each datagram with NAME and its text, and a DNS query as a server without records
 //	loopback NAME             set $NAME to a loopback address that nothing else uses; Linux has them all
 //	close NAME                stop a backend, or hang up on a held connection
 //	[!] dial ADDRESS TEXT     connect, send TEXT and FIN, print all that comes back; ! expects a reset or nothing at all
+//	ask NAME TEXT             send a datagram of a held udp client, again if need be, and print the reply to it;
+//	                          dial does so for a new client
 //	reach ADDRESS             wait until somebody listens there
 //	refused ADDRESS           wait until nobody listens there
 //	get URL                   print the answer to an HTTP request
-//	hold NAME ADDRESS         connect, and keep the connection
+//	hold NAME ADDRESS         connect, and keep the connection, or the socket of a udp client
 //	[!] alive NAME            whether a held connection still echoes; ! waits until it has ended
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -69,6 +72,7 @@ func TestScripts(t *testing.T) {
 			"loopback": loopback,
 			"close":    closeNamed,
 			"dial":     dial,
+			"ask":      ask,
 			"reach":    reach,
 			"refused":  refused,
 			"get":      get,
@@ -163,6 +167,10 @@ func startBackend(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 2 {
 		address = args[1]
 	}
+	if at, isUDP := strings.CutPrefix(address, "udp://"); isUDP {
+		startUDPBackend(ts, name, at)
+		return
+	}
 	if path, isUnix := strings.CutPrefix(address, "unix://"); isUnix {
 		network, address = "unix", path
 	}
@@ -210,6 +218,47 @@ func (s *echoServer) Close() error {
 	return err
 }
 
+// udpServer answers datagrams.
+type udpServer struct {
+	conn    *net.UDPConn
+	serving sync.WaitGroup
+}
+
+func startUDPBackend(ts *testscript.TestScript, name, address string) {
+	at, err := net.ResolveUDPAddr("udp", address)
+	ts.Check(err)
+	conn, err := net.ListenUDP("udp", at)
+	ts.Check(err)
+	s := &udpServer{conn: conn}
+	s.serving.Go(func() { s.serve(name) })
+	stageOf(ts).closers[name] = s
+	ts.Defer(func() { _ = s.Close() })
+	ts.Setenv(name, conn.LocalAddr().String())
+}
+
+func (s *udpServer) serve(name string) {
+	buffer := make([]byte, 64<<10)
+	for {
+		n, from, err := s.conn.ReadFromUDPAddrPort(buffer)
+		if err != nil {
+			return
+		}
+		reply := append([]byte(name+" "), buffer[:n]...)
+		// A DNS query with one question (RFC 1035, 4.1.1) becomes its own answer.
+		if query := "\x01\x00\x00\x01"; n > 12 && string(buffer[2:6]) == query {
+			reply = append([]byte(nil), buffer[:n]...)
+			reply[2] |= 0x80
+		}
+		_, _ = s.conn.WriteToUDPAddrPort(reply, from)
+	}
+}
+
+func (s *udpServer) Close() error {
+	err := s.conn.Close()
+	s.serving.Wait()
+	return err
+}
+
 func closeNamed(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 || stageOf(ts).closers[args[0]] == nil {
 		ts.Fatalf("usage: close NAME, of a backend or a held connection")
@@ -230,6 +279,9 @@ func loopback(ts *testscript.TestScript, neg bool, args []string) {
 
 func connect(address string) (net.Conn, error) {
 	network := "tcp"
+	if at, isUDP := strings.CutPrefix(address, "udp://"); isUDP {
+		network, address = "udp", at
+	}
 	if path, isUnix := strings.CutPrefix(address, "unix://"); isUnix {
 		network, address = "unix", path
 	}
@@ -250,6 +302,13 @@ func dial(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(err)
 	defer c.Close()
+	if c, isUDP := c.(*net.UDPConn); isUDP {
+		if neg {
+			ts.Fatalf("! dial %s: a udp client cannot tell a refusal from a loss", args[0])
+		}
+		fmt.Fprintf(ts.Stdout(), "%s\n", replyTo(ts, c, args[1]))
+		return
+	}
 	_, err = io.WriteString(c, args[1])
 	if err == nil {
 		err = c.(interface{ CloseWrite() error }).CloseWrite()
@@ -317,9 +376,48 @@ func hold(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Defer(func() { _ = c.Close() })
 	h := &held{Conn: c, reader: bufio.NewReader(c)}
+	stageOf(ts).closers[args[0]] = h
+	if _, isUDP := c.(*net.UDPConn); isUDP {
+		return // nobody greets a client that has not said anything
+	}
 	_, err = h.reader.ReadString('\n')
 	ts.Check(err)
-	stageOf(ts).closers[args[0]] = h
+}
+
+func ask(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: ask NAME TEXT")
+	}
+	h, _ := stageOf(ts).closers[args[0]].(*held)
+	if h == nil {
+		ts.Fatalf("%s is not held", args[0])
+	}
+	c, isUDP := h.Conn.(*net.UDPConn)
+	if !isUDP {
+		ts.Fatalf("%s is not a udp client", args[0])
+	}
+	fmt.Fprintf(ts.Stdout(), "%s\n", replyTo(ts, c, args[1]))
+}
+
+// replyTo sends text until a reply ends with it, as clients of UDP do: datagrams get lost where a backend has died.
+func replyTo(ts *testscript.TestScript, c *net.UDPConn, text string) string {
+	const again = 3 * time.Second
+	buffer := make([]byte, 64<<10)
+	for until := time.Now().Add(patience); time.Now().Before(until); {
+		ts.Check(c.SetDeadline(time.Now().Add(again)))
+		_, err := io.WriteString(c, text)
+		for err == nil {
+			var n int
+			if n, err = c.Read(buffer); err == nil && strings.HasSuffix(string(buffer[:n]), text) {
+				return string(buffer[:n])
+			}
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			ts.Fatalf("ask %s: %v", c.RemoteAddr(), err)
+		}
+	}
+	ts.Fatalf("ask %s: no reply to %q in %v", c.RemoteAddr(), text, patience)
+	return ""
 }
 
 func alive(ts *testscript.TestScript, neg bool, args []string) {

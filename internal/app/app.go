@@ -7,13 +7,10 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"slices"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
-	"usher/balancer"
 	"usher/internal/config"
 	"usher/internal/discovery"
 	"usher/proxy"
@@ -55,6 +52,7 @@ type running struct {
 	names   *discovery.Watcher
 	log     *zap.Logger
 	journal journal // of keepers and names
+	drops   *drops  // nil before the server runs
 }
 
 // start brings everything up: sockets first, because whether they can be had is the answer that people wait for, then
@@ -79,6 +77,7 @@ func start(ctx context.Context, cfg *config.Config, log *zap.Logger, names disco
 			IdleTimeout:      s.IdleTimeout,
 			HalfCloseTimeout: s.HalfCloseTimeout,
 			Wait:             s.Wait,
+			UDP:              udpConfig(s.UDP),
 		}
 	}
 	var err error
@@ -94,6 +93,7 @@ func start(ctx context.Context, cfg *config.Config, log *zap.Logger, names disco
 	}
 	routes := newRoutes(bound(cfg.Services, r.server.Services()))
 	for i, k := range r.keepers {
+		k.cut = r.server.CutBackend
 		k.admit = func(b []config.Backend) ([]config.Backend, []error) { return routes.admit(i, b) }
 	}
 	r.resolveNames(ctx, names)
@@ -113,7 +113,21 @@ func start(ctx context.Context, cfg *config.Config, log *zap.Logger, names disco
 	}
 	r.server.Start()
 	log.Info("serving")
+	r.drops = newDrops(r.server.Services(), log)
 	return r, nil
+}
+
+// udpConfig is what the data path takes of a udp service's options.
+func udpConfig(u config.UDPOptions) proxy.UDPConfig {
+	return proxy.UDPConfig{
+		IdleTimeout:      u.IdleTimeout,
+		UnrepliedTimeout: u.UnrepliedTimeout,
+		Replies:          u.Replies,
+		OnePacket:        u.OnePacket,
+		MaxFlows:         u.MaxFlows,
+		MaxClientFlows:   u.MaxClientFlows,
+		KeepOnDown:       u.OnDown == "keep",
+	}
 }
 
 // firstRound bounds how long silent backends may hold up the start of all services.
@@ -128,62 +142,6 @@ func (r *running) firstChecks(ctx context.Context) {
 			k.monitor.WaitFirst(ctx)
 		}
 	}
-}
-
-// tell logs what holds: what nobody should have to guess.
-func (r *running) tell() {
-	r.log.Info(strings.Join(r.server.Notes(), ", "), zap.String("drain-timeout", config.Delay(r.process.DrainTimeout)))
-	for i, s := range r.server.Services() {
-		k := r.keepers[i]
-		c := k.service
-		fail := "open"
-		if c.FailClosed {
-			fail = "closed"
-		}
-		r.log.Info("service",
-			zap.String("service", s.Name),
-			zap.Strings("listen", texts(s.Listeners)),
-			zap.Strings("backends", texts(c.Backends)),
-			zap.String("up", fmt.Sprintf("%d of %d", k.up(), len(k.pool.Backends()))),
-			zap.String("scheduler", c.Scheduler),
-			zap.String("health", checked(c)),
-			zap.String("fail", fail),
-			zap.String("connect-timeout", config.Limit(c.ConnectTimeout)),
-			zap.String("idle-timeout", config.Limit(c.IdleTimeout)),
-			zap.String("half-close-timeout", config.Limit(c.HalfCloseTimeout)),
-			zap.String("wait", config.Limit(c.Wait)),
-		)
-		if weighs := c.Scheduler == "mh"; !weighs && weighted(k.pool.Backends()) {
-			k.log.Warn("weights have no effect: scheduler " + c.Scheduler + " does not weigh (0 still means no new clients)")
-		}
-	}
-}
-
-// checked says how the backends of a service are checked.
-func checked(s config.Service) string {
-	ranges := func(a config.Addr) bool { return a.Ports > 1 }
-	wide := slices.ContainsFunc(s.Backends, func(b config.Backend) bool {
-		return ranges(b.Addr) || b.Addr.Network == config.TCP && !b.Addr.HasPort() && slices.ContainsFunc(s.Listeners, ranges)
-	})
-	if s.Health.Off() || !wide {
-		return s.Health.String()
-	}
-	return s.Health.String() + " (first port of a range)"
-}
-
-// weighted reports whether the backends that may get clients differ in weight.
-func weighted(backends []*balancer.Backend) bool {
-	weight := 0
-	for _, b := range backends {
-		switch w := b.Weight(); {
-		case w == 0:
-		case weight == 0:
-			weight = w
-		case w != weight:
-			return true
-		}
-	}
-	return false
 }
 
 // end drains until the drain timeout or the end of cut, and stops everything.
@@ -201,6 +159,7 @@ func (r *running) end(cut context.Context) {
 
 // close ends what feeds the pools.
 func (r *running) close() {
+	r.drops.close()
 	r.names.Close()
 	for _, k := range r.keepers {
 		k.close()

@@ -27,7 +27,7 @@ func explain(err error, services []config.Service) error {
 func hasLowPort(services []config.Service) bool {
 	for _, s := range services {
 		for _, l := range s.Listeners {
-			if l.Network == config.TCP && l.Port > 0 && l.Port < 1024 {
+			if l.Network != config.Unix && l.Port > 0 && l.Port < 1024 {
 				return true
 			}
 		}
@@ -35,11 +35,11 @@ func hasLowPort(services []config.Service) bool {
 	return false
 }
 
-// wants reports whether a socket that listens on at is in the way of one of the services' listeners.
-func wants(services []config.Service, at netip.AddrPort) bool {
+// wants reports whether a socket of the network that is bound to at is in the way of one of the services' listeners.
+func wants(services []config.Service, network string, at netip.AddrPort) bool {
 	for _, s := range services {
 		for _, l := range s.Listeners {
-			if l.Network != config.TCP || at.Port() < l.Port || int(at.Port()) >= int(l.Port)+l.Ports {
+			if l.Network != network || at.Port() < l.Port || int(at.Port()) >= int(l.Port)+l.Ports {
 				continue
 			}
 			if l.IsAll() || l.IP == at.Addr() || l.IP.IsUnspecified() || at.Addr().IsUnspecified() {

@@ -13,14 +13,23 @@ import (
 	"usher/internal/config"
 )
 
-// tcpListen is the state of a listening socket in /proc/net/tcp.
-const tcpListen = "0A"
+// States in the tables of sockets: of a TCP socket that listens, and of a UDP socket that is not connected.
+const (
+	tcpListen      = "0A"
+	udpUnconnected = "07"
+)
 
-// holder names the process that listens where one of the services wants to, as far as /proc shows it: the sockets of
+// holder names the process that has a socket where one of the services wants to, as far as /proc shows it: the sockets of
 // other users' processes are hidden from an ordinary user. Empty if none is found.
 func holder(services []config.Service) string {
-	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		if who := holderIn(table, services); who != "" {
+	for _, t := range []struct{ table, network, state string }{
+		{"/proc/net/tcp", config.TCP, tcpListen},
+		{"/proc/net/tcp6", config.TCP, tcpListen},
+		{"/proc/net/udp", config.UDP, udpUnconnected},
+		{"/proc/net/udp6", config.UDP, udpUnconnected},
+	} {
+		inTheWay := func(at netip.AddrPort) bool { return wants(services, t.network, at) }
+		if who := holderIn(t.table, t.state, inTheWay); who != "" {
 			return who
 		}
 	}
@@ -28,7 +37,7 @@ func holder(services []config.Service) string {
 }
 
 // holderIn reads a table whose rows are "sl local remote state … inode": see proc_pid_net(5).
-func holderIn(table string, services []config.Service) string {
+func holderIn(table, state string, inTheWay func(netip.AddrPort) bool) string {
 	f, err := os.Open(table)
 	if err != nil {
 		return ""
@@ -36,11 +45,11 @@ func holderIn(table string, services []config.Service) string {
 	defer f.Close()
 	for rows := bufio.NewScanner(f); rows.Scan(); {
 		fields := strings.Fields(rows.Text())
-		if len(fields) < 10 || fields[3] != tcpListen {
+		if len(fields) < 10 || fields[3] != state {
 			continue
 		}
 		at, ok := parseSocket(fields[1])
-		if !ok || !wants(services, at) {
+		if !ok || !inTheWay(at) {
 			continue
 		}
 		if pid := pidOf("socket:[" + fields[9] + "]"); pid != 0 {

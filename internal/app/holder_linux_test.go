@@ -33,6 +33,24 @@ func TestHolder(t *testing.T) {
 	}
 }
 
+func TestHolderOfUDP(t *testing.T) {
+	t.Parallel()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	port := conn.LocalAddr().(*net.UDPAddr).Port
+	c := parse(t, config.Words{Listen: []string{"udp://" + conn.LocalAddr().String()}, Backend: []string{"9001"}})
+	if got, want := holder(c.Services), fmt.Sprintf("port %d is held by pid %d, ", port, os.Getpid()); !strings.HasPrefix(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	conn.Close()
+	if got := holder(c.Services); got != "" {
+		t.Errorf("the port is free, but %q", got)
+	}
+}
+
 func TestParseSocket(t *testing.T) {
 	t.Parallel()
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {

@@ -24,6 +24,8 @@ type keeper struct {
 	journal *journal
 	// admit sorts out backends that would lead clients back to this process; nil lets all pass.
 	admit func([]config.Backend) (kept []config.Backend, refused []error)
+	// cut ends the flows of a backend; nil in tests. Both are set before the first apply.
+	cut func(*balancer.Backend)
 
 	// updating makes apply run one at a time. A report never takes it, because apply waits for reports under way.
 	updating sync.Mutex
@@ -60,11 +62,28 @@ func newKeeper(s config.Service, log *zap.Logger, j *journal) (*keeper, error) {
 		k.unanswered[host] = true
 	}
 	if !s.Health.Off() {
-		k.monitor = health.NewMonitor(health.TCP{}, health.Policy{
+		checker, err := checkerOf(s.Health)
+		if err != nil {
+			return nil, fmt.Errorf("service %s: %w", s.Name, err)
+		}
+		k.monitor = health.NewMonitor(checker, health.Policy{
 			Interval: s.Health.Interval, Timeout: s.Health.Timeout, Rise: s.Health.Rise, Fall: s.Health.Fall,
 		}, k.report)
 	}
 	return k, nil
+}
+
+// checkerOf makes what checks the backends.
+func checkerOf(h config.Health) (health.Checker, error) {
+	switch h.Kind {
+	case "tcp":
+		return health.TCP{}, nil
+	case "udp":
+		return health.UDP{Send: h.Send, Expect: h.Expect}, nil
+	case "dns":
+		return health.NewDNS(h.Name)
+	}
+	return nil, fmt.Errorf("no health check %q", h.Kind)
 }
 
 // hosts returns the host names among the backends, each once.
@@ -91,10 +110,9 @@ func (k *keeper) resolved(host string, addrs []netip.Addr) {
 func (k *keeper) apply() {
 	k.updating.Lock()
 	defer k.updating.Unlock()
-	defer k.journal.flush()
 
 	k.mu.Lock()
-	k.pool.Update(k.specs())
+	_, removed := k.pool.Update(k.specs())
 	targets := make([]health.Target, 0, len(k.targets))
 	clear(k.targets)
 	for _, b := range k.pool.Backends() {
@@ -106,6 +124,10 @@ func (k *keeper) apply() {
 	k.tellOutage()
 	k.mu.Unlock()
 
+	k.journal.flush()
+	for _, b := range removed {
+		k.lost(b)
+	}
 	if k.monitor != nil {
 		k.monitor.Set(targets)
 	}
@@ -137,7 +159,7 @@ func endpoint(a config.Addr) balancer.Endpoint {
 	case a.Path != "":
 		return balancer.Endpoint{Path: a.Path}
 	case a.Name != "":
-		return balancer.Endpoint{Host: a.String()}
+		return balancer.Endpoint{Host: a.HostPort()}
 	}
 	return balancer.Endpoint{Addr: netip.AddrPortFrom(a.IP, a.Port), Ports: uint16(a.Ports)}
 }
@@ -171,18 +193,38 @@ func (k *keeper) target(b *balancer.Backend) (health.Target, bool) {
 	if port == 0 {
 		port = k.service.Listeners[0].Port
 	}
+	network := "tcp"
+	if kind := k.service.Health.Kind; kind == "udp" || kind == "dns" {
+		network = "udp"
+	}
 	address := net.JoinHostPort(e.Addr.Addr().String(), strconv.Itoa(int(port)))
-	return health.Target{Name: b.String(), Network: "tcp", Address: address}, true
+	return health.Target{Name: b.String(), Network: network, Address: address}, true
 }
 
 // report takes the news of a check. The first good result of a backend is what everybody expects and stays quiet.
 func (k *keeper) report(t health.Target, up bool, err error) {
-	defer k.journal.flush()
+	b := k.record(t, up, err)
+	k.journal.flush() // the reason first, then the flows that end for it
+	if b != nil && !up {
+		k.lost(b)
+	}
+}
+
+// lost is told of a backend that gets no new flows any more, and ends its flows if the service wants that. Of tcp it
+// does not: a connection tells by itself whether its backend still lives, a UDP flow may talk into a void for ever.
+func (k *keeper) lost(b *balancer.Backend) {
+	if k.cut != nil && k.service.IsUDP() && k.service.UDP.OnDown == "reset" {
+		k.cut(b)
+	}
+}
+
+// record takes what report is told into the pool and the journal. It returns the backend, nil if that is gone.
+func (k *keeper) record(t health.Target, up bool, err error) *balancer.Backend {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	b := k.targets[t]
 	if b == nil {
-		return
+		return nil
 	}
 	first := b.Status() == balancer.Unknown
 	if !up {
@@ -197,6 +239,7 @@ func (k *keeper) report(t health.Target, up bool, err error) {
 		}
 	}
 	k.tellOutage()
+	return b
 }
 
 // up counts the backends that are up.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -154,5 +155,88 @@ func TestKeeperTellsEachChangeOnce(t *testing.T) {
 	k.report(health.Target{Name: "gone"}, false, refused)
 	if logs.Len() > 0 {
 		t.Errorf("a report of an unknown target is logged: %v", logs.All())
+	}
+}
+
+func TestKeeperTargetsOfUDP(t *testing.T) {
+	t.Parallel()
+	for health, want := range map[string]string{
+		"tcp":       "{10.0.0.1:53 tcp 10.0.0.1:53} {[fd00::1]:0 tcp [fd00::1]:5353}",
+		"udp":       "{10.0.0.1:53 udp 10.0.0.1:53} {[fd00::1]:0 udp [fd00::1]:5353}",
+		"dns:a.com": "{10.0.0.1:53 udp 10.0.0.1:53} {[fd00::1]:0 udp [fd00::1]:5353}",
+	} {
+		c := parse(t, config.Words{
+			Mappings: []string{"udp:5353=10.0.0.1:53,[fd00::1]"},
+			Options:  []config.Option{{Name: "health", Value: health}},
+		})
+		k, err := newKeeper(c.Services[0], zap.NewNop(), &journal{begun: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.pool.Update(k.specs())
+		var got []string
+		for _, b := range k.pool.Backends() {
+			target, _ := k.target(b)
+			got = append(got, fmt.Sprint(target))
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %s, want %s", health, strings.Join(got, " "), want)
+		}
+	}
+}
+
+// Flows of a backend that health takes down or that is removed are cut, if the service wants that.
+func TestKeeperCuts(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		mapping, onDown string
+		want            bool
+	}{
+		{"udp:5353=10.0.0.1:53,db.test:53", "", true},
+		{"udp:5353=10.0.0.1:53,db.test:53", "reset", true},
+		{"udp:5353=10.0.0.1:53,db.test:53", "keep", false},
+		{"5353=10.0.0.1:53,db.test:53", "", false},
+	} {
+		words := config.Words{Mappings: []string{tt.mapping}}
+		if tt.onDown != "" {
+			words.Options = []config.Option{{Name: "on-down", Value: tt.onDown}}
+		}
+		k, err := newKeeper(parse(t, words).Services[0], zap.NewNop(), &journal{begun: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k.monitor != nil { // of tcp, whose check is on by default: these addresses are not ours
+			k.monitor.Close()
+		}
+		var cut []string
+		k.cut = func(b *balancer.Backend) {
+			// No new flow may come to a backend while its flows are cut.
+			if b.Status() == balancer.Up && slices.Contains(k.pool.Backends(), b) {
+				t.Errorf("%s is cut while it is up", b)
+			}
+			cut = append(cut, b.String())
+		}
+		expect := func(step string, want ...string) {
+			t.Helper()
+			if !tt.want {
+				want = nil
+			}
+			if !slices.Equal(cut, want) {
+				t.Errorf("%s %s, %s: cut %q, want %q", tt.mapping, tt.onDown, step, cut, want)
+			}
+			cut = nil
+		}
+		k.resolved("db.test", []netip.Addr{netip.MustParseAddr("10.1.1.1"), netip.MustParseAddr("10.1.1.2")})
+		expect("all are new")
+		k.resolved("db.test", []netip.Addr{netip.MustParseAddr("10.1.1.2")})
+		expect("one is removed", "10.1.1.1:53")
+
+		first, _ := k.target(k.pool.Backends()[0])
+		k.report(first, true, nil)
+		expect("one is up")
+		k.report(first, false, errors.New("silent"))
+		expect("it goes down", "10.0.0.1:53")
+		k.report(health.Target{Name: "gone"}, false, errors.New("silent"))
+		expect("an unknown one goes down")
 	}
 }

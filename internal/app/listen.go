@@ -77,7 +77,7 @@ func listeners(addrs []config.Addr) []proxy.Listener {
 			ip = netip.IPv6Unspecified()
 		}
 		out[i] = proxy.Listener{Network: a.Network, Path: a.Path}
-		if a.Network == config.TCP {
+		if a.Network != config.Unix {
 			out[i].Addr, out[i].Ports = netip.AddrPortFrom(ip, a.Port), a.Ports
 		}
 	}

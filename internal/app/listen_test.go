@@ -37,6 +37,8 @@ func TestResolveListeners(t *testing.T) {
 	for _, tt := range []struct{ words, want, err string }{
 		{words: ":80 [::1]:81 unix:///x here.test:82-83", want: ":80 [::1]:81 unix:///x 127.0.0.1:82-83"},
 		{words: "partly.test:80", want: "127.0.0.1:80"},
+		{words: "udp:here.test:53 udp://:54 udp://[::1]:55 udp://127.0.0.2:1000-1009",
+			want: "udp://127.0.0.1:53 udp://:54 udp://[::1]:55 udp://127.0.0.2:1000-1009"},
 		{words: "elsewhere.test:80", want: "203.0.113.7:80 203.0.113.8:80"},
 		{words: "nowhere.test:80", err: "service default: listen on nowhere.test:80: lookup nowhere.test: no such host"},
 		{words: "here.test:80 127.0.0.1:80", err: `service "default" listens on 127.0.0.1:80 twice`},
@@ -113,9 +115,18 @@ func TestExplain(t *testing.T) {
 		{"0.0.0.0:80", at("10.0.0.1:80"), true},
 		{"unix:///x", at("10.0.0.1:80"), false},
 	} {
-		c := parse(t, config.Words{Listen: []string{tt.listen}, Backend: []string{"9001"}})
-		if got := wants(c.Services, tt.socket); got != tt.want {
-			t.Errorf("listener %s, socket %s: in the way %v, want %v", tt.listen, tt.socket, got, tt.want)
+		for _, network := range []string{"tcp", "udp"} {
+			listen := strings.TrimPrefix(network+"://"+tt.listen, "tcp://")
+			if network == "udp" && strings.HasPrefix(tt.listen, "unix") {
+				continue
+			}
+			c := parse(t, config.Words{Listen: []string{listen}, Backend: []string{"9001"}})
+			if got := wants(c.Services, network, tt.socket); got != tt.want {
+				t.Errorf("listener %s, %s socket %s: in the way %v, want %v", listen, network, tt.socket, got, tt.want)
+			}
+			if wants(c.Services, map[string]string{"tcp": "udp", "udp": "tcp"}[network], tt.socket) {
+				t.Errorf("listener %s, socket %s: in the way of the other protocol", listen, tt.socket)
+			}
 		}
 	}
 }

@@ -70,6 +70,9 @@ func (k *keeper) tellOutage() {
 // consequence says what happens to clients.
 func consequence(why outage, s config.Service) string {
 	what, option := "clients are refused", ""
+	if s.IsUDP() {
+		what = "datagrams are dropped" // UDP has no way to refuse
+	}
 	if s.Wait > 0 {
 		what = "clients wait up to " + config.Delay(s.Wait) + " for one, and are refused then"
 		option = "--wait"

@@ -27,7 +27,7 @@ func targetOf(t *testing.T, k *keeper, backend string) health.Target {
 
 func TestConsequences(t *testing.T) {
 	t.Parallel()
-	const wait, closed = "wait", "closed"
+	const wait, closed, udp = "wait", "closed", "udp"
 	for _, tt := range []struct {
 		why     outage
 		options string
@@ -42,12 +42,18 @@ func TestConsequences(t *testing.T) {
 		{noAddress, wait, "none has an address, clients wait up to 30s for one, and are refused then (--wait)"},
 		{noBackend, "", "none is left, clients are refused"},
 		{noWeight, "", "clients are refused"},
+		{allDown, udp, "clients are sent to them anyway (--fail open)"},
+		{allDown, udp + closed, "datagrams are dropped (--fail closed)"},
+		{noAddress, udp, "none has an address, datagrams are dropped"},
 		{noWeight, wait, "clients wait up to 30s for one, and are refused then (--wait)"},
 	} {
 		s := config.DefaultServiceOptions()
 		s.FailClosed = strings.Contains(tt.options, closed)
 		if strings.Contains(tt.options, wait) {
 			s.Wait = 30e9
+		}
+		if strings.Contains(tt.options, udp) {
+			s.Listeners = []config.Addr{{Network: config.UDP}}
 		}
 		if got := consequence(tt.why, s); got != tt.want {
 			t.Errorf("%d with %q: %s, want %s", tt.why, tt.options, got, tt.want)

@@ -142,11 +142,17 @@ func TestNamesThatLeadBack(t *testing.T) {
 		return port
 	}
 	a, b, c, d := free(), free(), free(), free()
+	u, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, e, _ := net.SplitHostPort(u.LocalAddr().String())
+	u.Close()
 	v4, v6 := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")
 	names := book{"here.test": {v4, v6}, "lone.test": {v4}}
 	cfg := parse(t, config.Words{
-		Listen:  []string{"self=" + a, "one=" + b, "two=" + c, "lone=" + d},
-		Backend: []string{"self=here.test:" + a, "self=" + greeter(t), "one=here.test:" + c, "two=here.test:" + b, "lone=lone.test"},
+		Listen:  []string{"self=" + a, "one=" + b, "two=" + c, "lone=" + d, "dns=udp:" + e},
+		Backend: []string{"self=here.test:" + a, "self=" + greeter(t), "one=here.test:" + c, "two=here.test:" + b, "lone=lone.test", "dns=lone.test", "dns=here.test:" + d},
 		Options: []config.Option{{Name: "health", Value: "off"}},
 	})
 	log := run(t, cfg, names)
@@ -154,8 +160,9 @@ func TestNamesThatLeadBack(t *testing.T) {
 	for want, times := range map[string]int{
 		"backend 127.0.0.1:" + a + " of service self is its own listener":                                      1,
 		"backend 127.0.0.1:" + b + " of service two leads back to its listener 127.0.0.1:" + c + ", by way of": 1,
-		`"msg":"backend left out"`:                 3,
-		`"so":"none is left, clients are refused"`: 1,
+		`"msg":"backend left out"`:                                                        4,
+		`"so":"none is left, clients are refused"`:                                        1,
+		"backend udp://127.0.0.1 of service dns is its own listener udp://127.0.0.1:" + e: 1,
 	} {
 		if got := strings.Count(log.String(), want); got != times {
 			t.Errorf("logged %d times %s:\n%s", got, want, log)
@@ -224,9 +231,10 @@ func TestHealthOfARange(t *testing.T) {
 		"8000-8009=10.0.0.1:9000-9009":        true,
 		"8000-8009=10.0.0.1:80":               false,
 		"8000=10.0.0.1":                       false,
+		"udp:8000-8009=10.0.0.1":              true,
 		"8000-8009=unix:///run/x,10.0.0.2:80": false,
 	} {
-		c := parse(t, config.Words{Mappings: []string{words}})
+		c := parse(t, config.Words{Mappings: []string{words}, Options: []config.Option{{Name: "health", Value: "tcp"}}})
 		if got := checked(c.Services[0]); strings.HasSuffix(got, " (first port of a range)") != want {
 			t.Errorf("%s: %s", words, got)
 		}

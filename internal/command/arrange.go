@@ -44,6 +44,10 @@ func arrange(words []string, app *cli.App) ([]string, error) {
 			flags = append(flags, strings.TrimSuffix(long+"="+value, "="))
 			continue
 		}
+		if isSwitch := slices.Contains(config.Switches(), f.Names()[0]); isSwitch && !hasValue {
+			flags = append(flags, long+"=true")
+			continue
+		}
 		if !hasValue {
 			if len(words) == 0 || isFlag(words[0], known) {
 				return nil, fmt.Errorf("flag %s lacks its value", long)

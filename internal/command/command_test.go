@@ -49,6 +49,9 @@ func TestWords(t *testing.T) {
 			Mappings: []string{"8080=1", "--not-a-flag"}, Options: []config.Option{option("access-log", "false")}}},
 		{"--idle-timeout -1s 8080=1", config.Words{Mappings: []string{"8080=1"}, Options: []config.Option{option("idle-timeout", "-1s")}}},
 		{"-listen :80 -backend 1", config.Words{Listen: []string{":80"}, Backend: []string{"1"}}},
+		{"--ops udp:53=1 --ops=dns=true --udp-replies -1", config.Words{
+			Mappings: []string{"udp:53=1"},
+			Options:  []config.Option{option("udp-replies", "-1"), option("ops", "true"), option("ops", "dns=true")}}},
 		{"--wait= 8080=1", config.Words{Mappings: []string{"8080=1"}, Options: []config.Option{option("wait", "")}}},
 	} {
 		got, err := words(t, strings.Fields(tt.args)...)
@@ -88,6 +91,11 @@ func TestMistakes(t *testing.T) {
 		"8080":                            `usher: "8080" is not LISTEN=BACKEND[,BACKEND...], as in 8080=9001,9002` + "\n",
 		"8080=1 --scheduler leastcon":     `usher: --scheduler leastcon: unknown scheduler "leastcon" (did you mean "lc"? have rr, lc, mh)` + "\n",
 		"--workers 1":                     "usher: nothing to listen on: give LISTEN=BACKEND, as in 8080=9001,9002, or --listen and --backend\n",
+		"udp:53=1 --udp-replies -1":       "usher: --udp-replies -1: -1 is out of range (0 to 1000000000)\n",
+		"udp:53=1 --ops=perhaps":          `usher: --ops perhaps: "perhaps" is neither true nor false` + "\n",
+		"udp:53=1 --ops=":                 `usher: --ops : "" is neither true nor false` + "\n",
+		"8080=1 --ops":                    "usher: --ops true: this is for udp services, and there is none\n",
+		"udp:53=1 --opps":                 "usher: unknown flag --opps (did you mean --ops? see usher --help)\n",
 		"8080=1 --config usher.yaml":      "usher: unknown flag --config (see usher --help)\n",
 		"8080=1 --log-level= --workers 1": `usher: --log-level : unknown value "" (have debug, info, warn, error)` + "\n",
 	} {
@@ -170,8 +178,8 @@ func TestExamples(t *testing.T) {
 			}
 		}
 	}
-	if examples != 3 {
-		t.Errorf("%d examples, want 3", examples)
+	if examples != 4 {
+		t.Errorf("%d examples, want 4", examples)
 	}
 }
 
@@ -188,8 +196,10 @@ func TestNoWords(t *testing.T) {
 func FuzzArrange(f *testing.F) {
 	f.Add("8080=9001 lc web=mh off", uint64(1))
 	f.Add("demo help -x --listen = - --", uint64(2))
+	f.Add("udp:53=1 true dns=true = perhaps", uint64(4))
 	f.Add("{{ a=b }} 8081=1,2 --listen=x", uint64(3))
 	f.Fuzz(func(t *testing.T, line string, seed uint64) {
+		line = strings.ToValidUTF8(line, "") // the library's lists do not keep what is not
 		random := rand.New(rand.NewPCG(seed, 0))
 		all := slices.DeleteFunc(flags(), func(f cli.Flag) bool { return f.Names()[0] == "help" })
 		var args []string
@@ -208,11 +218,13 @@ func FuzzArrange(f *testing.F) {
 			names := flag.Names()
 			name := names[0]
 			spelled := strings.Repeat("-", 1+random.IntN(2)) + names[random.IntN(len(names))]
-			switch _, isBool := flag.(*cli.BoolFlag); {
-			case isBool:
+			_, isBool := flag.(*cli.BoolFlag)
+			isSwitch := slices.Contains(config.Switches(), name) // takes no word after it, but may have =VALUE
+			switch {
+			case isBool, isSwitch && random.IntN(2) == 0:
 				args = append(args, spelled)
 				word = "true"
-			case strings.HasPrefix(word, "-") || random.IntN(2) == 0:
+			case isSwitch || strings.HasPrefix(word, "-") || random.IntN(2) == 0:
 				args = append(args, spelled+"="+word)
 			default:
 				args = append(args, spelled, word)

@@ -19,29 +19,35 @@ Usage
 Examples
   usher 8080=9001,9002                          two local backends behind 127.0.0.1:8080
   usher :80=10.0.0.1,10.0.0.2:8080 -s lc        all addresses; a backend without a port gets the client's
+  usher udp:5353=1.1.1.1:53,8.8.8.8:53          udp, here a name server; --udp-replies 1 ends a flow with its answer
   usher -l web=:8080 -b web=10.0.0.1:80@3 -b web=10.0.0.2:80 -s web=mh -l db=5432 -b db=db.local:5432 --health db=off
 
 Addresses
   8080 (of 127.0.0.1)   :8080 (all, IPv4 and IPv6)   10.0.0.1:80   [fd00::1]:80   db.local:5432 (as backend: every A
-  and AAAA record)   unix:///run/app.sock   10000-10100   {{ "'{{ GetPrivateIP }}:8080'" }} (go-sockaddr template)
+  and AAAA record)   udp:5353 (the same of udp)   unix:///run/app.sock   10000-10100
+  {{ "'{{ GetPrivateIP }}:8080'" }} (go-sockaddr template)
 
 Flags of services, repeatable; NAME=VALUE is for one service, VALUE alone for all (--listen, --backend: for "default";
-a LISTEN=BACKEND word makes a service named after its port)
+a LISTEN=BACKEND word makes a service named after its port: 8080, udp-5353)
   -l, --listen ADDR              where clients connect
   -b, --backend ADDR[@WEIGHT]    where they are sent; weight 0: nobody new
   -s, --scheduler ALG            rr (default), lc least connections, mh consistent hash of the client's address
-  --health off|tcp[,OPTION...]   default tcp,interval=2s,timeout=1s,rise=2,fall=3
+  --health off|tcp[,OPTION...]   default tcp,interval=2s,timeout=1s,rise=2,fall=3; of udp services off
   --fail open|closed             with all backends down: try them anyway (default), or refuse clients
-  with their defaults: --connect-timeout 5s   --idle-timeout off   --half-close-timeout 5m
-  --wait off                     default; or for how long a client is held while there is no backend for it
+  with their defaults, of tcp and unix: --connect-timeout 5s   --idle-timeout off   --half-close-timeout 5m
+       --wait off (or for how long a client is held while there is no backend for it)
+  of udp: --udp-idle-timeout 60s   --udp-unreplied-timeout 30s   --udp-replies 0 (how many end a flow; 0: not counted)
+       --max-flows 0   --max-client-flows 0 (of one address)   --ops[=NAME=true] (each datagram has its own backend)
+       --on-down keep|reset (default: flows of a backend that goes down end)   --health udp (fails if refused)
+       --health udp:send=TEXT|hex:DIGITS,expect=... (\r \n \t \xNN \\ \, in TEXT)   --health dns:NAME
 
 Flags of the process
-  --drain-timeout 30s            default; how long connections may go on after SIGTERM, 0 cuts them at once
+  --drain-timeout 30s            default; how long flows may go on after SIGTERM, 0 cuts them at once
   --max-conns N, --workers N     default: from the limit of descriptors, from the CPUs
   --engine auto|epoll|portable   default auto
   --log-format console|json      default: console on a terminal, json elsewhere
   --log-level LEVEL              debug, info (default), warn, error
-  --access-log                   a line a connection
+  --access-log                   a line a flow: a connection, or a client of udp
   -v, --version   -h, --help
 `
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -11,14 +12,15 @@ import (
 // Networks that an Addr can name.
 const (
 	TCP  = "tcp"
+	UDP  = "udp"
 	Unix = "unix"
 )
 
 // Addr is one address word: where a service listens, or where a backend is reached.
 type Addr struct {
-	Network string     // TCP or Unix
+	Network string     // TCP, UDP or Unix
 	IP      netip.Addr // an IP address; invalid for a name, a unix socket, and all addresses
-	Name    string     // a host name; with neither IP nor Name a TCP address means all addresses of both families
+	Name    string     // a host name; with neither IP nor Name a TCP or UDP address means all addresses of both families
 	Port    uint16     // the first port; see HasPort
 	Ports   int        // how many consecutive ports from Port; 0: the word has no port
 	Path    string     // of a unix socket
@@ -28,22 +30,30 @@ type Addr struct {
 func (a Addr) HasPort() bool { return a.Ports > 0 }
 
 // IsAll reports whether the address stands for all addresses of both families.
-func (a Addr) IsAll() bool { return a.Network == TCP && !a.IP.IsValid() && a.Name == "" }
+func (a Addr) IsAll() bool { return a.Network != Unix && !a.IP.IsValid() && a.Name == "" }
 
 // String returns the canonical word: ParseAddr of it yields the same Addr.
 func (a Addr) String() string {
-	if a.Network == Unix {
+	switch a.Network {
+	case Unix:
 		return "unix://" + a.Path
+	case UDP:
+		return "udp://" + a.HostPort()
 	}
+	if a.Ports > 0 && isProtocol(a.Name) {
+		return "tcp://" + a.HostPort() // or the name would be read as the protocol
+	}
+	return a.HostPort()
+}
+
+// HostPort returns the word without its network; the address is no unix socket.
+func (a Addr) HostPort() string {
 	host := a.Name
 	if a.IP.IsValid() {
 		host = a.IP.String()
 		if a.IP.Is6() {
 			host = "[" + host + "]"
 		}
-	}
-	if a.Ports > 0 && isProtocol(a.Name) {
-		host = "tcp://" + host // or the name would be read as the protocol
 	}
 	switch {
 	case a.Ports == 0:
@@ -55,37 +65,40 @@ func (a Addr) String() string {
 }
 
 // ParseAddr reads an address word whose templates are expanded: PORT, :PORT, HOST, HOST:PORT, PORT-PORT wherever a port
-// may stand, each optionally after tcp://, or unix:///PATH.
-func ParseAddr(word string) (Addr, error) {
-	network, rest, err := cutNetwork(word)
+// may stand, each optionally after tcp:// or udp://, or unix:///PATH.
+func ParseAddr(word string) (Addr, error) { return parseAddr(word, TCP) }
+
+// parseAddr takes a word that names no network to be of the one given.
+func parseAddr(word, network string) (Addr, error) {
+	network, rest, err := cutNetwork(word, network)
 	if err != nil {
 		return Addr{}, err
 	}
 	if network == Unix {
 		return parsePath(rest)
 	}
-	return parseHostPort(rest)
+	a, err := parseHostPort(rest)
+	a.Network = network
+	return a, err
 }
 
-// cutNetwork splits "tcp://rest" and its short form "tcp:rest". The short form looks like "host:80", so it takes the
-// name of a protocol.
-func cutNetwork(word string) (network, rest string, err error) {
+// cutNetwork splits "tcp://rest" and its short form "tcp:rest"; a word with neither is of the network implied. The
+// short form looks like "host:80", so it takes the name of a protocol.
+func cutNetwork(word, implied string) (network, rest string, err error) {
 	network, rest, long := strings.Cut(word, "://")
 	if !long {
 		head, tail, short := strings.Cut(word, ":")
 		if !short || !isProtocol(head) {
-			return TCP, word, nil
+			return implied, word, nil
 		}
 		network, rest = head, tail
 	}
-	known := []string{"tcp", "udp", "unix"}
+	known := []string{TCP, UDP, Unix}
 	switch {
-	case network == TCP || network == Unix:
+	case slices.Contains(known, network):
 		return network, rest, nil
-	case network == "udp":
-		return "", "", errors.New("this version serves tcp and unix addresses, udp is not there yet")
 	case !long:
-		return "", "", fmt.Errorf("unknown protocol %q%s; a host of that name is tcp://%s", network, orHave(network, known), word)
+		return "", "", fmt.Errorf("unknown protocol %q%s; a host of that name is %s://%s", network, orHave(network, known), implied, word)
 	}
 	return "", "", fmt.Errorf("unknown protocol %q%s", network, orHave(network, known))
 }
@@ -111,7 +124,7 @@ func parsePath(path string) (Addr, error) {
 }
 
 func parseHostPort(word string) (Addr, error) {
-	a := Addr{Network: TCP}
+	var a Addr
 	host, port, hasPort := word, "", false
 	switch {
 	case word == "":

@@ -36,9 +36,17 @@ func TestParseAddr(t *testing.T) {
 		"unix:/run/x.sock":          "unix:///run/x.sock",
 		"unix:///run/a:b@c,d=e [1]": "unix:///run/a:b@c,d=e [1]",
 		"00080":                     "127.0.0.1:80",
+		"udp:53":                    "udp://127.0.0.1:53",
+		"udp::53":                   "udp://:53",
+		"udp://[::]:53":             "udp://:53",
+		"udp://[fd00::1]:5000-5009": "udp://[fd00::1]:5000-5009",
+		"udp:db.local":              "udp://db.local",
 		"tcp://sctp:80":             "tcp://sctp:80",
 		"tcp://tcp:80":              "tcp://tcp:80",
 		"sctp":                      "sctp",
+		"udp://sctp:53":             "udp://sctp:53",
+		"udp:udp:53":                "udp://udp:53",
+		"udp:sctp":                  "udp://sctp",
 		"xn--bcher-kva.example:80":  "xn--bcher-kva.example:80",
 	} {
 		a, err := ParseAddr(word)
@@ -72,8 +80,9 @@ func TestParseAddrRefuses(t *testing.T) {
 		"https:443":                     `unknown protocol "https" (have tcp, udp, unix); a host of that name is tcp://https:443`,
 		"*:8080":                        `"*:8080": all addresses are written without a host (did you mean ":8080"?)`,
 		"tpc://:80":                     `unknown protocol "tpc" (did you mean "tcp"? have`,
-		"udp://:53":                     "udp is not there yet",
-		"udp:53":                        "udp is not there yet",
+		"udp://":                        "empty address",
+		"udp:99999":                     "port 99999 is out of range (1 to 65535)",
+		"upd://:53":                     `unknown protocol "upd" (did you mean "udp"? have tcp, udp, unix)`,
 		"::1":                           `in brackets, as in [::1]:80`,
 		"fd00::1:80":                    "in brackets",
 		"[::1":                          "closing bracket",
@@ -115,6 +124,7 @@ func TestParseBackend(t *testing.T) {
 		"unix:///run/a@7@1":     "unix:///run/a@7@1",
 		"9000-9009@2":           "127.0.0.1:9000-9009@2",
 		"tcp://db.local:5432@5": "db.local:5432@5",
+		"udp:1.1.1.1:53@2":      "udp://1.1.1.1:53@2",
 	} {
 		b, err := ParseBackend(word)
 		if err != nil {

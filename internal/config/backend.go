@@ -27,7 +27,10 @@ func (b Backend) String() string {
 }
 
 // ParseBackend reads ADDR[@WEIGHT] whose templates are expanded.
-func ParseBackend(word string) (Backend, error) {
+func ParseBackend(word string) (Backend, error) { return parseBackend(word, TCP) }
+
+// parseBackend takes a word that names no network to be of the one given.
+func parseBackend(word, network string) (Backend, error) {
 	b := Backend{Weight: 1}
 	word, weight, weighted := cutWeight(word)
 	if weighted {
@@ -41,7 +44,7 @@ func ParseBackend(word string) (Backend, error) {
 		b.Weight = int(n)
 	}
 	var err error
-	if b.Addr, err = ParseAddr(word); err != nil {
+	if b.Addr, err = parseAddr(word, network); err != nil {
 		return Backend{}, err
 	}
 	switch a := b.Addr; {

@@ -14,6 +14,9 @@ func (c *Config) check() error {
 				return fmt.Errorf("service %q: %w", s.Name, err)
 			}
 		}
+		if s.UDP.OnePacket && s.UDP.Replies > 0 {
+			return fmt.Errorf("service %q: --ops keeps no flow whose replies --udp-replies could count", s.Name)
+		}
 	}
 	if err := CheckListeners(c.Services); err != nil {
 		return err

@@ -30,6 +30,18 @@ type Service struct {
 	IdleTimeout      time.Duration // 0: never
 	HalfCloseTimeout time.Duration // how long one direction may outlive the other
 	Wait             time.Duration // how long a client may wait for a backend when there is none; 0: not at all
+	UDP              UDPOptions    // of a udp service; the timeouts above are of one that is not
+}
+
+// UDPOptions are the options that only a udp service has: one whose listeners are udp, and its backends with them.
+type UDPOptions struct {
+	IdleTimeout      time.Duration
+	UnrepliedTimeout time.Duration // of a flow that no reply was seen on; never longer than IdleTimeout
+	Replies          int           // that end a flow; 0: replies are not counted
+	OnePacket        bool          // every datagram is scheduled anew
+	MaxFlows         int           // at once; 0: as many as the process may have
+	MaxClientFlows   int           // of one client address; 0: no such limit
+	OnDown           string        // keep or reset: what happens to the flows of a backend that goes down or is removed
 }
 
 // Process holds what is set once for all services.
@@ -43,7 +55,7 @@ type Process struct {
 	AccessLog    bool
 }
 
-// DefaultServiceOptions is a service without addresses and with every option at its default.
+// DefaultServiceOptions is a TCP service without addresses and with every option at its default.
 func DefaultServiceOptions() Service {
 	return Service{
 		Scheduler:        "rr",
@@ -51,6 +63,22 @@ func DefaultServiceOptions() Service {
 		ConnectTimeout:   5 * time.Second,
 		HalfCloseTimeout: 5 * time.Minute,
 	}
+}
+
+// DefaultUDPOptions are every option that only a udp service has, at its default.
+func DefaultUDPOptions() UDPOptions {
+	return UDPOptions{IdleTimeout: time.Minute, UnrepliedTimeout: 30 * time.Second, OnDown: "reset"}
+}
+
+// IsUDP tells services whose listeners are udp from those whose listeners are tcp and unix.
+func (s *Service) IsUDP() bool { return s.Network() == UDP }
+
+// Network is what a service's listeners have in common: UDP, or TCP, which stands for unix sockets too.
+func (s *Service) Network() string {
+	if len(s.Listeners) > 0 && s.Listeners[0].Network == UDP {
+		return UDP
+	}
+	return TCP
 }
 
 // DefaultProcess is a process with every option at its default.
@@ -83,6 +111,10 @@ func parse(words Words, expand expander) (*Config, error) {
 	}
 	if err := c.setOptions(words.Options); err != nil {
 		return nil, err
+	}
+	for i := range c.Services {
+		u := &c.Services[i].UDP
+		u.UnrepliedTimeout = min(u.UnrepliedTimeout, u.IdleTimeout)
 	}
 	if err := c.check(); err != nil {
 		return nil, err
@@ -175,8 +207,14 @@ func (b *builder) listen(s *Service, word string) error {
 		if err != nil {
 			return err
 		}
-		if addr.Network == TCP && !addr.HasPort() {
+		if addr.Network != Unix && !addr.HasPort() {
 			return fmt.Errorf("%q needs a port to listen on", w)
+		}
+		switch isUDP := addr.Network == UDP; {
+		case len(s.Listeners) == 0 && isUDP:
+			s.UDP, s.Health = DefaultUDPOptions(), Health{Kind: "off"}
+		case len(s.Listeners) > 0 && isUDP != s.IsUDP():
+			return fmt.Errorf("service %q listens on %s already: udp needs a service of its own (give one a NAME=)", s.Name, s.Listeners[0])
 		}
 		s.Listeners = append(s.Listeners, addr)
 	}
@@ -189,9 +227,12 @@ func (b *builder) backend(s *Service, word string) error {
 		return err
 	}
 	for _, w := range words {
-		backend, err := ParseBackend(w)
+		backend, err := parseBackend(w, s.Network())
 		if err != nil {
 			return err
+		}
+		if isUDP := backend.Addr.Network == UDP; isUDP != s.IsUDP() {
+			return fmt.Errorf("a %s service such as %q cannot have the backend %s", s.Network(), s.Name, backend.Addr)
 		}
 		if slices.ContainsFunc(s.Backends, func(other Backend) bool { return other.Addr == backend.Addr }) {
 			return fmt.Errorf("service %q has the backend %s twice", s.Name, backend.Addr)

@@ -79,6 +79,18 @@ func TestAddresses(t *testing.T) {
 			"default: [10.0.0.1:80] -> [127.0.0.1:9001]"},
 		{"port that the kernel chooses, twice", Words{Listen: []string{"127.0.0.1:0", "127.0.0.1:0"}, Backend: []string{"9001"}},
 			"default: [127.0.0.1:0 127.0.0.1:0] -> [127.0.0.1:9001]"},
+		{"udp", Words{Mappings: []string{"udp:5353=1.1.1.1:53,8.8.8.8:53@3,db.local"}},
+			"udp-5353: [udp://127.0.0.1:5353] -> [udp://1.1.1.1:53 udp://8.8.8.8:53@3 udp://db.local]"},
+		{"udp flags", Words{Listen: []string{"udp://:53", "dns=udp:[::1]:54"}, Backend: []string{"udp://9001", "dns=[fd00::1]:53"}},
+			"default: [udp://:53] -> [udp://127.0.0.1:9001]; dns: [udp://[::1]:54] -> [udp://[fd00::1]:53]"},
+		{"tcp and udp on one port", Words{Mappings: []string{"53=9001", "udp:53=9001", ":54=9001", "udp://0.0.0.0:54=9001", "udp:[::1]:55=9001"}},
+			"53: [127.0.0.1:53] -> [127.0.0.1:9001]; udp-53: [udp://127.0.0.1:53] -> [udp://127.0.0.1:9001]; " +
+				"54: [:54] -> [127.0.0.1:9001]; udp-0.0.0.0-54: [udp://0.0.0.0:54] -> [udp://127.0.0.1:9001]; " +
+				"udp-0-1-55: [udp://[::1]:55] -> [udp://127.0.0.1:9001]"},
+		{"udp ranges", Words{Mappings: []string{"udp:1000-1099=10.0.0.1:2000-2099,10.0.0.2,10.0.0.3:9"}},
+			"udp-1000-1099: [udp://127.0.0.1:1000-1099] -> [udp://10.0.0.1:2000-2099 udp://10.0.0.2 udp://10.0.0.3:9]"},
+		{"udp template", Words{Mappings: []string{"udp://{{ GetPrivateIP }}:53={{ GetPrivateIPs }}:54"}},
+			"udp-GetPrivateIP-53: [udp://10.9.8.7:53] -> [udp://10.9.8.7:54 udp://[fd00::7]:54]"},
 		{"path with =", Words{Listen: []string{"unix:///run/a=b"}, Backend: []string{"9001"}},
 			"default: [unix:///run/a=b] -> [127.0.0.1:9001]"},
 		{"paths with a comma", Words{Listen: []string{"unix:///run/a,b"}, Backend: []string{"unix:///run/c,d"}},
@@ -153,6 +165,81 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+func TestUDPOptions(t *testing.T) {
+	t.Parallel()
+	c, err := parse(Words{
+		Mappings: []string{"udp:53=9001", "8080=9002", "udp:54=9003", "udp:55=9004"},
+		Options: []Option{
+			// Without a name it is for the services that can have it.
+			{"idle-timeout", "1h"}, {"udp-idle-timeout", "10s"}, {"udp-replies", "1"}, {"health", "dns:example.com,interval=1s"},
+			{"udp-idle-timeout", "udp-54=2m"}, {"udp-unreplied-timeout", "udp-54=40s"}, {"udp-replies", "udp-54=0"},
+			{"ops", "udp-54=true"}, {"max-flows", "1000"}, {"max-client-flows", "udp-54=7"}, {"on-down", "udp-54=keep"},
+			{"health", `udp-54=udp:send=\x00\,a,expect=hex:FF0d,fall=1`}, {"health", "udp-55=tcp"}, {"scheduler", "udp-55=mh"},
+		},
+	}, machine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp := DefaultServiceOptions()
+	defaults := func(name string) Service {
+		s := tcp
+		s.Name = name
+		return s
+	}
+	want := []Service{defaults("udp-53"), defaults("8080"), defaults("udp-54"), defaults("udp-55")}
+	want[1].IdleTimeout = time.Hour
+	// The flow without a reply does not outlive the one with replies.
+	want[0].UDP = UDPOptions{IdleTimeout: 10 * time.Second, UnrepliedTimeout: 10 * time.Second, Replies: 1, MaxFlows: 1000, OnDown: "reset"}
+	want[3].UDP = want[0].UDP
+	want[2].UDP = UDPOptions{IdleTimeout: 2 * time.Minute, UnrepliedTimeout: 40 * time.Second, OnePacket: true,
+		MaxFlows: 1000, MaxClientFlows: 7, OnDown: "keep"}
+	want[0].Health = Health{Kind: "dns", Name: "example.com", Interval: time.Second, Timeout: time.Second, Rise: 2, Fall: 3}
+	want[2].Health = Health{Kind: "udp", Send: "\x00,a", Expect: "\xff\r", Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 1}
+	want[3].Scheduler = "mh"
+	if diff := cmp.Diff(want, c.Services, cmpopts.IgnoreFields(Service{}, "Listeners", "Backends")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestUDPDefaults(t *testing.T) {
+	t.Parallel()
+	c, err := parse(Words{Mappings: []string{"udp:53=9001"}}, machine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := c.Services[0]
+	want := UDPOptions{IdleTimeout: time.Minute, UnrepliedTimeout: 30 * time.Second, OnDown: "reset"}
+	if s.UDP != want || !s.Health.Off() || s.Scheduler != "rr" {
+		t.Errorf("%+v, health %s, scheduler %s", s.UDP, s.Health, s.Scheduler)
+	}
+}
+
+// The form of a health check that is shown at the start.
+func TestHealthString(t *testing.T) {
+	t.Parallel()
+	const rest = ",interval=2s,timeout=1s,rise=2,fall=3"
+	for spec, want := range map[string]string{
+		"tcp":                                   "tcp" + rest,
+		"udp":                                   "udp" + rest,
+		"udp:rise=3":                            "udp,interval=2s,timeout=1s,rise=3,fall=3",
+		"udp,send=a":                            "udp:send=a" + rest,
+		"udp:rise=2,expect=a b=c":               "udp:expect=a b=c" + rest,
+		`udp:send=\\\,\x41,expect=\r\n\t\x0A`:   `udp:send=\\\,A,expect=\r\n\t\n` + rest,
+		"udp:send=hex:68656c6c6f,expect=hex:00": "udp:send=hello,expect=hex:00" + rest,
+		`udp:send=\x68ex:00,expect=é`:           `udp:send=\x68ex:00,expect=hex:c3a9` + rest,
+		"dns:.":                                 "dns:." + rest,
+		"dns:example.com.,fall=1":               "dns:example.com.,interval=2s,timeout=1s,rise=2,fall=1",
+	} {
+		h, err := ParseHealth(spec)
+		if err != nil || h.String() != want {
+			t.Errorf("%s is %s, %v, want %s", spec, h, err, want)
+		}
+		if again, err := ParseHealth(want); err != nil || again != h {
+			t.Errorf("%s read again: %+v, %v, want %+v", want, again, err, h)
+		}
+	}
+}
+
 // The real evaluator on whatever machine the test runs on: every machine has a loopback interface.
 func TestTemplateOnThisMachine(t *testing.T) {
 	t.Parallel()
@@ -173,7 +260,8 @@ func TestTemplateOnThisMachine(t *testing.T) {
 }
 
 func FuzzFlag(f *testing.F) {
-	for _, seed := range []string{"web=tcp,interval=2s,rise=1", "off", "a=b=c", "{{ x=y }}=z", "tcp,fall=3,timeout=1m"} {
+	for _, seed := range []string{"web=tcp,interval=2s,rise=1", "off", "a=b=c", "{{ x=y }}=z", "tcp,fall=3,timeout=1m", "dns=1", "dns:a.b",
+		`udp:send=\x00\,,expect=hex:00ff`, `udp:expect=\x68ex:,rise=1`, "udp,fall=1", "true", "reset"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, word string) {
@@ -187,8 +275,9 @@ func FuzzFlag(f *testing.F) {
 				t.Errorf("%q gives %q, which gives %q, %v", value, h, again, err)
 			}
 		}
-		c := Config{Services: []Service{DefaultServiceOptions()}, Process: DefaultProcess()}
+		c := Config{Services: []Service{DefaultServiceOptions(), DefaultServiceOptions()}, Process: DefaultProcess()}
 		c.Services[0].Name = "web"
+		c.Services[1].Name, c.Services[1].Listeners = "dns", []Addr{{Network: UDP, Ports: 1}}
 		for _, option := range append(ServiceOptions(), ProcessOptions()...) {
 			if err := c.setOptions([]Option{{option, word}}); err != nil && strings.Contains(err.Error(), "unknown option") {
 				t.Errorf("%s is listed but not set: %v", option, err)

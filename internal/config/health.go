@@ -3,14 +3,19 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"usher/health"
 )
 
 // Health says how a service's backends are checked. The zero value, and Kind "off", mean not at all.
 type Health struct {
-	Kind              string // "off" or "tcp"
+	Kind              string // "off", "tcp", "udp" or "dns"
+	Send, Expect      string // of kind udp: the bytes of a datagram, and those that a reply contains
+	Name              string // of kind dns: what is asked for
 	Interval, Timeout time.Duration
 	Rise, Fall        int // consecutive results that turn a backend up, down
 }
@@ -31,29 +36,52 @@ func (h Health) String() string {
 	if h.Off() {
 		return "off"
 	}
-	return fmt.Sprintf("%s,interval=%s,timeout=%s,rise=%d,fall=%d", h.Kind, short(h.Interval), short(h.Timeout), h.Rise, h.Fall)
+	spec := h.Kind
+	if h.Name != "" {
+		spec += ":" + h.Name
+	}
+	separator := ":"
+	if h.Send != "" {
+		spec += separator + "send=" + formatPayload(h.Send)
+		separator = ","
+	}
+	if h.Expect != "" {
+		spec += separator + "expect=" + formatPayload(h.Expect)
+	}
+	return fmt.Sprintf("%s,interval=%s,timeout=%s,rise=%d,fall=%d", spec, short(h.Interval), short(h.Timeout), h.Rise, h.Fall)
 }
 
-// ParseHealth reads off, or tcp[,interval=DUR][,timeout=DUR][,rise=N][,fall=N]. The timeout is at most the interval, its
-// default too.
+// ParseHealth reads off, tcp, udp or dns:NAME, then options, each after a comma: interval=DUR, timeout=DUR, rise=N,
+// fall=N, and of udp send=PAYLOAD and expect=PAYLOAD. The first one after udp may follow a colon. The timeout is at most
+// the interval, its default too.
 func ParseHealth(spec string) (Health, error) {
-	kind, rest, more := strings.Cut(spec, ",")
+	if options, ok := strings.CutPrefix(spec, "udp:"); ok {
+		spec = "udp," + options
+	}
+	head, rest, more := cutOption(spec)
 	h := DefaultHealth()
+	kind, name, hasName := strings.Cut(head, ":")
 	h.Kind = kind
-	switch kind {
-	case "off":
-		if more {
-			return Health{}, fmt.Errorf("health check off takes no options, not %q", rest)
-		}
+	switch {
+	case head == "off" && more:
+		return Health{}, fmt.Errorf("health check off takes no options, not %q", rest)
+	case head == "off":
 		return Health{Kind: "off"}, nil
-	case "tcp":
+	case head == "tcp", head == "udp":
+	case kind == "dns" && hasName:
+		if _, err := health.NewDNS(name); err != nil {
+			return Health{}, fmt.Errorf("health check dns: %w", err)
+		}
+		h.Name = name
+	case kind == "dns":
+		return Health{}, errors.New("health check dns lacks the name to ask for, as in dns:example.com")
 	default:
-		return Health{}, fmt.Errorf("unknown health check %q%s", kind, orHave(kind, []string{"off", "tcp"}))
+		return Health{}, fmt.Errorf("unknown health check %q%s", head, orHave(head, []string{"off", "tcp", "udp", "dns"}))
 	}
 	given := make(map[string]bool)
 	for more {
 		var option string
-		option, rest, more = strings.Cut(rest, ",")
+		option, rest, more = cutOption(rest)
 		key, value, ok := strings.Cut(option, "=")
 		if !ok {
 			return Health{}, fmt.Errorf("health option %q lacks its =VALUE", option)
@@ -75,18 +103,42 @@ func ParseHealth(spec string) (Health, error) {
 	return h, nil
 }
 
+// cutOption is strings.Cut at a comma that no backslash precedes.
+func cutOption(s string) (option, rest string, more bool) {
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case ',':
+			return s[:i], s[i+1:], true
+		}
+	}
+	return s, "", false
+}
+
+// hasKind reports whether a spec is of a kind, whatever follows it.
+func hasKind(spec, kind string) bool {
+	rest, ok := strings.CutPrefix(spec, kind)
+	return ok && (rest == "" || rest[0] == ':' || rest[0] == ',')
+}
+
 func (h *Health) set(key, value string) (err error) {
+	if !slices.Contains(healthOptions(h.Kind), key) {
+		return fmt.Errorf("unknown health option %q%s", key, orHave(key, healthOptions(h.Kind)))
+	}
 	switch key {
+	case "send":
+		h.Send, err = parsePayload(value)
+	case "expect":
+		h.Expect, err = parsePayload(value)
 	case "interval":
 		h.Interval, err = parseDuration(value, minInterval)
 	case "timeout":
 		h.Timeout, err = parseDuration(value, minTimeout)
 	case "rise":
-		h.Rise, err = parseCount(value, maxCount)
+		h.Rise, err = parseNumber(value, 1, maxCount)
 	case "fall":
-		h.Fall, err = parseCount(value, maxCount)
-	default:
-		return fmt.Errorf("unknown health option %q%s", key, orHave(key, healthOptions()))
+		h.Fall, err = parseNumber(value, 1, maxCount)
 	}
 	if err != nil {
 		return fmt.Errorf("health option %s: %w", key, err)
@@ -94,19 +146,34 @@ func (h *Health) set(key, value string) (err error) {
 	return nil
 }
 
-func healthOptions() []string { return []string{"interval", "timeout", "rise", "fall"} }
+// healthOptions lists what may follow a kind.
+func healthOptions(kind string) []string {
+	common := []string{"interval", "timeout", "rise", "fall"}
+	if kind == "udp" {
+		return append([]string{"send", "expect"}, common...)
+	}
+	return common
+}
+
+// healthKindWith is how a spec may begin that has the option.
+func healthKindWith(option string) string {
+	if slices.Contains(healthOptions("tcp"), option) {
+		return "tcp,"
+	}
+	return "udp:"
+}
 
 // maxCount bounds whole numbers that need no bound of their own.
 const maxCount = 1_000_000_000
 
-// parseCount reads a whole number from 1 to most.
-func parseCount(word string, most int) (int, error) {
+// parseNumber reads a whole number from least to most.
+func parseNumber(word string, least, most int) (int, error) {
 	n, err := strconv.Atoi(word)
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		return 0, fmt.Errorf("%q is not a whole number", word)
 	}
-	if err != nil || n < 1 || n > most {
-		return 0, fmt.Errorf("%s is out of range (1 to %d)", word, most)
+	if err != nil || n < least || n > most {
+		return 0, fmt.Errorf("%s is out of range (%d to %d)", word, least, most)
 	}
 	return n, nil
 }

@@ -56,11 +56,11 @@ func overlap(a, b Addr) bool {
 	return a.IP == b.IP && strings.EqualFold(a.Name, b.Name)
 }
 
-// hears reports whether a listener of the TCP address a takes connections to the host of b, whatever the ports. On all
-// addresses it hears loopback, and what local knows; of names it hears its own.
+// hears reports whether a listener of the TCP or UDP address a takes clients of the host of b, whatever the ports. On all
+// addresses it hears loopback, and what local knows; of names it hears its own. TCP and UDP never hear each other.
 func (a Addr) hears(b Addr, local func(netip.Addr) bool) bool {
 	switch {
-	case a.Network != TCP || b.Network != TCP:
+	case a.Network != b.Network || a.Network == Unix:
 		return false
 	case a.Name != "" || b.Name != "":
 		return strings.EqualFold(a.Name, b.Name)

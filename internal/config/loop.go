@@ -8,9 +8,10 @@ import (
 	"strings"
 )
 
-// Routes follows connections from a listener to a backend that is itself a listener of this process, and so on. A way
-// that comes back to where it began has no end: each connection on it opens the next one, until the descriptors are
-// used up. Routes is not safe for concurrent use.
+// Routes follows flows from a listener to a backend that is itself a listener of this process, and so on. A way that
+// comes back to where it began has no end: each connection on it opens the next one, until the descriptors are used up,
+// and each datagram goes round for ever. A service is of one network with its backends, so ways of TCP and of UDP never
+// meet. Routes is not safe for concurrent use.
 type Routes struct {
 	services []Service
 	local    func(netip.Addr) bool
@@ -43,7 +44,7 @@ func CheckLoops(services []Service, local func(netip.Addr) bool) error {
 // Clear takes all backends of a service out of the routes.
 func (r *Routes) Clear(service int) { r.services[service].Backends = nil }
 
-// Add makes b a backend of a service, unless connections to it would come back: the error says how.
+// Add makes b a backend of a service, unless flows to it would come back: the error says how.
 func (r *Routes) Add(service int, b Backend) error {
 	s := &r.services[service]
 	if !r.isOurs(s, b.Addr) {
@@ -65,7 +66,7 @@ func (r *Routes) Add(service int, b Backend) error {
 	return nil
 }
 
-// isOurs reports whether some client's connection to a backend of s may end at a listener of this process.
+// isOurs reports whether some client's flow to a backend of s may end at a listener of this process.
 func (r *Routes) isOurs(s *Service, backend Addr) bool {
 	for _, other := range r.services {
 		for _, l := range other.Listeners {
@@ -131,7 +132,7 @@ func (w *walk) visit(p stop) []stop {
 	return nil
 }
 
-// next returns the listener's port, if any, that takes a connection from p to a backend.
+// next returns the listener's port, if any, that takes a flow from p to a backend.
 func (w *walk) next(p stop, backend Addr) (stop, bool) {
 	port := int(backend.Port)
 	switch from := w.services[p.service].Listeners[p.listener]; {

@@ -29,8 +29,18 @@ func TestLoops(t *testing.T) {
 		{"unix:///x/y=unix:///x//y", "backend unix:///x//y of service x-y is its own listener unix:///x/y"},
 		{"18080=unix:///x unix:///x=18080", "leads back to its listener unix:///x, by way of service 18080"},
 		{"db.local:80=DB.local", "backend DB.local of service db.local-80 is its own listener db.local:80"},
+		{"udp:18080=18080", "backend udp://127.0.0.1:18080 of service udp-18080 is its own listener udp://127.0.0.1:18080"},
+		{"udp://:18080=10.0.0.7", "backend udp://10.0.0.7 of service udp-18080 is its own listener udp://:18080"},
+		{"udp:18080-18089=udp:18080-18089", "of service udp-18080-18089 is its own listener udp://127.0.0.1:18080-18089"},
+		{"18080=18081 udp:18080=18081 18081=9001 udp:18081=18080", "backend udp://127.0.0.1:18080 of service udp-18081 leads back to " +
+			"its listener udp://127.0.0.1:18081, by way of service udp-18080"},
+		{"udp:db.local:53=DB.local", "backend udp://DB.local of service udp-db.local-53 is its own listener udp://db.local:53"},
 
 		{"18080=18081 18081=18082 18082=9001", ""},
+		{"udp:18080=18081 udp:18081=18082", ""},
+		// One port of tcp and one of udp are two.
+		{"18080=18081 udp:18081=18080", ""},
+		{":18080=18081 udp://:18081=18080 18081=9001 udp:18080=9001", ""},
 		{"18080=[::1]", ""},
 		{"18080=127.0.0.2", ""},
 		{"0.0.0.0:18080=[::1]", ""},

@@ -9,10 +9,22 @@ import (
 	"usher/balancer"
 )
 
-// ServiceOptions lists the options that each service has, [NAME=]VALUE on the command line.
+// ServiceOptions lists the options of services, [NAME=]VALUE on the command line.
 func ServiceOptions() []string {
-	return []string{"scheduler", "health", "fail", "connect-timeout", "idle-timeout", "half-close-timeout", "wait"}
+	return slices.Concat([]string{"scheduler", "health", "fail"}, tcpOptions(), udpOptions())
 }
+
+// tcpOptions lists those of services that listen on tcp or unix, udpOptions those of services that listen on udp.
+func tcpOptions() []string {
+	return []string{"connect-timeout", "idle-timeout", "half-close-timeout", "wait"}
+}
+
+func udpOptions() []string {
+	return []string{"udp-idle-timeout", "udp-unreplied-timeout", "udp-replies", "ops", "max-flows", "max-client-flows", "on-down"}
+}
+
+// Switches lists the options of services that mean true when they come without a value.
+func Switches() []string { return []string{"ops"} }
 
 // ProcessOptions lists the options that are set once.
 func ProcessOptions() []string {
@@ -45,24 +57,61 @@ func (c *Config) setOptions(options []Option) error {
 	return nil
 }
 
-// setService sets an option of the service called name, of all services if name is empty.
+// setService sets an option of the service called name, if name is empty of all services that can have it.
 func (c *Config) setService(name, option, value string) error {
+	network := networkOf(option, value)
 	if name != "" {
 		s := find(c.Services, name)
-		if s == nil && option == "health" && slices.Contains(healthOptions(), name) {
-			return fmt.Errorf("a health check begins with its kind, as in tcp,%s=%s", name, value)
+		if s == nil && option == "health" && slices.Contains(healthOptions("udp"), name) {
+			return fmt.Errorf("a health check begins with its kind, as in %s%s=%s", healthKindWith(name), name, value)
 		}
 		if s == nil {
 			return fmt.Errorf("no service %q%s", name, orHave(name, names(c.Services)))
 		}
+		if network != "" && network != s.Network() {
+			return fmt.Errorf("service %q is %s, this is for %s services%s", name, s.Network(), network, counterpart(option))
+		}
 		return s.set(option, value)
 	}
+	applied := false
 	for i := range c.Services {
-		if err := c.Services[i].set(option, value); err != nil {
+		s := &c.Services[i]
+		if network != "" && network != s.Network() {
+			continue
+		}
+		applied = true
+		if err := s.set(option, value); err != nil {
 			return err
 		}
 	}
+	if !applied {
+		return fmt.Errorf("this is for %s services, and there is none%s", network, counterpart(option))
+	}
 	return nil
+}
+
+// networkOf tells which services can have an option: TCP, UDP, or all, which is "".
+func networkOf(option, value string) string {
+	switch {
+	case slices.Contains(tcpOptions(), option):
+		return TCP
+	case slices.Contains(udpOptions(), option):
+		return UDP
+	case option == "health" && (hasKind(value, "udp") || hasKind(value, "dns")):
+		return UDP
+	}
+	return ""
+}
+
+// counterpart names the option that means the same for services of the other kind.
+func counterpart(option string) string {
+	switch option {
+	case "idle-timeout":
+		return " (did you mean --udp-idle-timeout?)"
+	case "udp-idle-timeout":
+		return " (did you mean --idle-timeout?)"
+	}
+	return ""
 }
 
 func (s *Service) set(option, value string) (err error) {
@@ -83,6 +132,20 @@ func (s *Service) set(option, value string) (err error) {
 		s.HalfCloseTimeout, err = parseDuration(value, minTimeout)
 	case "wait":
 		s.Wait, err = parseOptional(value)
+	case "udp-idle-timeout":
+		s.UDP.IdleTimeout, err = parseDuration(value, minTimeout)
+	case "udp-unreplied-timeout":
+		s.UDP.UnrepliedTimeout, err = parseDuration(value, minTimeout)
+	case "udp-replies":
+		s.UDP.Replies, err = parseNumber(value, 0, maxCount)
+	case "ops":
+		s.UDP.OnePacket, err = parseBool(value)
+	case "max-flows":
+		s.UDP.MaxFlows, err = parseNumber(value, 0, maxCount)
+	case "max-client-flows":
+		s.UDP.MaxClientFlows, err = parseNumber(value, 0, maxCount)
+	case "on-down":
+		s.UDP.OnDown, err = oneOf(value, "keep", "reset")
 	default:
 		err = fmt.Errorf("unknown option%s", DidYouMean(option, append(ServiceOptions(), ProcessOptions()...)))
 	}
@@ -94,9 +157,9 @@ func (p *Process) set(option, value string) (err error) {
 	case "drain-timeout":
 		p.DrainTimeout, err = parseDelay(value)
 	case "max-conns":
-		p.MaxConns, err = parseCount(value, maxCount)
+		p.MaxConns, err = parseNumber(value, 1, maxCount)
 	case "workers":
-		p.Workers, err = parseCount(value, maxWorkers)
+		p.Workers, err = parseNumber(value, 1, maxWorkers)
 	case "engine":
 		p.Engine, err = oneOf(value, "auto", "epoll", "portable")
 	case "log-format":
@@ -104,9 +167,7 @@ func (p *Process) set(option, value string) (err error) {
 	case "log-level":
 		p.LogLevel, err = oneOf(value, "debug", "info", "warn", "error")
 	case "access-log":
-		if p.AccessLog, err = strconv.ParseBool(value); err != nil {
-			err = fmt.Errorf("%q is neither true nor false", value)
-		}
+		p.AccessLog, err = parseBool(value)
 	}
 	return err
 }
@@ -142,6 +203,14 @@ func parseScheduler(word string) (string, error) {
 		return "", fmt.Errorf("unknown scheduler %q (did you mean %q? %s)", word, near, all)
 	}
 	return "", fmt.Errorf("unknown scheduler %q (%s)", word, all)
+}
+
+func parseBool(word string) (bool, error) {
+	b, err := strconv.ParseBool(word)
+	if err != nil {
+		return false, fmt.Errorf("%q is neither true nor false", word)
+	}
+	return b, nil
 }
 
 func oneOf(word string, have ...string) (string, error) {

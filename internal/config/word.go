@@ -65,14 +65,18 @@ func ParseMapping(word string) (Mapping, error) {
 
 // Name is the name of the service that the mapping makes: the listen word without its network, every run of letters
 // that a name cannot have turned into one dash. "8080", ":8080" and "tcp:8080" all give "8080", "127.0.0.1:80" gives
-// "127.0.0.1-80", "[::1]:80" gives "0-1-80". It does not depend on what else is on the command line.
+// "127.0.0.1-80", "[::1]:80" gives "0-1-80". Udp stays, so that one port may have a service of each: "udp:53" and
+// "udp://:53" give "udp-53". The name does not depend on what else is on the command line.
 func (m Mapping) Name() string {
-	_, word, err := cutNetwork(m.Listen)
+	network, word, err := cutNetwork(m.Listen, TCP)
 	if err != nil {
 		word = m.Listen
 	}
 	if tail, ok := strings.CutPrefix(word, "[::"); ok && !strings.HasPrefix(tail, "]") {
 		word = "0:" + tail // the zeros that :: stands for
+	}
+	if network == UDP {
+		word = "udp:" + word
 	}
 	parts := strings.FieldsFunc(word, func(r rune) bool { return !strings.ContainsRune(zoneLetters, r) })
 	name := strings.TrimLeft(strings.Join(parts, "-"), "-_.")
