@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"io"
 	"math"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -24,6 +26,19 @@ import (
 // directly.
 func TestRunLoad(t *testing.T) {
 	t.Parallel()
+	chosen, err := choose(workloads(1, 1), "pingpong,udp-128")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range chosen {
+		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
+			testRunLoad(t, &w)
+		})
+	}
+}
+
+func testRunLoad(t *testing.T, w *workload) {
 	sleep, err := exec.LookPath("sleep")
 	if err != nil {
 		t.Skip(err)
@@ -56,7 +71,6 @@ func TestRunLoad(t *testing.T) {
 	t.Cleanup(func() { toLoad.Close(); fromLoad.Close(); role.Wait() })
 
 	in, out := json.NewEncoder(toLoad), json.NewDecoder(fromLoad)
-	w := workloads(1)[1]
 	if err := in.Encode(w.config(0, 50*time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
@@ -77,8 +91,8 @@ func TestRunLoad(t *testing.T) {
 	if done.Error != "" {
 		t.Fatal(done.Error)
 	}
-	m := measure(&w, &done)
-	if m.rate <= 0 || m.p99 < m.p50 || m.p50 <= 0 || m.errors != 0 {
+	m := measure(w, &done)
+	if m.rate <= 0 || m.p99 < m.p50 || m.p50 <= 0 || m.errors != 0 || m.lost != 0 {
 		t.Errorf("got %+v of %+v", m, done)
 	}
 	if done.CPU <= 0 || done.Proxy.CPU > done.CPU {
@@ -148,7 +162,7 @@ func TestReadUsage(t *testing.T) {
 
 func TestMeasure(t *testing.T) {
 	t.Parallel()
-	all := workloads(100)
+	all := workloads(100, 100)
 	r := load.Result{Elapsed: 2 * time.Second, Units: 20000, P50: time.Millisecond, P99: 3 * time.Millisecond, Errors: 4}
 	got := measure(&all[0], &loadDone{Result: r, CPU: time.Second, Proxy: usage{CPU: 1600 * time.Millisecond, User: 40, Sys: 120}})
 	want := measurement{rate: 10000, cost: 80, user: 20, sys: 60, p50: 1000, p99: 3000, proxyBusy: 80, loadBusy: 50, errors: 4}
@@ -165,6 +179,126 @@ func TestMeasure(t *testing.T) {
 	got = measure(&all[5], &loadDone{Result: r, Proxy: usage{CPU: time.Second, Anonymous: 200 << 10}})
 	if want = (measurement{cost: 2}); got != want {
 		t.Errorf("idle: got %+v, want %+v", got, want)
+	}
+	r = load.Result{Elapsed: time.Second, Units: 99000, Lost: 1000}
+	got = measure(&all[6], &loadDone{Result: r, Proxy: usage{CPU: 495 * time.Millisecond}})
+	if want = (measurement{rate: 99000, cost: 5, proxyBusy: 49.5, lost: 1}); got != want {
+		t.Errorf("udp: got %+v, want %+v", got, want)
+	}
+}
+
+// TestListening asks for listeners of both networks, before, while and after
+// they are there.
+func TestListening(t *testing.T) {
+	t.Parallel()
+	for _, network := range []string{"tcp", "udp"} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			// An address of its own: no other test takes the port meanwhile.
+			at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 3, 7}), 0)
+			var c io.Closer
+			if network == "udp" {
+				u, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
+				if err != nil {
+					t.Fatal(err)
+				}
+				at, c = u.LocalAddr().(*net.UDPAddr).AddrPort(), u
+			} else {
+				l, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(at))
+				if err != nil {
+					t.Fatal(err)
+				}
+				at, c = l.Addr().(*net.TCPAddr).AddrPort(), l
+			}
+			s := service{network: network, listen: at}
+			if err := listening(s); err != nil {
+				t.Errorf("somebody does: %v", err)
+			}
+			if err := c.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := listening(s); err == nil {
+				t.Error("nobody does, want an error")
+			}
+			free, err := freePort(network)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if free.Port() == 0 || !free.Addr().IsLoopback() {
+				t.Errorf("free port %s", free)
+			}
+		})
+	}
+}
+
+// TestCommands looks at what the proxies are told.
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+	tcp := service{"tcp", at("127.0.0.1:8000"), []netip.AddrPort{at("127.0.1.1:9000"), at("127.0.1.2:9000")}}
+	udp := tcp
+	udp.network = "udp"
+	options := findOptions{usher: self, conns: 10, flows: 20}
+
+	usher, err := findUsher(t.Context(), options, "epoll")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		service service
+		want    string
+	}{
+		{tcp, " --listen tcp://127.0.0.1:8000 --backend 127.0.1.1:9000 --backend 127.0.1.2:9000"},
+		{udp, " --listen udp://127.0.0.1:8000 --udp-idle-timeout 10m --drain-timeout 0s --backend 127.0.1.1:9000 --backend 127.0.1.2:9000"},
+	} {
+		cmd, err := usher.command("", tt.service)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(cmd.Args, " "); !strings.HasSuffix(got, tt.want) {
+			t.Errorf("usher: %q, want it to end in %q", got, tt.want)
+		}
+	}
+
+	nginx, err := findNginx(t.Context(), options)
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, tt := range []struct {
+		service service
+		want    []string
+	}{
+		{tcp, []string{"listen 127.0.0.1:8000 backlog=4096;", "worker_connections 120;", "server 127.0.1.2:9000 max_fails=0;"}},
+		{udp, []string{"listen 127.0.0.1:8000 udp reuseport;", "worker_connections 140;", "server 127.0.1.2:9000 max_fails=0;"}},
+	} {
+		dir := t.TempDir()
+		if _, err := nginx.command(dir, tt.service); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(dir + "/nginx.conf")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range tt.want {
+			if !strings.Contains(string(text), " "+line+"\n") {
+				t.Errorf("nginx: no line %q in\n%s", line, text)
+			}
+		}
+	}
+}
+
+func TestServes(t *testing.T) {
+	t.Parallel()
+	all := workloads(1, 1)
+	p := proxy{perFlow: map[string]int{"tcp": 3}}
+	for _, w := range all {
+		if got, want := p.serves(&w), !strings.HasPrefix(w.name, "udp"); got != want {
+			t.Errorf("a TCP proxy serves %s: %v", w.name, got)
+		}
 	}
 }
 

@@ -16,8 +16,14 @@
 // limit: the columns "busy" tell which. The kernel charges the work of a
 // loopback packet to the one that sends it, for every proxy alike.
 //
-// The idle workload measures anonymous memory instead (Pss_Anon), after
-// against before the connections are opened.
+// The idle workloads measure anonymous memory instead (Pss_Anon), after
+// against before the connections or flows are opened.
+//
+// A UDP request without a reply in time is asked anew: the window of requests
+// in flight stays full and nobody waits for what is gone. It counts as lost
+// unless the reply comes after all.
+// The load's own sockets have room for all of it, and a run in which they drop
+// a datagram fails, so that every loss is the proxy's.
 //
 // User and system parts come from the kernel's clock tick and are samples.
 //
@@ -26,10 +32,12 @@
 // Every run starts its proxy anew. A round runs each workload on each proxy,
 // one right after the other, and each round in another order. Everyone has
 // one worker or thread, round robin over the same backends, no health checks,
-// no logs; nginx keeps its defaults for buffers and accepting. HAProxy runs
-// twice, once free to splice and once made to, since neither is best at
-// everything. The ratio is taken within a round, against the best peer of that
-// round in that workload, and then the median over the rounds.
+// no logs; nginx keeps its defaults for buffers and accepting, and its UDP
+// socket has reuseport. Flows of UDP end after ten minutes of silence, nginx's
+// default. HAProxy runs twice, once free to splice and once made to, since
+// neither is best at everything; it does no UDP. The ratio is taken within a
+// round, against the best peer of that round in that workload, and then the
+// median over the rounds.
 //
 // The crr workload leaves tens of thousands of sockets in TIME_WAIT. Each run
 // has ports of its own, so none is missing; beyond net.ipv4.tcp_max_tw_buckets
@@ -70,6 +78,7 @@ type options struct {
 	only     string
 	proxies  string
 	idle     int
+	udpIdle  int
 	asUser   string
 	usher    string
 	out      string
@@ -114,6 +123,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.only, "only", "", "workloads to run, separated by commas (default all)")
 	f.StringVar(&o.proxies, "proxies", "usher,usher-portable,haproxy,haproxy-splice,nginx", "proxies to run, separated by commas")
 	f.IntVar(&o.idle, "idle", 5000, "connections that the idle workload holds")
+	f.IntVar(&o.udpIdle, "udp-idle", 10000, "flows that the udp-idle workload holds")
 	f.StringVar(&o.asUser, "as-user", "", "run the proxies as this user (needs root)")
 	f.StringVar(&o.usher, "usher", "", "usher binary to run (default: build it)")
 	f.StringVar(&o.out, "out", "", "file to write the results to, beside stdout")
@@ -128,8 +138,8 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 		wrong = "-rounds must be at least 1"
 	case o.duration < 10*time.Millisecond || o.warmup < 0:
 		wrong = "-time must be at least 10ms, -warmup not negative"
-	case o.idle < 1:
-		wrong = "-idle must be at least 1"
+	case o.idle < 1 || o.udpIdle < 1:
+		wrong = "-idle and -udp-idle must be at least 1"
 	default:
 		return o, nil
 	}

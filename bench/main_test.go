@@ -21,7 +21,7 @@ func TestParseFlags(t *testing.T) {
 	if want := "go run ./bench -time 1s -rounds=9 -only crr"; o.command != want {
 		t.Errorf("command %q, want %q", o.command, want)
 	}
-	for _, args := range []string{"-rounds 0", "-time 1ms", "-warmup -1s", "-idle 0", "-speed 9", "crr"} {
+	for _, args := range []string{"-rounds 0", "-time 1ms", "-warmup -1s", "-idle 0", "-udp-idle 0", "-speed 9", "crr"} {
 		var said strings.Builder
 		if o, err := parseFlags(strings.Fields(args), &said); err == nil {
 			t.Errorf("%s: got %+v, want an error", args, o)
@@ -34,7 +34,7 @@ func TestParseFlags(t *testing.T) {
 
 func TestChoose(t *testing.T) {
 	t.Parallel()
-	all := workloads(10)
+	all := workloads(10, 20)
 	names := func(list []workload) (s []string) {
 		for _, w := range list {
 			s = append(s, w.name)
@@ -42,7 +42,7 @@ func TestChoose(t *testing.T) {
 		return s
 	}
 	for list, want := range map[string][]string{
-		"":              {"crr", "pingpong", "pingpong-1k", "bulk-up", "bulk-down", "idle"},
+		"":              {"crr", "pingpong", "pingpong-1k", "bulk-up", "bulk-down", "idle", "udp-128", "udp-1200", "udp-idle"},
 		"idle":          {"idle"},
 		"bulk-up, crr ": {"crr", "bulk-up"},
 	} {

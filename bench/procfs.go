@@ -3,8 +3,10 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -60,6 +62,20 @@ func parseAnonymous(b []byte) (int64, error) {
 		return 0, errors.New("memory map: the kernel tells no Pss_Anon")
 	}
 	return total, nil
+}
+
+// udpBound reports whether a /proc/net/udp has a socket that is bound to addr,
+// an IPv4 address. The address is there as the machine's own word, the port as
+// a number.
+func udpBound(table []byte, addr netip.AddrPort) bool {
+	ip := addr.Addr().As4()
+	want := fmt.Sprintf("%08X:%04X", binary.NativeEndian.Uint32(ip[:]), addr.Port())
+	for line := range strings.Lines(string(table)) {
+		if f := strings.Fields(line); len(f) > 1 && f[1] == want {
+			return true
+		}
+	}
+	return false
 }
 
 // parseCPUModel returns the processor's name in /proc/cpuinfo, empty where

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -43,6 +46,29 @@ SwapPss:               8 kB
 		if got, err := parseAnonymous([]byte(bad)); err == nil {
 			t.Errorf("parseAnonymous(%q) = %d, want an error", bad, got)
 		}
+	}
+}
+
+func TestUDPBound(t *testing.T) {
+	t.Parallel()
+	held := netip.MustParseAddrPort("127.0.0.1:5353")
+	word := binary.NativeEndian.Uint32([]byte{127, 0, 0, 1})
+	table := fmt.Sprintf("   sl  local_address rem_address   st tx_queue rx_queue\n"+
+		"  417: 00000000:0044 00000000:0000 07 00000000:00000000\n"+
+		" 5702: %08X:14E9 00000000:0000 07 00000000:00000000\n", word)
+	for addr, want := range map[netip.AddrPort]bool{
+		held: true,
+		netip.MustParseAddrPort("127.0.0.1:5354"): false,
+		netip.MustParseAddrPort("127.0.0.2:5353"): false,
+		netip.MustParseAddrPort("0.0.0.0:68"):     true,
+		netip.MustParseAddrPort("0.0.0.0:0"):      false, // the other column
+	} {
+		if got := udpBound([]byte(table), addr); got != want {
+			t.Errorf("%s bound: %v, want %v", addr, got, want)
+		}
+	}
+	if udpBound([]byte("\n\n"), held) {
+		t.Error("bound in an empty table")
 	}
 }
 

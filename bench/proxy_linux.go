@@ -17,10 +17,22 @@ import (
 type proxy struct {
 	name    string
 	version string
-	perFlow int // descriptors that it holds for an idle flow, at most
+	// perFlow is how many descriptors it holds for an idle flow at most, by
+	// network. It has none for a network that it does not serve.
+	perFlow map[string]int
 	// command returns how to start it in the foreground, with what files it
 	// needs written into dir. The proxy itself may write to dir/runDir.
-	command func(dir string, listen netip.AddrPort, backends []netip.AddrPort) (*exec.Cmd, error)
+	command func(dir string, s service) (*exec.Cmd, error)
+}
+
+// serves reports whether the proxy can do w.
+func (p *proxy) serves(w *workload) bool { return p.perFlow[w.network()] > 0 }
+
+// service is what a proxy is to do.
+type service struct {
+	network  string // "tcp" or "udp"
+	listen   netip.AddrPort
+	backends []netip.AddrPort
 }
 
 const runDir = "run"
@@ -45,6 +57,7 @@ var finders = []finder{
 type findOptions struct {
 	usher string // usher's binary
 	conns int    // connections that a peer is told to make room for
+	flows int    // of UDP, likewise
 }
 
 // connsWithin is how many flows fit into a limit of descriptors with some
@@ -78,9 +91,11 @@ func findUsher(_ context.Context, f findOptions, engine string) (proxy, error) {
 	if err != nil {
 		return proxy{}, err
 	}
-	perFlow := 2
+	// A flow of UDP holds one, but the limit of flows that usher derives from
+	// the limit of descriptors counts two for any.
+	perFlow := map[string]int{"tcp": 2, "udp": 2}
 	if engine == "portable" {
-		perFlow = 6 // Go's io.Copy keeps a pipe for each direction
+		perFlow["tcp"] = 6 // Go's io.Copy keeps a pipe for each direction
 	}
 	version := "of unknown revision"
 	for _, s := range info.Settings {
@@ -94,12 +109,16 @@ func findUsher(_ context.Context, f findOptions, engine string) (proxy, error) {
 	return proxy{
 		version: fmt.Sprintf("%s, engine %s, %s", version, engine, info.GoVersion),
 		perFlow: perFlow,
-		command: func(_ string, listen netip.AddrPort, backends []netip.AddrPort) (*exec.Cmd, error) {
+		command: func(_ string, s service) (*exec.Cmd, error) {
 			args := []string{
 				"--engine", engine, "--workers", "1", "--scheduler", "rr",
-				"--health", "off", "--log-level", "error", "--listen", listen.String(),
+				"--health", "off", "--log-level", "error", "--listen", s.network + "://" + s.listen.String(),
 			}
-			for _, b := range backends {
+			if s.network == "udp" {
+				// The end of the load ends no flow of UDP: nothing to drain.
+				args = append(args, "--udp-idle-timeout", "10m", "--drain-timeout", "0s")
+			}
+			for _, b := range s.backends {
 				args = append(args, "--backend", b.String())
 			}
 			return exec.Command(f.usher, args...), nil
@@ -136,17 +155,17 @@ func findHAProxy(ctx context.Context, f findOptions, splice ...string) (proxy, e
 	}
 	return proxy{
 		version: match(out, `HAProxy version (\S+)`) + ", " + strings.Join(splice, ", "),
-		perFlow: 3, // it sets pipes aside for a quarter of its connections
-		command: func(dir string, listen netip.AddrPort, backends []netip.AddrPort) (*exec.Cmd, error) {
+		perFlow: map[string]int{"tcp": 3}, // it sets pipes aside for a quarter of its connections
+		command: func(dir string, s service) (*exec.Cmd, error) {
 			var servers strings.Builder
-			for i, b := range backends {
+			for i, b := range s.backends {
 				fmt.Fprintf(&servers, "    server b%d %s\n", i, b)
 			}
 			var options strings.Builder
-			for _, s := range splice {
-				fmt.Fprintf(&options, "    option %s\n", s)
+			for _, option := range splice {
+				fmt.Fprintf(&options, "    option %s\n", option)
 			}
-			file, err := writeConfig(dir, "haproxy.cfg", fmt.Sprintf(haproxyConfig, f.conns, listen, &servers, &options))
+			file, err := writeConfig(dir, "haproxy.cfg", fmt.Sprintf(haproxyConfig, f.conns, s.listen, &servers, &options))
 			if err != nil {
 				return nil, err
 			}
@@ -156,7 +175,9 @@ func findHAProxy(ctx context.Context, f findOptions, splice ...string) (proxy, e
 }
 
 // nginxConfig keeps the defaults of what a stream costs. max_fails=0 turns
-// passive health checks off; the backlog is what the others ask for.
+// passive health checks off; the backlog is what the others ask for. Flows of
+// UDP end after proxy_timeout, 10 minutes by default, and are not counted in
+// replies.
 const nginxConfig = `%[1]s
 daemon off;
 worker_processes 1;
@@ -169,7 +190,7 @@ stream {
     upstream backends {
 %[4]s    }
     server {
-        listen %[5]s backlog=4096;
+        listen %[5]s;
         proxy_pass backends;
     }
 }
@@ -190,15 +211,19 @@ func findNginx(ctx context.Context, f findOptions) (proxy, error) {
 	}
 	return proxy{
 		version: match(out, `nginx version: nginx/(\S+)`),
-		perFlow: 2,
-		command: func(dir string, listen netip.AddrPort, backends []netip.AddrPort) (*exec.Cmd, error) {
+		perFlow: map[string]int{"tcp": 2, "udp": 1},
+		command: func(dir string, s service) (*exec.Cmd, error) {
+			listen, conns := s.listen.String()+" backlog=4096", f.conns
+			if s.network == "udp" {
+				listen, conns = s.listen.String()+" udp reuseport", f.flows
+			}
 			var servers strings.Builder
-			for _, b := range backends {
+			for _, b := range s.backends {
 				fmt.Fprintf(&servers, "        server %s max_fails=0;\n", b)
 			}
-			// A worker's connections are those of both sides.
+			// A worker's connections are those of both sides, of UDP too.
 			file, err := writeConfig(dir, "nginx.conf",
-				fmt.Sprintf(nginxConfig, module, filepath.Join(dir, runDir), 2*f.conns+100, &servers, listen))
+				fmt.Sprintf(nginxConfig, module, filepath.Join(dir, runDir), 2*conns+100, &servers, listen))
 			if err != nil {
 				return nil, err
 			}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"usher/bench/load"
 )
 
 // setup is where and how the results came about.
@@ -97,13 +99,23 @@ func writeWorkload(b *strings.Builder, r *results, w *workload) {
 		writeTable(b, 1, rows)
 		return
 	}
-	rows := [][]string{{"proxy", w.rate, "p50 µs", "p99 µs", "CPU " + w.cost, "user", "sys", "proxy busy %", "load busy %", "errors"}}
+	udp := w.network() == "udp"
+	failed := "errors"
+	if udp {
+		failed = "lost %"
+		fmt.Fprintf(b, "Lost is a request that had no reply; it is asked anew after %s.\n\n", load.Patience)
+	}
+	rows := [][]string{{"proxy", w.rate, "p50 µs", "p99 µs", "CPU " + w.cost, "user", "sys", "proxy busy %", "load busy %", failed}}
 	for _, p := range r.proxies {
 		all := func(figure func(measurement) float64) spread { return spreadOf(r.values(w.name, p, figure)) }
 		p50, p99 := none, none
 		if !w.bulk() {
 			p50 = all(func(m measurement) float64 { return m.p50 }).middle()
 			p99 = all(func(m measurement) float64 { return m.p99 }).middle()
+		}
+		failed := fmt.Sprint(r.errors(w.name, p))
+		if udp {
+			failed = all(func(m measurement) float64 { return m.lost }).format(share)
 		}
 		rows = append(rows, []string{
 			p,
@@ -114,7 +126,7 @@ func writeWorkload(b *strings.Builder, r *results, w *workload) {
 			all(func(m measurement) float64 { return m.sys }).middle(),
 			all(func(m measurement) float64 { return m.proxyBusy }).middle(),
 			all(func(m measurement) float64 { return m.loadBusy }).middle(),
-			fmt.Sprint(r.errors(w.name, p)),
+			failed,
 		})
 	}
 	writeTable(b, 1, rows)

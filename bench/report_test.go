@@ -13,10 +13,10 @@ import (
 // sample has two rounds of two workloads. In the second round nginx failed
 // and usher was the better one.
 func sample() *results {
-	all := workloads(100)
+	all := workloads(100, 200)
 	r := &results{
 		proxies:   []string{"usher", "haproxy", "nginx"},
-		workloads: []workload{all[0], all[3], all[5]},
+		workloads: []workload{all[0], all[3], all[5], all[6]},
 		rounds:    2,
 		failures:  []string{"round 2, crr, nginx: the proxy has gone"},
 	}
@@ -29,6 +29,9 @@ func sample() *results {
 		{"bulk-up", "usher", 0}: {rate: 20, cost: 45, sys: 45, proxyBusy: 95, loadBusy: 80},
 		{"idle", "usher", 0}:    {cost: 0.2},
 		{"idle", "haproxy", 0}:  {cost: 3.8},
+		{"udp-128", "usher", 0}: {rate: 120000, cost: 6, user: 2, sys: 4, p50: 3000, p99: 4000, proxyBusy: 72, loadBusy: 99},
+		{"udp-128", "usher", 1}: {rate: 120000, cost: 7, user: 2, sys: 5, p50: 3000, p99: 4000, proxyBusy: 84, loadBusy: 99, lost: 0.00003},
+		{"udp-128", "nginx", 0}: {rate: 80000, cost: 12, user: 3, sys: 9, p50: 5000, p99: 6000, proxyBusy: 96, loadBusy: 80, lost: 0.0125},
 	}
 	return r
 }

@@ -10,6 +10,7 @@ type measurement struct {
 	proxyBusy float64 // percent of the proxy's CPU that the proxy used
 	loadBusy  float64 // percent of the other CPU that the load used
 	errors    int64   // connections that failed
+	lost      float64 // percent of the UDP requests
 }
 
 // results holds the measurements of all runs.

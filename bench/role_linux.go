@@ -52,7 +52,7 @@ func runLoad(r io.Reader, w io.Writer) error {
 		return fmt.Errorf("read the start: %w", err)
 	}
 
-	m := meter{group: start.Group, memory: c.Kind == load.Idle}
+	m := meter{group: start.Group, memory: c.Kind.Holds()}
 	done := loadDone{}
 	if done.Result, err = g.Run(start.Target, m.begin, m.end); err != nil {
 		done.Error = err.Error()

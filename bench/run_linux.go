@@ -57,7 +57,7 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	if r.files, err = raiseFileLimit(wantFiles); err != nil {
 		return err
 	}
-	chosen, err := choose(workloads(o.idle), o.only)
+	chosen, err := choose(workloads(o.idle, o.udpIdle), o.only)
 	if err != nil {
 		return err
 	}
@@ -83,9 +83,16 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) error {
 		s.proxies = append(s.proxies, p.name+": "+p.version)
 		res.proxies = append(res.proxies, p.name)
 		for _, w := range chosen {
+			if !p.serves(&w) {
+				note := fmt.Sprintf("%s: does no %s", p.name, strings.ToUpper(w.network()))
+				if !slices.Contains(s.notes, note) {
+					s.notes = append(s.notes, note)
+				}
+				continue
+			}
 			if n := r.conns(&p, &w); n < w.load.Conns {
-				s.notes = append(s.notes, fmt.Sprintf("%s with %s: %d connections instead of %d, for the limit of descriptors",
-					w.name, p.name, n, w.load.Conns))
+				s.notes = append(s.notes, fmt.Sprintf("%s with %s: %s instead of %d, for the limit of descriptors",
+					w.name, p.name, w.clients(n), w.load.Conns))
 			}
 		}
 	}
@@ -130,7 +137,11 @@ func (r *runner) shareDir() error {
 // find sets up the proxies that are asked for. A peer that is not there is
 // skipped; usher must be.
 func (r *runner) find(ctx context.Context) (found []proxy, skipped []string, err error) {
-	f := findOptions{usher: r.usher, conns: min(connsWithin(r.files, 3), maxPeerConns)}
+	f := findOptions{
+		usher: r.usher,
+		conns: min(connsWithin(r.files, 3), maxPeerConns),
+		flows: min(connsWithin(r.files, 1), maxPeerConns),
+	}
 	if f.usher != "" {
 		if f.usher, err = filepath.Abs(f.usher); err != nil {
 			return nil, nil, err
@@ -168,6 +179,9 @@ func (r *runner) rounds(ctx context.Context, proxies []proxy, res *results) erro
 		for _, w := range res.workloads {
 			for i := range proxies {
 				p := proxies[(i+round)%len(proxies)]
+				if !p.serves(&w) {
+					continue
+				}
 				name := fmt.Sprintf("round %d, %s, %s", round+1, w.name, p.name)
 				m, err := r.once(ctx, p, w)
 				if ctx.Err() != nil {
@@ -186,9 +200,9 @@ func (r *runner) rounds(ctx context.Context, proxies []proxy, res *results) erro
 	return nil
 }
 
-// conns is how many connections of w the proxy can take.
+// conns is how many connections or flows of w the proxy can take.
 func (r *runner) conns(p *proxy, w *workload) int {
-	return min(w.load.Conns, connsWithin(r.files, p.perFlow))
+	return min(w.load.Conns, connsWithin(r.files, p.perFlow[w.network()]))
 }
 
 // once is one run: the load opens its backends, the proxy is started in front
@@ -220,7 +234,7 @@ func (r *runner) once(ctx context.Context, p proxy, w workload) (measurement, er
 	if err := errors.Join(in.Encode(config), out.Decode(&ready)); err != nil {
 		return measurement{}, fmt.Errorf("load: %w %s", err, l.output)
 	}
-	proxy, target, err := r.startProxy(ctx, p, ready.Backends)
+	proxy, target, err := r.startProxy(ctx, p, service{network: w.network(), backends: ready.Backends})
 	if err != nil {
 		return measurement{}, err
 	}
@@ -241,30 +255,37 @@ func (r *runner) once(ctx context.Context, p proxy, w workload) (measurement, er
 
 // startProxy starts p on a free port and waits until it listens there. The
 // port is free when it is looked for; if it is lost by then, another one is.
-func (r *runner) startProxy(ctx context.Context, p proxy, backends []netip.AddrPort) (*process, netip.AddrPort, error) {
+func (r *runner) startProxy(ctx context.Context, p proxy, s service) (*process, netip.AddrPort, error) {
 	var err error
 	for range 3 {
-		var listen netip.AddrPort
-		if listen, err = freePort(); err != nil {
+		if s.listen, err = freePort(s.network); err != nil {
 			break
 		}
 		var cmd *exec.Cmd
-		if cmd, err = p.command(r.dir, listen, backends); err != nil {
+		if cmd, err = p.command(r.dir, s); err != nil {
 			break
 		}
 		var proc *process
 		if proc, err = start(cmd, r.proxyCPU, r.credential); err != nil {
 			break
 		}
-		if err = waitListen(ctx, proc, listen); err == nil {
-			return proc, listen, nil
+		if err = waitListen(ctx, proc, s); err == nil {
+			return proc, s.listen, nil
 		}
 		proc.stop()
 	}
 	return nil, netip.AddrPort{}, fmt.Errorf("start %s: %w", p.name, err)
 }
 
-func freePort() (netip.AddrPort, error) {
+func freePort(network string) (netip.AddrPort, error) {
+	if network == "udp" {
+		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			return netip.AddrPort{}, err
+		}
+		defer c.Close()
+		return c.LocalAddr().(*net.UDPAddr).AddrPort(), nil
+	}
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		return netip.AddrPort{}, err
@@ -273,16 +294,34 @@ func freePort() (netip.AddrPort, error) {
 	return ln.Addr().(*net.TCPAddr).AddrPort(), nil
 }
 
-// waitListen returns when a connection to addr succeeds.
-func waitListen(ctx context.Context, p *process, addr netip.AddrPort) error {
+// listening returns nil if somebody listens where s says: on TCP takes a
+// connection, on UDP holds the port. A datagram would make a flow, and so be
+// in what is measured.
+func listening(s service) error {
+	if s.network == "udp" {
+		table, err := os.ReadFile("/proc/net/udp")
+		if err == nil && !udpBound(table, s.listen) {
+			err = fmt.Errorf("nobody holds UDP %s", s.listen)
+		}
+		return err
+	}
+	conn, err := net.Dial("tcp4", s.listen.String())
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// waitListen returns when the proxy is listening.
+func waitListen(ctx context.Context, p *process, s service) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		conn, err := net.Dial("tcp4", addr.String())
+		err := listening(s)
 		if err == nil {
-			return conn.Close()
+			return nil
 		}
 		select {
 		case <-p.done:
@@ -309,6 +348,9 @@ func measure(w *workload, d *loadDone) measurement {
 		proxyBusy: 100 * d.Proxy.CPU.Seconds() / seconds,
 		loadBusy:  100 * d.CPU.Seconds() / seconds,
 		errors:    d.Result.Errors,
+	}
+	if asked := d.Result.Units + d.Result.Lost; asked > 0 {
+		m.lost = 100 * float64(d.Result.Lost) / float64(asked)
 	}
 	if ticks := d.Proxy.User + d.Proxy.Sys; ticks > 0 {
 		m.user = m.cost * float64(d.Proxy.User) / float64(ticks)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 )
 
 // spread is the middle and the ends of a few measurements.
@@ -32,11 +33,17 @@ func (s spread) middle() string {
 
 // String gives the middle and, of several measurements, the ends:
 // "87.3 (85.0–91.2)".
-func (s spread) String() string {
-	if s.n < 2 {
-		return s.middle()
+func (s spread) String() string { return s.format(number) }
+
+// format is String with figures that write writes.
+func (s spread) format(write func(float64) string) string {
+	switch s.n {
+	case 0:
+		return none
+	case 1:
+		return write(s.median)
 	}
-	return fmt.Sprintf("%s (%s–%s)", number(s.median), number(s.min), number(s.max))
+	return fmt.Sprintf("%s (%s–%s)", write(s.median), write(s.min), write(s.max))
 }
 
 // none stands for a figure that there is not.
@@ -52,4 +59,13 @@ func number(v float64) string {
 	default:
 		return fmt.Sprintf("%.2f", v)
 	}
+}
+
+// share writes a percentage that is small, and that is no more than 0 only if
+// there is nothing at all.
+func share(v float64) string {
+	if v > 0 && v < 1e-4 {
+		return "<0.0001"
+	}
+	return strconv.FormatFloat(v, 'g', 3, 64)
 }

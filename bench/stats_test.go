@@ -29,6 +29,15 @@ func TestSpread(t *testing.T) {
 	}
 }
 
+func TestShare(t *testing.T) {
+	t.Parallel()
+	for v, want := range map[float64]string{0: "0", 1e-9: "<0.0001", 0.0001: "0.0001", 0.01234: "0.0123", 12.34: "12.3", 100: "100"} {
+		if got := share(v); got != want {
+			t.Errorf("share(%v) = %q, want %q", v, got, want)
+		}
+	}
+}
+
 func TestNumber(t *testing.T) {
 	t.Parallel()
 	for v, want := range map[float64]string{

@@ -22,15 +22,26 @@ type workload struct {
 	costScale float64 // cost units in one second of CPU time, or in one byte of memory
 }
 
-// memory says that the cost is memory per connection, not CPU time.
-func (w *workload) memory() bool { return w.load.Kind == load.Idle }
+// memory says that the cost is memory per connection or flow, not CPU time.
+func (w *workload) memory() bool { return w.load.Kind.Holds() }
+
+// network is what w is spoken in: "tcp" or "udp".
+func (w *workload) network() string { return w.load.Kind.Network() }
+
+// clients says how many there are, in the words of the network.
+func (w *workload) clients(n int) string {
+	if w.network() == "udp" {
+		return count(n, "flow")
+	}
+	return count(n, "connection")
+}
 
 // gigabit is how many bytes make 10^9 bits.
 const gigabit = 1e9 / 8
 
-// workloads returns all of them in the order of the report. idle is how many
-// connections the idle one holds.
-func workloads(idle int) []workload {
+// workloads returns all of them in the order of the report. idle and udpIdle
+// are how many connections and flows the workloads of these names hold.
+func workloads(idle, udpIdle int) []workload {
 	return []workload{
 		{
 			name:  "crr",
@@ -67,6 +78,24 @@ func workloads(idle int) []workload {
 			about: fmt.Sprintf("%d connections held, each after one byte there and back", idle),
 			load:  load.Config{Kind: load.Idle, Conns: idle, Size: 1},
 			cost:  "KiB/conn", costScale: 1.0 / 1024,
+		},
+		{
+			name:  "udp-128",
+			about: "128 B there and back on 50 sockets, 8 in flight on each",
+			load:  load.Config{Kind: load.UDP, Conns: 50, Window: 8, Size: 128},
+			rate:  "trips/s", rateScale: 1, cost: "µs/trip", costScale: 1e6,
+		},
+		{
+			name:  "udp-1200",
+			about: "1200 B there and back on 4 sockets, 32 in flight on each",
+			load:  load.Config{Kind: load.UDP, Conns: 4, Window: 32, Size: 1200},
+			rate:  "trips/s", rateScale: 1, cost: "µs/trip", costScale: 1e6,
+		},
+		{
+			name:  "udp-idle",
+			about: fmt.Sprintf("%d flows held, each after one datagram there and back", udpIdle),
+			load:  load.Config{Kind: load.UDPIdle, Conns: udpIdle, Size: 64},
+			cost:  "KiB/flow", costScale: 1.0 / 1024,
 		},
 	}
 }

@@ -9,7 +9,8 @@ import (
 
 const backlog = 4096 // cut to net.core.somaxconn by the kernel
 
-// listen opens a listener on each backend address, all at one port.
+// listen opens a listener or UDP socket on each backend address, all at one
+// port.
 func (g *Generator) listen() error {
 	const tries = 16 // a port that is free on the first address may be taken on another
 	var err error
@@ -26,9 +27,13 @@ func (g *Generator) listenOnce() error {
 	var port uint16
 	g.backends = g.backends[:0]
 	for _, a := range g.cfg.Backends {
-		fd, at, err := listenAt(netip.AddrPortFrom(a, port))
+		fd, at, err := listenAt(netip.AddrPortFrom(a, port), g.cfg.Kind)
 		if err == nil {
-			_, err = g.loop.add(fd, listener, unix.EPOLLIN)
+			if g.cfg.Kind.udp() {
+				_, err = g.loop.add(fd, mirror, arrival)
+			} else {
+				_, err = g.loop.add(fd, listener, unix.EPOLLIN)
+			}
 			fds = append(fds, fd)
 		}
 		if err != nil {
@@ -43,27 +48,30 @@ func (g *Generator) listenOnce() error {
 	return nil
 }
 
-// listenAt listens on a; port 0 lets the kernel choose.
-func listenAt(a netip.AddrPort) (int, netip.AddrPort, error) {
+// listenAt listens on a for a kind of load; port 0 lets the kernel choose.
+func listenAt(a netip.AddrPort, k Kind) (int, netip.AddrPort, error) {
 	fail := func(fd int, err error) (int, netip.AddrPort, error) {
 		if fd >= 0 {
 			unix.Close(fd)
 		}
 		return -1, netip.AddrPort{}, fmt.Errorf("listen on %s: %w", a, err)
 	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fail(-1, err)
+	fd, errno := socket(k)
+	if errno != 0 {
+		return fail(-1, errno)
 	}
-	// Accepted sockets inherit this.
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
-		return fail(fd, err)
+	if k.udp() {
+		growBuffer(fd)
+	} else if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		return fail(fd, err) // accepted sockets inherit it
 	}
 	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}); err != nil {
 		return fail(fd, err)
 	}
-	if err := unix.Listen(fd, backlog); err != nil {
-		return fail(fd, err)
+	if !k.udp() {
+		if err := unix.Listen(fd, backlog); err != nil {
+			return fail(fd, err)
+		}
 	}
 	sa, err := unix.Getsockname(fd)
 	if err != nil {
@@ -120,6 +128,33 @@ func (g *Generator) echo(fd int, events uint32) {
 			return
 		}
 		if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) == 0 {
+			return
+		}
+	}
+}
+
+// mirror sends back what has come to a backend.
+func (g *Generator) mirror(fd int) {
+	in := &g.datagrams.in
+	for {
+		n, errno := in.read(fd)
+		if errno != 0 {
+			if errno != unix.EAGAIN {
+				g.fail(fmt.Errorf("backend: read: %w", errno))
+			}
+			return
+		}
+		for i := range n {
+			if !in.whole(i) {
+				g.fail(fmt.Errorf("backend: a request of %d bytes or more, not %d", in.headers[i].n, in.size))
+				return
+			}
+		}
+		if errno := in.write(fd, n); errno != 0 {
+			g.fail(fmt.Errorf("backend: send: %w", errno))
+			return
+		}
+		if n < batchSize {
 			return
 		}
 	}

@@ -36,6 +36,9 @@ func (g *Generator) openClient() {
 	}
 	g.opened++
 	switch g.cfg.Kind {
+	case UDP, UDPIdle:
+		g.openAsker(fd)
+		return
 	case BulkUp, BulkDown:
 		r, events := writer, uint32(unix.EPOLLOUT|unix.EPOLLRDHUP)
 		if g.cfg.Kind == BulkDown {
@@ -75,7 +78,7 @@ func (g *Generator) openClient() {
 
 // dial begins a connection from the next source address.
 func (g *Generator) dial() (int, error) {
-	fd, errno := socket()
+	fd, errno := socket(g.cfg.Kind)
 	if errno != 0 {
 		return -1, fmt.Errorf("socket: %w", errno)
 	}

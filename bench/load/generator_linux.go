@@ -12,10 +12,10 @@ import (
 )
 
 const (
-	rampWindow  = 64               // connections that may wait for their first reply while the others are opened
+	rampWindow  = 64               // clients that may wait for their first reply while the others are opened
 	rampLimit   = 30 * time.Second // a proxy that needs longer to open all is taken for stuck
 	maxErrors   = 1000             // failed CRR connections before the run is given up
-	idleWarmup  = 8                // connections that make the proxy allocate what it allocates once
+	idleWarmup  = 8                // clients that make the proxy allocate what it allocates once
 	idleSettle  = 200 * time.Millisecond
 	histLowest  = int64(time.Microsecond)
 	histHighest = int64(30 * time.Second)
@@ -44,6 +44,8 @@ type Generator struct {
 	first   error // the first of errors
 	err     error // ends the run
 	latency *hdrhistogram.Histogram
+
+	datagrams exchange // of UDP kinds
 }
 
 // New opens the backends' listeners. Close releases them.
@@ -57,6 +59,9 @@ func New(c Config) (*Generator, error) {
 		request: make([]byte, c.Size),
 		buf:     make([]byte, maxSize),
 		latency: hdrhistogram.New(histLowest, histHighest, 3),
+	}
+	if c.Kind.udp() {
+		g.datagrams = newExchange(&c)
 	}
 	for _, a := range c.Sources {
 		g.sources = append(g.sources, rawAddr(netip.AddrPortFrom(a, 0)))
@@ -88,7 +93,7 @@ func (g *Generator) Run(target netip.AddrPort, begin, end func() error) (Result,
 	}
 	g.target = rawAddr(target)
 
-	if g.cfg.Kind == Idle {
+	if g.cfg.Kind.Holds() {
 		return g.runIdle(begin, end)
 	}
 	if g.cfg.Kind == CRR {
@@ -105,7 +110,7 @@ func (g *Generator) Run(target netip.AddrPort, begin, end func() error) (Result,
 	}
 	g.latency.Reset()
 	g.errors, g.first = 0, nil
-	units, start := g.units, g.now()
+	units, lost, start := g.units, g.datagrams.missing(), g.now()
 	if err := g.pollFor(g.cfg.Duration); err != nil {
 		return Result{}, err
 	}
@@ -113,16 +118,27 @@ func (g *Generator) Run(target netip.AddrPort, begin, end func() error) (Result,
 	if err := end(); err != nil {
 		return Result{}, err
 	}
-	return g.result(g.units-units, elapsed), nil
+	if err := g.checkDrops(); err != nil {
+		return Result{}, err
+	}
+	r := g.result(g.units-units, elapsed)
+	r.Lost = max(g.datagrams.missing()-lost, 0) // below: late replies to what was asked before
+	return r, nil
 }
 
-// runIdle measures what connections cost that only exist, so what the proxy
+// runIdle measures what clients cost that only exist, so what the proxy
 // allocates once must be there before it begins.
 func (g *Generator) runIdle(begin, end func() error) (Result, error) {
 	if err := g.ramp(min(idleWarmup, g.cfg.Conns)); err != nil {
 		return Result{}, err
 	}
-	g.loop.closeClients()
+	// A flow of UDP outlives its client, and whoever got the port next would
+	// continue it: these clients stay and are not counted.
+	if g.cfg.Kind == Idle {
+		g.loop.closeClients()
+		g.opened, g.ready = 0, 0
+	}
+	first := g.ready
 	if err := g.pollFor(idleSettle); err != nil {
 		return Result{}, err
 	}
@@ -130,9 +146,8 @@ func (g *Generator) runIdle(begin, end func() error) (Result, error) {
 		return Result{}, err
 	}
 	g.latency.Reset()
-	g.opened, g.ready = 0, 0
 	start := g.now()
-	if err := g.ramp(g.cfg.Conns); err != nil {
+	if err := g.ramp(first + g.cfg.Conns); err != nil {
 		return Result{}, err
 	}
 	elapsed := g.now() - start
@@ -142,7 +157,7 @@ func (g *Generator) runIdle(begin, end func() error) (Result, error) {
 	if err := end(); err != nil {
 		return Result{}, err
 	}
-	return g.result(int64(g.ready), elapsed), nil
+	return g.result(int64(g.ready-first), elapsed), nil
 }
 
 func (g *Generator) result(units int64, elapsed time.Duration) Result {
@@ -165,7 +180,7 @@ func (g *Generator) ramp(n int) error {
 	deadline := g.now() + rampLimit
 	for g.openMore(); g.ready < n && g.err == nil; {
 		if g.now() > deadline {
-			return fmt.Errorf("%d of %d connections answered within %s", g.ready, n, rampLimit)
+			return fmt.Errorf("%d of %d clients answered within %s", g.ready, n, rampLimit)
 		}
 		g.poll(100 * time.Millisecond)
 	}
@@ -186,6 +201,9 @@ func (g *Generator) pollFor(d time.Duration) error {
 
 // poll waits for events at most for d and serves them.
 func (g *Generator) poll(d time.Duration) {
+	if g.cfg.Kind.udp() {
+		d = min(d, g.datagrams.nextSweep-g.now())
+	}
 	events, err := g.loop.wait(d)
 	if err != nil {
 		g.fail(err)
@@ -208,7 +226,14 @@ func (g *Generator) poll(d time.Duration) {
 			g.read(fd, c)
 		case writer:
 			g.write(fd, c, ev.Events)
+		case mirror:
+			g.mirror(fd)
+		case asker:
+			g.collect(fd, c)
 		}
+	}
+	if g.cfg.Kind.udp() && g.err == nil {
+		g.sweep()
 	}
 }
 

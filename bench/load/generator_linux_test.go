@@ -2,6 +2,7 @@ package load
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -25,14 +26,23 @@ func TestRun(t *testing.T) {
 		{Kind: BulkUp, Conns: 2, Size: 64 << 10},
 		{Kind: BulkDown, Conns: 2, Size: 64 << 10},
 		{Kind: Idle, Conns: 100, Size: 1},
+		{Kind: UDP, Conns: 100, Window: 2, Size: stampSize},
+		{Kind: UDP, Conns: 2, Window: batchSize + 36, Size: 128},
+		{Kind: UDP, Conns: 2, Window: 2, Size: maxDatagram},
+		{Kind: UDPIdle, Conns: 100, Size: 64},
 	} {
-		t.Run(string(c.Kind), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s %d", c.Kind, c.Size), func(t *testing.T) {
 			t.Parallel()
 			c.Warmup, c.Duration = 20*time.Millisecond, 100*time.Millisecond
 			c.Sources = []netip.Addr{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3")}
 			c.Backends = []netip.Addr{netip.MustParseAddr("127.0.1.1"), netip.MustParseAddr("127.0.1.2")}
 			g := newGenerator(t, c)
-			f := forward(t, g.Backends())
+			var f *forwarder
+			if c.Kind.udp() {
+				f = forwardDatagrams(t, g.Backends(), nil)
+			} else {
+				f = forward(t, g.Backends())
+			}
 
 			var marks []string
 			mark := func(name string) func() error {
@@ -48,7 +58,7 @@ func TestRun(t *testing.T) {
 			if r.Errors != 0 {
 				t.Errorf("%d errors: %s", r.Errors, r.Error)
 			}
-			if c.Kind == Idle {
+			if c.Kind.Holds() {
 				if r.Units != int64(c.Conns) {
 					t.Errorf("%d connections held, want %d", r.Units, c.Conns)
 				}
@@ -69,7 +79,7 @@ func TestRun(t *testing.T) {
 				if conns < r.Units {
 					t.Errorf("%d replies over %d connections", r.Units, conns)
 				}
-			case PingPong:
+			case PingPong, UDP:
 				if n := r.Units * int64(c.Size); up < n || down < n {
 					t.Errorf("%d replies, but %d bytes up and %d down", r.Units, up, down)
 				}
@@ -81,9 +91,12 @@ func TestRun(t *testing.T) {
 				if down < r.Units || up != 0 {
 					t.Errorf("%d bytes read, but %d up and %d down", r.Units, up, down)
 				}
-			case Idle:
-				if want := int64(c.Conns + idleWarmup); conns != want || up != want || down != want {
-					t.Errorf("%d connections, %d bytes up, %d down, want %d of each", conns, up, down, want)
+			case Idle, UDPIdle:
+				want := int64(c.Conns + idleWarmup)
+				bytes := want * int64(c.Size)
+				again := g.datagrams.overdue * int64(c.Size)
+				if conns != want || up < bytes || up > bytes+again || down < bytes || down > bytes+again {
+					t.Errorf("%d connections, %d bytes up, %d down, want %d, and %d bytes to %d", conns, up, down, want, bytes, bytes+again)
 				}
 			}
 		})
@@ -110,7 +123,7 @@ func TestRunSeesFailure(t *testing.T) {
 	t.Cleanup(func() { ln.Close(); accepting.Wait() })
 	hangsUp := netip.MustParseAddrPort(ln.Addr().String())
 
-	refusing := boundOnly(t)
+	refusing := boundOnly(t, CRR)
 
 	for _, kind := range []Kind{CRR, PingPong, BulkUp, BulkDown, Idle} {
 		for name, target := range map[string]netip.AddrPort{"hangs up": hangsUp, "refuses": refusing} {
@@ -145,12 +158,16 @@ func TestRunMarkError(t *testing.T) {
 // TestNoAllocation lets the clients talk to the backends with no proxy in
 // between, so that nobody else allocates. Not parallel, for the same reason.
 func TestNoAllocation(t *testing.T) {
-	for _, kind := range []Kind{CRR, PingPong, BulkUp, BulkDown} {
+	for _, kind := range []Kind{CRR, PingPong, BulkUp, BulkDown, UDP} {
 		t.Run(string(kind), func(t *testing.T) {
-			g := newGenerator(t, Config{
+			c := Config{
 				Kind: kind, Conns: 4, Size: 64, Duration: time.Second,
 				Sources: loopback, Backends: loopback,
-			})
+			}
+			if kind == UDP {
+				c.Window = 8
+			}
+			g := newGenerator(t, c)
 			g.target = rawAddr(g.Backends()[0])
 			g.want, g.window = 4, 4
 			if kind == CRR {
@@ -182,17 +199,22 @@ func newGenerator(t *testing.T, c Config) *Generator {
 	return g
 }
 
-// boundOnly returns an address that refuses connections until the test ends:
-// a socket holds it and does not listen.
-func boundOnly(t *testing.T) netip.AddrPort {
+// boundOnly returns an address that refuses a kind of load until the test
+// ends: a socket holds it and does not listen, or is connected to another.
+func boundOnly(t *testing.T, k Kind) netip.AddrPort {
 	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
+	fd, errno := socket(k)
+	if errno != 0 {
+		t.Fatal(errno)
 	}
 	t.Cleanup(func() { unix.Close(fd) })
 	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: loopback[0].As4()}); err != nil {
 		t.Fatal(err)
+	}
+	if k.udp() {
+		if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: 9}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	sa, err := unix.Getsockname(fd)
 	if err != nil {

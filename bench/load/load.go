@@ -2,7 +2,8 @@
 // backends, in one thread over one epoll. Sharing the thread keeps the
 // generator light enough to load a proxy that has another core for itself,
 // and keeps clients and backends from ever waiting for each other's turn of
-// the scheduler.
+// the scheduler. Datagrams are read and written in batches for the same
+// reason.
 //
 // What a client does and what its backend answers is a [Kind]. The generator
 // allocates nothing per event, and it never blocks but in one epoll wait.
@@ -35,16 +36,43 @@ const (
 	// Idle opens all connections, each of which passes one request and its
 	// reply, and holds them. One unit is one connection.
 	Idle Kind = "idle"
+	// UDP keeps Window requests, a datagram each, in flight on every socket.
+	// One unit is one reply.
+	UDP Kind = "udp"
+	// UDPIdle opens all sockets, each of which passes one datagram there and
+	// back, and holds them. One unit is one socket, to the proxy a flow.
+	UDPIdle Kind = "udp-idle"
 )
 
-// Config says what to run. Every field must be set, but for Warmup.
-type Config struct {
-	Kind  Kind
-	Conns int // clients at a time
-	Size  int // bytes of a request, of its reply and of one bulk write
+// Network is what the clients talk: "tcp" or "udp".
+func (k Kind) Network() string {
+	if k.udp() {
+		return "udp"
+	}
+	return "tcp"
+}
 
-	Warmup   time.Duration // before the measured time; Idle has a warm-up of its own
-	Duration time.Duration // the measured time; Idle: how long to hold
+// Holds says that the clients only exist in the measured time: what they cost
+// is memory.
+func (k Kind) Holds() bool { return k == Idle || k == UDPIdle }
+
+func (k Kind) udp() bool { return k == UDP || k == UDPIdle }
+
+// Patience is how long a UDP client waits for a reply. Then it takes the
+// request or the reply for lost and asks anew. It is far above the time that a
+// proxy needs for all that is in flight. A reply that comes later still, since
+// the machine had other work to do, is no loss, but no unit of work either.
+const Patience = 250 * time.Millisecond
+
+// Config says what to run. Every field must be set, but for Warmup and Window.
+type Config struct {
+	Kind   Kind
+	Conns  int // clients at a time
+	Window int // requests in flight on each socket; UDP only
+	Size   int // bytes of a request, of its reply and of one bulk write
+
+	Warmup   time.Duration // before the measured time; what holds has a warm-up of its own
+	Duration time.Duration // the measured time, or how long to hold
 
 	// Sources are the IPv4 addresses that clients bind in turn. One address
 	// has some 28,000 ports towards one listener, and a port rests in
@@ -61,8 +89,12 @@ type Result struct {
 	Units   int64 // see Kind
 
 	// Time from the request (CRR: from the connect) to the end of the reply.
-	// Zero for bulk.
+	// Zero for bulk. A request that was lost is in none of them.
 	P50, P99, Max time.Duration
+
+	// Lost counts UDP requests that have had no reply. Each was asked anew
+	// after Patience, so the window was full again.
+	Lost int64
 
 	// Errors counts CRR connections that did not get their reply; each was
 	// followed by another. The other kinds end at their first error.
@@ -73,7 +105,7 @@ type Result struct {
 // check returns what is wrong with c, if anything.
 func (c *Config) check() error {
 	switch c.Kind {
-	case CRR, PingPong, BulkUp, BulkDown, Idle:
+	case CRR, PingPong, BulkUp, BulkDown, Idle, UDP, UDPIdle:
 	default:
 		return fmt.Errorf("unknown kind of load %q", c.Kind)
 	}
@@ -83,8 +115,15 @@ func (c *Config) check() error {
 	if c.Size < 1 || c.Size > maxSize {
 		return fmt.Errorf("%s: size %d is not within 1 and %d bytes", c.Kind, c.Size, maxSize)
 	}
-	if !c.bulk() && c.Size > maxMessage {
+	switch {
+	case c.Kind.udp() && (c.Size < stampSize || c.Size > maxDatagram):
+		return fmt.Errorf("%s: a datagram of %d bytes is not within %d and %d", c.Kind, c.Size, stampSize, maxDatagram)
+	case !c.Kind.udp() && !c.bulk() && c.Size > maxMessage:
 		return fmt.Errorf("%s: a request of %d bytes is above %d", c.Kind, c.Size, maxMessage)
+	case c.Kind == UDP && (c.Window < 1 || c.Window > maxWindow):
+		return fmt.Errorf("%s: a window of %d is not within 1 and %d", c.Kind, c.Window, maxWindow)
+	case c.Kind != UDP && c.Window != 0:
+		return fmt.Errorf("%s: has no window", c.Kind)
 	}
 	for _, list := range [][]netip.Addr{c.Sources, c.Backends} {
 		if len(list) == 0 {
@@ -106,4 +145,9 @@ const (
 	// maxMessage is small enough that an empty socket buffer always takes a
 	// whole message, so that a short write is an error, not a state.
 	maxMessage = 16 << 10
+	// maxDatagram is what fits into UDP over IPv4.
+	maxDatagram = 65507
+	maxWindow   = 1024
+	// stampSize is how much of a datagram says which request it is.
+	stampSize = 12
 )

@@ -17,6 +17,8 @@ const (
 	caller        // a client that waits for a reply
 	reader        // either side of a bulk flow that reads
 	writer        // either side of a bulk flow that writes
+	mirror        // a backend's UDP socket, which sends back what it reads
+	asker         // a client's UDP socket
 )
 
 // conn is one descriptor that the loop watches.
@@ -25,8 +27,9 @@ type conn struct {
 	role   role
 	client bool
 	sent   bool          // caller: the request is out
-	warm   bool          // caller: has had its first reply
+	warm   bool          // caller, asker: has had its first reply
 	got    int32         // caller: bytes of the reply so far
+	index  int32         // asker: which of the clients, from 0
 	start  time.Duration // caller: when the request (CRR: the connect) began
 }
 

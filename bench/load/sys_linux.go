@@ -29,9 +29,14 @@ func accept(fd int) (int, unix.Errno) {
 	return int(n), errno
 }
 
-func socket() (int, unix.Errno) {
+// socket opens the kind of socket that k is about.
+func socket(k Kind) (int, unix.Errno) {
+	typ := uintptr(unix.SOCK_STREAM)
+	if k.udp() {
+		typ = unix.SOCK_DGRAM
+	}
 	fd, _, errno := unix.RawSyscall(unix.SYS_SOCKET, unix.AF_INET,
-		unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		typ|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	return int(fd), errno
 }
 
@@ -50,6 +55,13 @@ func connect(fd int, a *unix.RawSockaddrInet4) unix.Errno {
 func setOption(fd, level, name int, value int32) unix.Errno {
 	_, _, errno := unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name),
 		uintptr(unsafe.Pointer(&value)), unsafe.Sizeof(value), 0)
+	return errno
+}
+
+func getOption[T any](fd, level, name int, value *T) unix.Errno {
+	size := uint32(unsafe.Sizeof(*value))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name),
+		uintptr(unsafe.Pointer(value)), uintptr(unsafe.Pointer(&size)), 0)
 	return errno
 }
 

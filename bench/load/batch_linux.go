@@ -1,0 +1,82 @@
+package load
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// batchSize is how many datagrams one call moves.
+const batchSize = 64
+
+// batch is room for datagrams of one size, as recvmmsg and sendmmsg want it.
+// All of it is laid out once and stays as it is: what is read with a batch can
+// be sent back with it as it stands.
+type batch struct {
+	headers []mmsghdr
+	data    []byte
+	size    int
+}
+
+// mmsghdr is the kernel's struct mmsghdr.
+type mmsghdr struct {
+	header unix.Msghdr
+	n      uint32 // bytes read or written
+}
+
+// newBatch makes room for datagrams of size bytes; named: with an IPv4 address
+// each, where it came from and where it is to go.
+func newBatch(size int, named bool) batch {
+	b := batch{
+		headers: make([]mmsghdr, batchSize),
+		data:    make([]byte, batchSize*size),
+		size:    size,
+	}
+	vectors := make([]unix.Iovec, batchSize)
+	names := make([]unix.RawSockaddrInet4, batchSize)
+	for i := range b.headers {
+		vectors[i].Base = &b.datagram(i)[0]
+		vectors[i].SetLen(size)
+		h := &b.headers[i].header
+		h.Iov = &vectors[i]
+		h.SetIovlen(1)
+		if named {
+			h.Name = (*byte)(unsafe.Pointer(&names[i]))
+			// The kernel writes the length of what it wrote, which is this.
+			h.Namelen = unix.SizeofSockaddrInet4
+		}
+	}
+	return b
+}
+
+// datagram is the bytes of datagram i.
+func (b *batch) datagram(i int) []byte { return b.data[i*b.size : (i+1)*b.size] }
+
+// whole says that datagram i, as it was read, is as long as it must be.
+func (b *batch) whole(i int) bool {
+	h := &b.headers[i]
+	return int(h.n) == b.size && h.header.Flags&unix.MSG_TRUNC == 0
+}
+
+// read fills the batch and returns with how many.
+func (b *batch) read(fd int) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd),
+		uintptr(unsafe.Pointer(unsafe.SliceData(b.headers))), uintptr(len(b.headers)), 0, 0, 0)
+	return int(n), errno
+}
+
+// write sends the first n. The kernel may stop short of them and tells why at
+// the next call.
+func (b *batch) write(fd, n int) unix.Errno {
+	for done := 0; done < n; {
+		sent, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd),
+			uintptr(unsafe.Pointer(&b.headers[done])), uintptr(n-done), unix.MSG_NOSIGNAL, 0, 0)
+		if errno != 0 && errno != unix.EINTR {
+			return errno
+		}
+		if errno == 0 {
+			done += int(sent)
+		}
+	}
+	return 0
+}
