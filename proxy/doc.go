@@ -51,7 +51,7 @@
 //
 // # Bounds
 //
-// A flow may keep one buffer of 64 KiB or one pipe of up to 256 KiB a direction,
+// A flow may keep one buffer of 64 KiB or one pipe of up to 1 MiB a direction,
 // and only while the receiving side is full. Pipes are bounded by worker, flows by
 // Options.MaxConns.
 package proxy

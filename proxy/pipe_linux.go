@@ -11,7 +11,7 @@ import (
 const (
 	// pipeWanted is asked for; what the user's budget of pipe pages
 	// (fs.pipe-user-pages-soft, 64 MiB by default, not for root) leaves is taken.
-	pipeWanted = splicePiece
+	pipeWanted = 1 << 20
 	// pipeLeast is the smallest pipe worth having. Past the budget pipes are born
 	// with two pages, and splicing through those costs more than copying.
 	pipeLeast = 64 << 10

@@ -8,10 +8,13 @@ import (
 
 const (
 	// copyTurns bounds the reads of one direction before the loop's other flows get
-	// their turn. Of splices there is one, of at most splicePiece: with larger ones
-	// others wait longer, and a byte costs no less.
-	copyTurns   = 4
-	splicePiece = 256 << 10
+	// their turn.
+	copyTurns = 4
+	// spliceTurn is what all flows of a turn may splice together, a millisecond or
+	// two of work, and spliceLeast what each may at the least: small pieces cost
+	// more a byte, but many flows in long turns would keep others waiting.
+	spliceTurn  = 8 << 20
+	spliceLeast = 128 << 10
 	// spliceAfter is how many reads in a row must fill the buffer before a
 	// direction moves by splice, and copyAfter how many splices in a row must move
 	// less than spliceSmall before it goes back to copying.
@@ -111,7 +114,7 @@ func (w *worker) move(c *conn, s side) (done, again bool) {
 			return false, false
 		}
 		if src.splicing && w.lendPipe(src) {
-			return w.moveSplice(c, s)
+			return false, w.moveSplice(c, s)
 		}
 		w.returnPipe(src)
 
@@ -158,36 +161,38 @@ func (w *worker) move(c *conn, s side) (done, again bool) {
 
 // moveSplice is move inside the kernel. src has a pipe, an empty one, and keeps
 // it only if dst does not take all.
-func (w *worker) moveSplice(c *conn, s side) (done, again bool) {
+func (w *worker) moveSplice(c *conn, s side) (again bool) {
 	src := &c.half[s]
 	p := src.pipe
-	n, e := splice(src.fd, p.w, min(p.size, splicePiece))
-	switch {
-	case e == unix.EAGAIN:
-		src.readable = false
-	case e == unix.EINVAL:
-		src.nosplice, src.splicing = true, false
-		again = true
-	case e != noError:
-		src.readFailed(s, e)
-	case n == 0:
-		// The end, or the mark of urgent data that has just come: reading tells.
-		src.splicing = false
-		again = true
-	default:
-		if n >= spliceSmall {
-			src.small = 0
-		} else if src.small++; src.small >= copyAfter {
+	again = true
+	for share := w.share; share > 0 && again && src.splicing; {
+		n, e := splice(src.fd, p.w, min(p.size, share))
+		switch {
+		case e == unix.EAGAIN:
+			src.readable, again = false, false
+		case e == unix.EINVAL:
+			src.nosplice, src.splicing = true, false
+		case e != noError:
+			src.readFailed(s, e)
+			again = false
+		case n == 0:
+			// The end, or the mark of urgent data that has just come: reading tells.
 			src.splicing = false
+		default:
+			if n >= spliceSmall {
+				src.small = 0
+			} else if src.small++; src.small >= copyAfter {
+				src.splicing = false
+			}
+			share -= n
+			p.held = n
+			if !w.flush(c, s) {
+				return false
+			}
 		}
-		p.held = n
-		if !w.flush(c, s) {
-			return false, false
-		}
-		again = true
 	}
 	w.returnPipe(src)
-	return done, again
+	return again
 }
 
 // flush passes on what was read from side s before. It reports whether all of it

@@ -59,6 +59,7 @@ type worker struct {
 	began  time.Duration      // of this turn of the loop
 	turn   time.Duration      // how long the last turn took; zero if the loop has slept since
 	fire   func(conntrack.ID) // w.expired, bound once
+	share  int                // what each direction may splice in this turn, in bytes
 	halted bool
 
 	ephemeral uint16 // the first port that the kernel gives to connecting sockets
@@ -100,6 +101,7 @@ func (w *worker) run() {
 		events := w.events[:w.wait()]
 		left := w.again
 		w.again, w.spare = w.spare[:0], left
+		w.share = max(spliceTurn/(len(events)+len(left)+1), spliceLeast)
 		for i := range events {
 			w.dispatch(&events[i])
 		}
