@@ -231,14 +231,17 @@ func newRawDatagrams(t testing.TB) *rawDatagrams {
 // exchange sends a burst, answers it and takes the answers.
 func (p *rawDatagrams) exchange(t testing.TB, n, size int) {
 	for range n {
-		if _, err := unix.Write(p.client, p.buffer[:size]); err != nil {
+		if _, err := uninterrupted(func() (int, error) { return unix.Write(p.client, p.buffer[:size]) }); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for range n {
 		fromLen := uint32(unix.SizeofSockaddrInet4)
-		_, _, e := unix.Syscall6(unix.SYS_RECVFROM, uintptr(p.backend), uintptr(unsafe.Pointer(&p.buffer[0])), uintptr(len(p.buffer)),
-			0, uintptr(unsafe.Pointer(&p.from)), uintptr(unsafe.Pointer(&fromLen)))
+		e := unix.EINTR
+		for e == unix.EINTR {
+			_, _, e = unix.Syscall6(unix.SYS_RECVFROM, uintptr(p.backend), uintptr(unsafe.Pointer(&p.buffer[0])), uintptr(len(p.buffer)),
+				0, uintptr(unsafe.Pointer(&p.from)), uintptr(unsafe.Pointer(&fromLen)))
+		}
 		if e != 0 {
 			t.Fatal(e)
 		}
@@ -249,7 +252,7 @@ func (p *rawDatagrams) exchange(t testing.TB, n, size int) {
 		}
 	}
 	for range n {
-		if m, err := unix.Read(p.client, p.buffer); err != nil || m != size {
+		if m, err := uninterrupted(func() (int, error) { return unix.Read(p.client, p.buffer) }); err != nil || m != size {
 			t.Fatal(m, err)
 		}
 	}
