@@ -3,6 +3,7 @@
 package conformance_test
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -54,6 +55,21 @@ func TestSuite(t *testing.T) {
 	})
 }
 
+// missed says which cases have not seen the flaw, or something else.
+func (f flaw) missed(r conformance.Report) (missed []string) {
+	for _, name := range f.cases {
+		x, ok := r.Result(name)
+		switch {
+		case !ok: // not selected by -run
+		case x.Outcome != conformance.Failed:
+			missed = append(missed, fmt.Sprintf("%s does not see the flaw", name))
+		case !regexp.MustCompile(f.why).MatchString(x.Reason):
+			missed = append(missed, fmt.Sprintf("%s fails because %q, want %q", name, x.Reason, f.why))
+		}
+	}
+	return missed
+}
+
 // catches runs a forwarder with each flaw through the cases that must fail.
 func catches(t *testing.T, flaws []flaw) {
 	o := conformance.Options{Short: true, Instrumented: raceEnabled, Patience: 2 * time.Second}
@@ -71,17 +87,15 @@ func catches(t *testing.T, flaws []flaw) {
 				}
 				o := o
 				o.Only = func(x conformance.Case) bool { return slices.Contains(f.cases, x.Name) }
-				r := conformance.Run(t, f.flaw, o)
-				for _, name := range f.cases {
-					x, ok := r.Result(name)
-					switch {
-					case !ok: // not selected by -run
-					case x.Outcome != conformance.Failed:
-						t.Errorf("%s does not see the flaw", name)
-					case !regexp.MustCompile(f.why).MatchString(x.Reason):
-						t.Errorf("%s fails because %q, want %q", name, x.Reason, f.why)
+				// What a flaw shows first depends on the timing of a busy machine.
+				const tries = 3
+				var missed []string
+				for range tries {
+					if missed = f.missed(conformance.Run(t, f.flaw, o)); len(missed) == 0 {
+						return
 					}
 				}
+				t.Error(strings.Join(missed, "\n"))
 			})
 		})
 	}
