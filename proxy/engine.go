@@ -32,9 +32,6 @@ type engine interface {
 	rows() iter.Seq[Row]
 }
 
-// Engines lists what Options.Engine may be.
-func Engines() []string { return []string{"auto", "epoll", "portable"} }
-
 // engineKind is how an engine is made, and what it needs before it is.
 type engineKind struct {
 	note string // which engine, and why
