@@ -58,16 +58,6 @@ func BenchmarkFlow(b *testing.B) {
 	}
 }
 
-func BenchmarkInsertRemove(b *testing.B) {
-	table, _ := fill(1000)
-	k, s := testKey(1), &service{}
-	b.ReportAllocs()
-	for b.Loop() {
-		id, _ := table.Insert(k, s, 1)
-		table.Remove(id)
-	}
-}
-
 // BenchmarkCount counts reads: each at a time of its own, and many in one turn of a loop.
 func BenchmarkCount(b *testing.B) {
 	_, e := New[service, backend](1).Insert(testKey(1), nil, 0)
@@ -83,50 +73,6 @@ func BenchmarkCount(b *testing.B) {
 			e.CountDown(64, time.Hour)
 		}
 	})
-}
-
-func BenchmarkArm(b *testing.B) {
-	for _, n := range []int{1, 1000, 1_000_000} {
-		b.Run(fmt.Sprintf("armed=%d", n), func(b *testing.B) {
-			table, ids := fill(n)
-			random := rand.New(rand.NewPCG(1, 2))
-			for range 1024 { // so that the random numbers cost nothing
-				ids = append(ids, ids[random.IntN(n)])
-			}
-			ids = ids[n:]
-			i := 0
-			at := time.Minute
-			for b.Loop() {
-				at += Tick
-				table.Arm(ids[i%1024], at)
-				i++
-			}
-		})
-	}
-}
-
-// BenchmarkExpire runs one deadline of five minutes through the wheel, from Arm to
-// fire, beside many others that do the same.
-func BenchmarkExpire(b *testing.B) {
-	for _, n := range []int{1000, 1_000_000} {
-		b.Run(fmt.Sprintf("armed=%d", n), func(b *testing.B) {
-			table, _ := fill(n)
-			random := rand.New(rand.NewPCG(3, 4))
-			now := time.Duration(0)
-			fired := 0
-			fire := func(id ID) {
-				fired++
-				table.Arm(id, now+5*time.Minute+time.Duration(random.Uint64()%uint64(time.Second)))
-			}
-			for b.Loop() {
-				for until := fired + 1; fired < until; {
-					now, _ = table.Next()
-					table.Expire(now, fire)
-				}
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(fired), "ns/deadline")
-		})
-	}
 }
 
 func BenchmarkNext(b *testing.B) {
@@ -146,49 +92,6 @@ func BenchmarkRows(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(rows), "ns/row")
-}
-
-// fillIndexed returns an indexed table that holds n flows, each of a client of its
-// own, and their keys in an order that has nothing to do with the table's.
-func fillIndexed(n int) (*Table[service, backend], []Key) {
-	table := NewIndexed[service, backend](n + 1)
-	keys := make([]Key, n)
-	for i := range keys {
-		keys[i] = clientKey(uint64(i), uint16(i))
-		table.Insert(keys[i], nil, 0)
-	}
-	random := rand.New(rand.NewPCG(1, 2))
-	random.Shuffle(n, func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
-	return table, keys
-}
-
-// BenchmarkLookup finds the flow of each datagram, or finds that it is a new one.
-func BenchmarkLookup(b *testing.B) {
-	for n := 100; n <= 1_000_000; n *= 10 {
-		table, keys := fillIndexed(n)
-		b.Run(fmt.Sprintf("found/of=%d", n), func(b *testing.B) {
-			b.ReportAllocs()
-			i := 0
-			for b.Loop() {
-				if _, e := table.Lookup(keys[i]); e == nil {
-					b.Fatal("not found")
-				}
-				if i++; i == n {
-					i = 0
-				}
-			}
-		})
-		b.Run(fmt.Sprintf("missed/of=%d", n), func(b *testing.B) {
-			b.ReportAllocs()
-			k := clientKey(0, 0)
-			for b.Loop() {
-				k.local.hi++
-				if _, e := table.Lookup(k); e != nil {
-					b.Fatal("found")
-				}
-			}
-		})
-	}
 }
 
 // BenchmarkIndexedFlow is what the begin and the end of a flow cost an indexed

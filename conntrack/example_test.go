@@ -82,3 +82,56 @@ func ExampleNewIndexed() {
 	// 192.0.2.2:1002 makes room for 192.0.2.3:1003
 	// no room for 192.0.2.4:1004
 }
+
+// The second flow of a client goes where the first one went, until that backend
+// fails: then the flow that noticed takes the client to another.
+func ExampleAffinity() {
+	type service struct{ name string }
+	type backend struct{ name string }
+	affinity := conntrack.NewAffinity[service, backend](1000)
+	web := &service{"web"}
+	mask, _ := conntrack.NewMask(24, 64)
+	persist := conntrack.Persistence{Timeout: 300 * time.Second, Mask: mask}
+	client := netip.MustParseAddr("192.0.2.7")
+	one, two := &backend{"one"}, &backend{"two"}
+
+	// seat finds a backend for a flow of the client: its own if that can be
+	// reserved, else the one that the scheduler would choose.
+	seat := func(hold *conntrack.Hold, choice *backend, usable func(*backend) bool, now time.Duration) *backend {
+		own := affinity.Get(hold, web, client, persist, now)
+		if own != nil && usable(own) {
+			return own
+		}
+		// Another flow of the client may have come first: then its backend counts.
+		return affinity.Put(hold, web, client, persist, own, choice, now)
+	}
+	all := func(*backend) bool { return true }
+
+	var first, second, third conntrack.Hold
+	fmt.Println(seat(&first, one, all, 0).name)
+	fmt.Println(seat(&second, two, all, 10*time.Second).name)
+	fmt.Println(seat(&third, two, func(b *backend) bool { return b != one }, 20*time.Second).name)
+	affinity.Release(&first, 30*time.Second)
+	for r := range affinity.Rows(30 * time.Second) {
+		fmt.Println(r.Client, r.Service.name, r.Backend.name, r.Flows, r.Expires)
+	}
+	// Output:
+	// one
+	// one
+	// two
+	// 192.0.2.0/24 web two 2 5m20s
+}
+
+// Flows are counted from any goroutine, while their owner goes on.
+func ExampleCount() {
+	table := conntrack.New[string, string](10)
+	local := netip.MustParseAddrPort("127.0.0.1:80")
+	for _, client := range []string{"192.0.2.1:1001", "192.0.2.1:1002", "192.0.2.2:1003"} {
+		table.Insert(conntrack.NewKey(conntrack.TCP, netip.MustParseAddrPort(client), local), nil, 0)
+	}
+	fmt.Println(conntrack.Count(table.Rows(), conntrack.ByState))
+	fmt.Println(conntrack.Count(table.Rows(), conntrack.ByClient)[netip.MustParseAddr("192.0.2.1")])
+	// Output:
+	// map[connecting:3]
+	// 2
+}

@@ -30,13 +30,15 @@ const (
 // the levels above, and all in slots after now's own: nothing wraps around, and
 // the first occupied slot of the first occupied level comes next. When now
 // reaches a slot of a higher level, its timers move down to where they then
-// belong, at most once a level.
+// belong, at most once a level. That may be done a few at a time: until the list
+// of such a slot is empty, now stays where the slot begins.
 //
 // The timers of a slot are a list, linked through their IDs: no allocation, and
 // O(1) to join and leave.
 type wheel struct {
-	now      uint64 // tick: all timers due until then have fired
-	earliest uint64 // tick: none may be armed for one before; now+1, during expire later
+	now      uint64 // tick: all timers due until then have fired, unless halfway
+	earliest uint64 // tick: none may be armed for one before; now+1, during expire and halfway later
+	halfway  int    // the slot that begins at now and whose list was not finished; -1: none
 
 	occupied [levels]uint64          // a bit a slot: its list is not empty
 	heads    [levels * levelSlots]ID // of each slot's list, or none
@@ -51,7 +53,7 @@ type timer struct {
 
 // newWheel returns a wheel that may grow by so many chunks.
 func newWheel(chunks int) wheel {
-	w := wheel{earliest: 1, timers: make([]*[chunkSlots]timer, 0, chunks)}
+	w := wheel{earliest: 1, halfway: -1, timers: make([]*[chunkSlots]timer, 0, chunks)}
 	for i := range w.heads {
 		w.heads[i] = none
 	}
@@ -63,9 +65,11 @@ func (w *wheel) grow() { w.timers = append(w.timers, new([chunkSlots]timer)) }
 
 func (w *wheel) timer(id ID) *timer { return &w.timers[id/chunkSlots][id%chunkSlots] }
 
+// ticks rounds up; the sum cannot overflow 64 bits without a sign.
+func ticks(at time.Duration) uint64 { return (uint64(max(at, 0)) + uint64(Tick) - 1) >> tickShift }
+
 func (w *wheel) arm(id ID, at time.Duration) {
-	// Rounded up; the sum cannot overflow 64 bits without a sign.
-	due := max(w.earliest, (uint64(max(at, 0))+uint64(Tick)-1)>>tickShift)
+	due := max(w.earliest, ticks(at))
 	t := w.timer(id)
 	if t.due == due {
 		return
@@ -84,31 +88,52 @@ func (w *wheel) disarm(id ID) {
 	}
 }
 
+// armBy arms a timer unless it fires by then already.
+func (w *wheel) armBy(id ID, at time.Duration) {
+	if due := w.timer(id).due; due == 0 || due > ticks(at) {
+		w.arm(id, at)
+	}
+}
+
 // expire moves now to the tick of at and calls fire for what is due until then.
 // All that fire arms lies after that tick, so neither the list being fired nor
 // the loop can grow under it.
-func (w *wheel) expire(at time.Duration, fire func(ID)) {
+func (w *wheel) expire(at time.Duration, fire func(ID)) { w.expireSome(at, math.MaxInt, fire) }
+
+// expireSome is expire for at most so many timers, those that only move down
+// included. It reports whether nothing is left to do; else a later call carries
+// on where this one stopped.
+func (w *wheel) expireSome(at time.Duration, most int, fire func(ID)) (done bool) {
 	until := uint64(max(at, 0)) >> tickShift
-	if until <= w.now {
-		return
+	if until < w.now || until == w.now && w.halfway < 0 {
+		return true
 	}
 	w.earliest = until + 1
 	for {
 		tick, slot, ok := w.first()
+		w.halfway = -1
 		if !ok || tick > until {
 			break
 		}
 		w.now = tick
-		if slot >= levelSlots {
-			w.spread(slot)
-			continue
-		}
 		for id := w.heads[slot]; id != none; id = w.heads[slot] {
-			w.disarm(id)
-			fire(id)
+			if most == 0 {
+				w.halfway = slot
+				return false
+			}
+			most--
+			if slot < levelSlots {
+				w.disarm(id)
+				fire(id)
+			} else {
+				t := w.timer(id)
+				w.unlink(t)
+				w.link(id, t)
+			}
 		}
 	}
 	w.now = until
+	return true
 }
 
 func (w *wheel) next() (at time.Duration, ok bool) {
@@ -119,6 +144,10 @@ func (w *wheel) next() (at time.Duration, ok bool) {
 
 // first returns the occupied slot that comes next, and the tick at which it begins.
 func (w *wheel) first() (tick uint64, slot int, ok bool) {
+	// What is left in a higher slot may be due before what has moved down from it.
+	if w.halfway >= levelSlots && w.heads[w.halfway] != none {
+		return w.now, w.halfway, true
+	}
 	for level, set := range w.occupied {
 		if set != 0 {
 			i := bits.TrailingZeros64(set)
@@ -128,18 +157,6 @@ func (w *wheel) first() (tick uint64, slot int, ok bool) {
 		}
 	}
 	return 0, 0, false
-}
-
-// spread moves the timers of a slot that now has reached to lower levels.
-func (w *wheel) spread(slot int) {
-	id := w.heads[slot]
-	w.setHead(slot, none)
-	for id != none {
-		t := w.timer(id)
-		next := t.next
-		w.link(id, t)
-		id = next
-	}
 }
 
 // link puts a timer in front of the list that its due tick belongs to.

@@ -134,6 +134,43 @@ func TestWheelNext(t *testing.T) {
 	}
 }
 
+// TestWheelSome: what is due fires in its order a few timers at a time, however
+// few, and no call sees to more.
+func TestWheelSome(t *testing.T) {
+	t.Parallel()
+	const n = chunkSlots
+	for _, most := range []int{1, 2, 7, 100, n} {
+		w := newWheel(1)
+		w.grow()
+		for id := range ID(n) {
+			w.arm(id, time.Duration(id/4)*time.Second) // four in each tick, on four levels
+		}
+		var fired []ID
+		now := time.Duration(n/4) * time.Second
+		calls := 1
+		for ; ; calls++ {
+			before := len(fired)
+			done := w.expireSome(now, most, func(id ID) { fired = append(fired, id) })
+			checkWheel(t, &w, n-len(fired))
+			if len(fired)-before > most {
+				t.Fatalf("at most %d: fired %d", most, len(fired)-before)
+			}
+			if done {
+				break
+			}
+			if calls > levels*n {
+				t.Fatalf("at most %d: not done after %d calls", most, calls)
+			}
+		}
+		if len(fired) != n || !slices.IsSortedFunc(fired, func(a, b ID) int { return cmp.Compare(a/4, b/4) }) {
+			t.Errorf("at most %d: fired %d, want %d in order: %d", most, len(fired), n, fired)
+		}
+		if most == n && calls < 2 {
+			t.Errorf("at most %d: done in one call, though timers have to move down first", most)
+		}
+	}
+}
+
 // TestWheelAgainstSortedList drives a wheel and a sorted list with the same
 // random operations.
 func TestWheelAgainstSortedList(t *testing.T) {
@@ -232,45 +269,57 @@ func compareWheel(t *testing.T, ops []byte) {
 			arm(takeID(), now+takeSpan())
 		}
 	}
-	expire := func(to time.Duration) {
+	expire := func(to time.Duration, most int) {
 		now = to
 		until = max(until, uint64(now)/uint64(Tick))
-		w.expire(now, fire)
-		if len(list) > 0 && list[0].due <= until {
+		fired := 0
+		done := w.expireSome(now, most, func(id ID) {
+			fired++
+			fire(id)
+		})
+		if fired > most {
+			t.Fatalf("fired %d at once, want %d at most", fired, most)
+		}
+		if done && len(list) > 0 && list[0].due <= until {
 			t.Fatalf("%+v has not fired in tick %d", list[0], until)
 		}
 	}
 	for len(ops) > 0 {
-		switch take() % 6 {
+		switch take() % 8 {
 		case 0, 1:
 			arm(takeID(), now+takeSpan())
 		case 2:
 			disarm(takeID())
 		case 3:
-			expire(now + takeSpan())
+			expire(now+takeSpan(), math.MaxInt)
 		case 4:
 			if next, ok := w.next(); ok {
-				expire(next)
+				expire(max(next, now), math.MaxInt)
 			}
 		case 5:
 			arm(takeID(), now/4*3)
+		case 6: // a few at a time
+			expire(now+takeSpan(), int(take()%8))
+		case 7:
+			expire(now, int(take()%8))
 		}
 		checkWheel(t, &w, len(list))
 		next, ok := w.next()
 		if ok != (len(list) > 0) {
 			t.Fatalf("next is %v %v with %d armed", next, ok, len(list))
 		}
-		if ok && (uint64(next)>>tickShift <= until && next != math.MaxInt64 || uint64(next) > list[0].due<<tickShift) {
+		if ok && (w.halfway < 0 && uint64(next)>>tickShift <= until && next != math.MaxInt64 || uint64(next) > list[0].due<<tickShift) {
 			t.Fatalf("next is %v in tick %d, the first deadline is %+v", next, until, list[0])
 		}
 	}
 }
 
 // checkWheel checks that every timer lies in the list where it belongs, and that
-// the lists hold exactly those that are armed.
+// the lists hold exactly those that are armed. Halfway, some may be due now, and
+// the list that was not finished holds what has not moved down yet.
 func checkWheel(t *testing.T, w *wheel, armed int) {
 	t.Helper()
-	if w.earliest != w.now+1 {
+	if w.earliest <= w.now || w.halfway < 0 && w.earliest != w.now+1 {
 		t.Fatalf("earliest is %d at %d", w.earliest, w.now)
 	}
 	linked := 0
@@ -285,10 +334,10 @@ func checkWheel(t *testing.T, w *wheel, armed int) {
 			if at.prev != prev {
 				t.Fatalf("slot %d: timer %d has %#x before it, want %#x", slot, id, at.prev, prev)
 			}
-			if at.due <= w.now {
+			if at.due < w.now || at.due == w.now && w.halfway < 0 {
 				t.Fatalf("slot %d: timer %d was due in tick %d, now is %d", slot, id, at.due, w.now)
 			}
-			if want := (bits.Len64(at.due^w.now|1) - 1) / levelBits; level != want {
+			if want := (bits.Len64(at.due^w.now|1) - 1) / levelBits; level != want && slot != w.halfway {
 				t.Fatalf("timer %d due in tick %d lies on level %d, want %d at %d", id, at.due, level, want, w.now)
 			}
 			if want := int(at.due >> (level * levelBits) % levelSlots); slot%levelSlots != want {
