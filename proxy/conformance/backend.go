@@ -24,6 +24,7 @@ type Backend struct {
 	ln       net.Listener
 	conns    chan *Conn
 	accepted atomic.Int64
+	vanished atomic.Bool
 }
 
 // Backend listens on 127.0.0.1 for connections that the case accepts.
@@ -84,7 +85,7 @@ func (c *C) serveOn(network, addr string, handle func(*Conn)) *Backend {
 func (b *Backend) accept(handle func(*Conn)) {
 	for {
 		conn, err := b.ln.Accept()
-		if errors.Is(err, net.ErrClosed) {
+		if errors.Is(err, net.ErrClosed) || b.vanished.Load() {
 			return
 		}
 		if err != nil {
@@ -120,8 +121,16 @@ func (b *Backend) Accept() (*Conn, error) {
 // Accepted counts the connections so far.
 func (b *Backend) Accepted() int64 { return b.accepted.Load() }
 
-// Vanish closes the listener: who connects now is refused.
-func (b *Backend) Vanish() { b.ln.Close() }
+// Vanish closes the listener: who connects now is refused. A process that is
+// being started holds a copy of each descriptor until it executes, so that a
+// mere close may leave the kernel accepting for a moment; a shutdown does not.
+func (b *Backend) Vanish() {
+	b.vanished.Store(true)
+	if raw, err := b.ln.(*net.TCPListener).SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+	}
+	b.ln.Close()
+}
 
 // Dial connects to the first address of p.
 func (c *C) Dial(p *Proxy) *Conn {

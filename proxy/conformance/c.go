@@ -167,14 +167,20 @@ func (c *C) TempDir() string {
 }
 
 // Wait polls until done, and fails the case when that takes longer than
-// within.
+// within. A look that takes long is taken less often: the looks would keep the
+// machine busy that they watch.
 func (c *C) Wait(within time.Duration, what string, done func() bool) {
+	const often, seldom = 5 * time.Millisecond, 50 * time.Millisecond
 	c.Step("%s", what)
-	for end := time.Now().Add(within); !done(); {
-		if time.Now().After(end) {
+	for end := time.Now().Add(within); ; {
+		start := time.Now()
+		if done() {
+			return
+		}
+		if start.After(end) {
 			c.Fatalf("waited %v for %s", within, what)
 		}
-		c.Pause(5 * time.Millisecond)
+		c.Pause(min(max(often, 4*time.Since(start)), seldom))
 	}
 }
 

@@ -10,7 +10,7 @@ func Cases() []Case {
 		byteCases(), endCases(), backendCases(), timeCases(),
 		limitCases(), crowdCases(), addressCases(), logCases(),
 		udpByteCases(), udpFlowCases(), udpTimeCases(), udpFailureCases(),
-		udpLimitCases(), udpCrowdCases(), udpLogCases(),
+		udpLimitCases(), udpThrashCases(), udpCrowdCases(), udpLogCases(),
 	)
 }
 

@@ -76,11 +76,16 @@ func vanishingBackend(c *C) {
 	p := c.Start(Config{Backends: []string{b1.Addr, b2.Addr}, ConnectTimeout: connectBudget4s})
 	var held, server *Conn
 	for server == nil {
+		others := b2.Accepted()
 		held = c.Dial(p)
-		select {
-		case server = <-b1.conns:
-		case <-time.After(200 * time.Millisecond): // this one went to b2
-		}
+		c.Wait(c.patience(), "a backend to get the client", func() bool {
+			select {
+			case server = <-b1.conns:
+				return true
+			default:
+				return b2.Accepted() > others
+			}
+		})
 	}
 	c.Must(Ping(held, server))
 	b1.Vanish()

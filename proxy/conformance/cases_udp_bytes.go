@@ -77,14 +77,13 @@ func arrives(to, from udpEnd, want []byte) error {
 
 // everySize sends each size three times each way through one flow.
 func everySize(c *C, host string, sizes []int) {
-	b := c.UDPBackend()
+	b, from := c.UDPBackend(), c.host(1)+":0"
 	if host == "::1" {
 		needIPv6(c)
-		b = c.udpBackendOn("[::1]:0")
+		b, from = c.udpBackendOn("[::1]:0"), "[::1]:0"
 	}
 	p := through(c, Config{Listen: []Listener{{Network: "udp", Host: host}}}, b)
-	local := netip.AddrPortFrom(netip.MustParseAddr(host), 0)
-	client, err := c.TryClient(p, local.String())
+	client, err := c.TryClient(p, from)
 	c.Must(err)
 	up, down := flow(c, p, b, client)
 	s := [2]Stream{c.Stream(1), c.Stream(2)}
@@ -240,7 +239,7 @@ func burstsOfManyFlows(c *C) {
 	})
 	p := through(c, Config{}, b)
 	c.Each(flows, func(id int) error {
-		client, err := c.TryClient(p, "127.0.0.1:0")
+		client, err := c.TryClient(p, c.host(1)+":0")
 		if err != nil {
 			return err
 		}

@@ -99,7 +99,7 @@ func workersShare(c *C) {
 	const clients, together = 24, 8
 	ports := make([]uint16, clients)
 	c.Each(clients, func(i int) error {
-		client, err := c.TryClient(p, "127.0.0.1:0")
+		client, err := c.TryClient(p, c.host(1)+":0")
 		if err != nil {
 			return err
 		}
@@ -167,7 +167,7 @@ func earlyClients(c *C) {
 
 // earlyClient asks every millisecond until it is over.
 func earlyClient(c *C, to netip.AddrPort, over *atomic.Bool, began chan<- struct{}) error {
-	u, err := c.openUDP("client", "127.0.0.1:0")
+	u, err := c.openUDP("client", c.host(1)+":0")
 	began <- struct{}{}
 	if err != nil {
 		return err
@@ -210,7 +210,7 @@ func floodStarvesNobody(c *C) {
 		if i == 100 {
 			c.Fatalf("a hundred client addresses are all given to one backend")
 		}
-		local := fmt.Sprintf("127.0.0.%d", i)
+		local := c.host(i)
 		client, err := c.TryClient(p, local+":0")
 		c.Must(err)
 		x, err := client.Ask("who?")
@@ -282,15 +282,16 @@ func floodStarvesNobody(c *C) {
 func udpBackToStart(c *C) {
 	b := c.Names("b")
 	p := through(c, Config{IdleTimeout: 500 * time.Millisecond}, b)
-	const workers = 32
+	// Each wave is as large as the first two thousand were.
+	const workers, first = 32, 2000
 	flows := func(n int) {
 		for n > 0 {
-			wave := min(n, 1000)
+			wave := min(n, first)
 			n -= wave
 			c.Step("%d flows", wave)
 			c.Each(workers, func(int) error {
 				for range wave / workers {
-					client, err := c.TryClient(p, "127.0.0.1:0")
+					client, err := c.TryClient(p, c.host(1)+":0")
 					if err != nil {
 						return err
 					}
@@ -303,10 +304,10 @@ func udpBackToStart(c *C) {
 				}
 				return nil
 			})
-			c.Wait(2*c.patience(), "the flows to expire", func() bool { return Upstreams(b.Addr) == 0 })
+			c.Wait(2*c.patience(), "the flows to expire", func() bool { return NoUpstreams(b.Addr) })
 		}
 	}
-	flows(2000)
+	flows(first)
 	before, memory, threads := p.Descriptors(), p.Memory(), p.Threads()
 	flows(c.Size(10_000, 2000))
 	const slack = 64 // see backToStart

@@ -34,7 +34,7 @@ func addressAsked(c *C) {
 		p := through(c, Config{Listen: []Listener{{Network: "udp", Host: host}}}, b)
 		_, port, err := net.SplitHostPort(p.Addr())
 		c.Must(err)
-		v4, err := c.openUDP("client", "127.0.0.1:0")
+		v4, err := c.openUDP("client", c.host(1)+":0")
 		c.Must(err)
 		asked := []*Client{}
 		for _, ip := range []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"} {
@@ -69,7 +69,7 @@ func strangers(c *C) {
 	p := through(c, Config{}, b)
 	client := c.Client(p)
 	_, server := flow(c, p, b, client)
-	stranger, err := c.openUDP("stranger", "127.0.0.1:0")
+	stranger, err := c.openUDP("stranger", c.host(2)+":0")
 	c.Must(err)
 	for range 3 {
 		c.Must(client.Say("question"))
@@ -127,7 +127,7 @@ func hashAgrees(c *C) {
 	streams := c.Start(Config{Scheduler: "mh", Backends: addrs})
 	used := make(map[string]bool)
 	for i := range 40 {
-		local := fmt.Sprintf("127.0.%d.%d", i%4, 10+i)
+		local := c.host(10 + i)
 		client, err := c.TryClient(datagrams, local+":0")
 		c.Must(err)
 		a, err := client.Ask("who?")
@@ -156,7 +156,7 @@ func udpPortRange(c *C) {
 		Listen:   []Listener{{Network: "udp", Port: base, Ports: ports}},
 		Backends: []string{fmt.Sprintf("127.0.0.2:%d-%d", base, base+ports-1)},
 	})
-	u, err := c.openUDP("client", "127.0.0.1:0") // a flow to each port from one socket
+	u, err := c.openUDP("client", c.host(1)+":0") // a flow to each port from one socket
 	c.Must(err)
 	for i := range ports {
 		client := &Client{u, netip.MustParseAddrPort(p.Addrs()[i])}
@@ -183,7 +183,7 @@ func onePacket(c *C) {
 			c.Fatalf("not in turn: %s", order)
 		}
 	}
-	c.Wait(5*time.Second, "the sockets to be returned", func() bool { return Upstreams(a.Addr, b.Addr) == 0 })
+	c.Wait(5*time.Second, "the sockets to be returned", func() bool { return NoUpstreams(a.Addr, b.Addr) })
 }
 
 // onePacketLate answers the datagrams of several clients all at the end and in

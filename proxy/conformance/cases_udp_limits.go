@@ -15,7 +15,7 @@ func udpLimitCases() []Case {
 		{Name: "udp-oldest-unreplied-flow-goes-first", Group: group, Run: func(c *C) { oldestUnreplied(c, Config{MaxFlows: 6}) }},
 		{Name: "udp-oldest-unreplied-goes-from-a-full-table", Group: group, Run: func(c *C) { oldestUnreplied(c, Config{MaxConns: 6}) }},
 		{Name: "udp-client-flow-limit", Group: group, Run: clientFlowLimit},
-		{Name: "udp-descriptors-run-out", Group: group, Alone: true, Run: udpDescriptorsRunOut},
+		{Name: "udp-descriptors-run-out", Group: group, Run: udpDescriptorsRunOut},
 	}
 }
 
@@ -60,7 +60,7 @@ func flowLimit(c *C, cfg Config) {
 	const limit = 6
 	var flows []keptFlow
 	for range limit {
-		flows = append(flows, askNew(c, p, "127.0.0.1"))
+		flows = append(flows, askNew(c, p, c.host(1)))
 	}
 	over := c.Client(p)
 	outside(c, b, over)
@@ -76,15 +76,15 @@ func flowLimit(c *C, cfg Config) {
 }
 
 // oldestUnreplied fills a service half with flows that have got no reply. A
-// new client takes the place of the oldest of them, and only when there is none
-// left it is refused.
+// new client takes the place of the oldest of them, once that has waited for long
+// enough, and only when there is none left it is refused.
 func oldestUnreplied(c *C, cfg Config) {
 	b, mute := mutable(c)
 	cfg.Workers = 1
 	p := through(c, cfg, b)
 	var flows []keptFlow
 	for range 3 {
-		flows = append(flows, askNew(c, p, "127.0.0.1"))
+		flows = append(flows, askNew(c, p, c.host(1)))
 	}
 	var waiting [3]*Client
 	var from [3]Datagram
@@ -94,7 +94,7 @@ func oldestUnreplied(c *C, cfg Config) {
 		c.Must(waiting[i].Say(text))
 		from[i] = takeMute(c, mute, text)
 	}
-	flows = append(flows, askNew(c, p, "127.0.0.1"))
+	flows = append(flows, askAgain(c, p))
 	for i, d := range from {
 		c.Must(b.Send(d.From, []byte("at last")))
 		if i > 0 {
@@ -119,13 +119,13 @@ func clientFlowLimit(c *C) {
 	p := through(c, Config{MaxClientFlows: limit, IdleTimeout: 2 * time.Second}, b)
 	var flows []keptFlow
 	for range limit {
-		flows = append(flows, askNew(c, p, "127.0.0.5"))
+		flows = append(flows, askNew(c, p, c.host(5)))
 	}
-	over, err := c.TryClient(p, "127.0.0.5:0")
+	over, err := c.TryClient(p, c.host(5)+":0")
 	c.Must(err)
 	outside(c, b, over)
 	for range limit {
-		flows = append(flows, askNew(c, p, "127.0.0.6"))
+		flows = append(flows, askNew(c, p, c.host(6)))
 	}
 	allStay(c, flows)
 	flows = flows[1:]
@@ -146,21 +146,23 @@ func udpDescriptorsRunOut(c *C) {
 	p := through(c, Config{Workers: 1, IdleTimeout: 2 * time.Second}, b)
 	var flows []keptFlow
 	for range 5 {
-		flows = append(flows, askNew(c, p, "127.0.0.1"))
+		flows = append(flows, askNew(c, p, c.host(1)))
 	}
 	if err := p.LimitDescriptors(spare); err != nil {
 		c.Skipf("the limit of a running process cannot be set: %v", err)
 	}
-	served := 0
+	var served []keptFlow
 	for range 2 * spare {
-		if _, err := c.Client(p).AskWithin("who?", 100*time.Millisecond); err == nil {
-			served++
+		client := c.Client(p)
+		if a, err := client.AskWithin("who?", 100*time.Millisecond); err == nil {
+			served = append(served, keptFlow{client, a})
 		}
+		allStay(c, flows) // none expires and makes room
+		allStay(c, served)
 	}
-	if served == 0 || served > spare {
-		c.Fatalf("%d clients are served with %d descriptors", served, spare)
+	if len(served) == 0 || len(served) > spare {
+		c.Fatalf("%d clients are served with %d descriptors", len(served), spare)
 	}
-	allStay(c, flows)
 	const window = time.Second
 	if spent := p.SpentIn(window); spent > window/4 && !c.o.Instrumented {
 		c.Fatalf("it spins when descriptors run out: %v of processor time in %v", spent, window)

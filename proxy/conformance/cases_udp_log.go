@@ -73,7 +73,7 @@ func udpLogEvicted(c *C) {
 	silent := c.Client(p)
 	c.Must(silent.Say("mute"))
 	takeMute(c, mute, "mute")
-	f := askNew(c, p, "127.0.0.1")
+	f := askAgain(c, p)
 	logged(c, p, silent.Addr, map[string]any{"end": "evicted", "up": 4, "down": 0, "backend": b.Addr})
 	outside(c, b, c.Client(p))
 	c.Must(f.Stays(f.first))

@@ -29,21 +29,22 @@ func idleExpires(c *C) {
 	p := through(c, Config{IdleTimeout: time.Second}, b)
 	_, err := c.Client(p).Ask("one")
 	c.Must(err)
-	c.Wait(2*c.patience(), "the first flow to expire", func() bool { return Upstreams(b.Addr) == 0 })
+	c.Wait(2*c.patience(), "the first flow to expire", func() bool { return NoUpstreams(b.Addr) })
 	empty := p.Descriptors()
 	var clients []*Client
 	for range 100 {
 		clients = append(clients, c.Client(p))
 	}
 	for range 2 { // what has expired begins anew
+		var last time.Time
 		for i := range clients {
+			last = time.Now()
 			_, err := clients[i].Ask(fmt.Sprint("client ", i))
 			c.Must(err)
 		}
-		last := time.Now()
 		judgeIdle(c, p)
 		c.Wait(5*time.Second, "the sockets and ports of 100 idle flows to be returned", func() bool {
-			return Upstreams(b.Addr) == 0 && p.Descriptors().Sockets <= empty.Sockets
+			return NoUpstreams(b.Addr) && p.Descriptors().Sockets <= empty.Sockets
 		})
 		aboutOneSecond(c, time.Since(last))
 		if now := p.Descriptors().All; now > empty.All+8 {
@@ -135,7 +136,7 @@ func endsAfterReplies(c *C) {
 		c.Must(client.Hear("one"))
 		c.Must(client.Hear("two"))
 		c.Must(client.Silent(150 * time.Millisecond))
-		c.Wait(c.patience(), "the flow to end", func() bool { return Upstreams(b.Addr) == 0 })
+		c.Wait(c.patience(), "the flow to end", func() bool { return NoUpstreams(b.Addr) })
 	}
 }
 
@@ -157,7 +158,7 @@ func twoQuestions(c *C) {
 		c.Must(b.Send(second.From, append([]byte("answer to "), second.Data...)))
 		c.Must(client.Hear("answer to A?"))
 		c.Must(client.Hear("answer to AAAA?"))
-		c.Wait(c.patience(), "the flow to end", func() bool { return Upstreams(b.Addr) == 0 })
+		c.Wait(c.patience(), "the flow to end", func() bool { return NoUpstreams(b.Addr) })
 	}
 }
 
@@ -181,8 +182,8 @@ func reusedPort(c *C) {
 			c.Must(b.Send(old.From, []byte("reply to first")))
 			c.Must(client.Hear("reply to first"))
 			port := client.UDP.Addr
-			c.Must(client.Close())
-			c.Wait(5*time.Second, "the flow to end by "+x.how, func() bool { return Upstreams(b.Addr) == 0 })
+			c.Must(client.Vanish())
+			c.Wait(5*time.Second, "the flow to end by "+x.how, func() bool { return NoUpstreams(b.Addr) })
 
 			client, err = c.TryClient(p, port)
 			c.Must(err)
@@ -198,7 +199,7 @@ func reusedPort(c *C) {
 			c.Must(client.Silent(100 * time.Millisecond))
 			c.Must(b.Send(d.From, []byte("reply to second")))
 			c.Must(client.Hear("reply to second"))
-			c.Wait(5*time.Second, "the flow to end by "+x.how, func() bool { return Upstreams(b.Addr) == 0 })
+			c.Wait(5*time.Second, "the flow to end by "+x.how, func() bool { return NoUpstreams(b.Addr) })
 		}
 	}
 }
@@ -219,7 +220,7 @@ func udpDrainFinishes(c *C) {
 	p := through(c, Config{IdleTimeout: 2 * time.Second, DrainTimeout: 25 * time.Second}, c.Names("a"), c.Names("b"))
 	var flows []keptFlow
 	for range 4 {
-		flows = append(flows, askNew(c, p, "127.0.0.1"))
+		flows = append(flows, askNew(c, p, c.host(1)))
 	}
 	p.Drain()
 	turnsAway(c, p, flows)

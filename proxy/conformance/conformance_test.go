@@ -3,6 +3,7 @@
 package conformance_test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -18,7 +19,8 @@ import (
 
 var seed = flag.Uint64("seed", 0, "play the cases with the `seed` that a failed run has logged")
 
-// outEnv names a file that gets the table of the run.
+// outEnv names a file that gets the table of the run. Only then the peers play
+// the cases that want the machine alone.
 const outEnv = "USHER_CONFORMANCE_OUT"
 
 // binaryEnv names the binary to test, in place of one built for it.
@@ -76,25 +78,31 @@ func usher(t *testing.T) string {
 // TestTargets runs the suite against both engines of usher, which must pass,
 // and against the other proxies that are installed, which are only reported.
 func TestTargets(t *testing.T) {
-	var reports []conformance.Report
-	light := testing.Short() || raceEnabled
+	out := os.Getenv(outEnv)
+	var trials []conformance.Trial
 	for _, engine := range []string{"epoll", "portable"} {
-		t.Run(engine, func(t *testing.T) {
-			target := &conformance.Usher{Path: usher(t), Engine: engine}
-			o := conformance.Options{Strict: true, Short: light, Instrumented: raceEnabled, Seed: *seed}
-			reports = append(reports, conformance.Run(t, target, o))
+		trials = append(trials, conformance.Trial{
+			Name:   engine,
+			Target: &conformance.Usher{Path: usher(t), Engine: engine},
+			Options: conformance.Options{
+				Strict: true, Short: testing.Short() || raceEnabled, Instrumented: raceEnabled, Seed: *seed,
+			},
 		})
 	}
 	peer := func(name string, target conformance.Target, err error) {
-		t.Run(name, func(t *testing.T) {
-			if err != nil {
-				t.Skip(err)
-			}
-			if raceEnabled {
-				t.Skip("another program than usher gains nothing from the race detector")
-			}
-			o := conformance.Options{Short: true, Patience: 2 * time.Second}
-			reports = append(reports, conformance.Run(t, target, o))
+		if err == nil && raceEnabled {
+			err = errors.New("another program than usher gains nothing from the race detector")
+		}
+		if err != nil {
+			t.Run(name, func(t *testing.T) { t.Skip(err) })
+			return
+		}
+		trials = append(trials, conformance.Trial{
+			Name: name, Target: target,
+			Options: conformance.Options{
+				Short: true, Patience: 2 * time.Second,
+				Only: func(x conformance.Case) bool { return out != "" || !x.Alone },
+			},
 		})
 	}
 	haproxy, err := conformance.FindHAProxy()
@@ -102,10 +110,10 @@ func TestTargets(t *testing.T) {
 	nginx, err := conformance.FindNginx()
 	peer("nginx", nginx, err)
 
-	table := conformance.Table(reports)
+	table := conformance.Table(conformance.RunBeside(t, trials))
 	t.Logf("\n%s", table)
-	if path := os.Getenv(outEnv); path != "" {
-		if err := os.WriteFile(path, []byte(strings.TrimSpace(table)+"\n"), 0o644); err != nil {
+	if out != "" {
+		if err := os.WriteFile(out, []byte(strings.TrimSpace(table)+"\n"), 0o644); err != nil {
 			t.Error(err)
 		}
 	}

@@ -172,7 +172,7 @@ func (f *forwarder) flow(client *net.TCPConn) {
 	f.relay(client, backend)
 }
 
-// connect tries the backends, each for a quarter of a second.
+// connect tries the backends, each for half a second.
 func (f *forwarder) connect(client *net.TCPConn) (*net.TCPConn, func()) {
 	backends := f.Config.Backends
 	first := int(f.next.Add(1)-1) % len(backends)
@@ -198,7 +198,7 @@ func (f *forwarder) connect(client *net.TCPConn) (*net.TCPConn, func()) {
 	for held := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		for i := range tries {
 			b := (first + i) % len(backends)
-			conn, err := net.DialTimeout("tcp", f.address(backends[b], client), 250*time.Millisecond)
+			conn, err := net.DialTimeout("tcp", f.address(backends[b], client), 500*time.Millisecond)
 			if err == nil {
 				f.active[b].Add(1)
 				return conn.(*net.TCPConn), func() { f.active[b].Add(-1) }

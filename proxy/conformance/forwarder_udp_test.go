@@ -166,7 +166,7 @@ func (f *udpForwarder) request(key udpKey, data []byte) {
 			back, err = net.ListenUDP("udp", nil)
 		}
 		if err != nil {
-			if f.Flaw == "spins" && f.next%2 == 0 {
+			if f.Flaw == "spins" && f.spun.Add(1) == 1 { // one is enough, others want the machine too
 				go func() {
 					for {
 						f.spun.Add(1)
@@ -266,6 +266,9 @@ func (f *udpForwarder) room(client netip.Addr) bool {
 	for _, limit := range []int{f.Config.MaxFlows, f.Config.MaxConns} {
 		if limit > 0 && len(f.flows) >= limit {
 			if oldest == nil || f.Flaw == "evicts-nobody" {
+				return false
+			}
+			if time.Since(oldest.born) < time.Second && f.Flaw != "evicts-at-once" && f.Flaw != "evicts-anybody" {
 				return false
 			}
 			f.end(oldest)

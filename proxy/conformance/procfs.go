@@ -143,25 +143,24 @@ type socket struct {
 	state         string
 }
 
-// sockets calls f for each socket of the network, "tcp" or "udp", of the machine
-// until it returns false. The kernel lists the TCP ones that listen first.
-func sockets(network string, f func(socket) bool) {
-	for _, family := range []string{"", "6"} {
-		file, err := os.Open("/proc/net/" + network + family)
-		if err != nil {
-			continue // no IPv6
+// sockets calls f for each socket of a table, "tcp", "tcp6", "udp" or "udp6", of
+// the machine until it returns false. The kernel lists the TCP ones that listen
+// first, and takes long to find that there is nothing else.
+func sockets(table string, f func(socket) bool) {
+	file, err := os.Open("/proc/net/" + table)
+	if err != nil {
+		return // no IPv6
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
+		w := strings.Fields(lines.Text())
+		if len(w) < 4 || w[0] == "sl" {
+			continue
 		}
-		lines := bufio.NewScanner(file)
-		for lines.Scan() {
-			w := strings.Fields(lines.Text())
-			if len(w) < 4 || w[0] == "sl" {
-				continue
-			}
-			if !f(socket{hexAddr(w[1]), hexAddr(w[2]), w[3]}) {
-				break
-			}
+		if !f(socket{hexAddr(w[1]), hexAddr(w[2]), w[3]}) {
+			return
 		}
-		file.Close()
 	}
 }
 
@@ -185,26 +184,31 @@ func (p *Proxy) listening() bool {
 	for _, a := range p.addrs {
 		missing[a] = true
 	}
-	network := "tcp"
+	tables := []string{"tcp", "tcp6"}
 	if p.udp {
-		network = "udp"
+		tables = []string{"udp", "udp6"}
 	}
-	sockets(network, func(s socket) bool {
-		if p.udp && s.remote.Port() != 0 {
-			return true // connected
+	for _, table := range tables {
+		if len(missing) == 0 {
+			break
 		}
-		if !p.udp && s.state != stateListen {
-			return false
-		}
-		delete(missing, s.local.String())
-		if port := s.local.Port(); s.local.Addr().IsUnspecified() {
-			delete(missing, fmt.Sprintf("127.0.0.1:%d", port))
-			if s.local.Addr().Is6() {
-				delete(missing, fmt.Sprintf("[::1]:%d", port))
+		sockets(table, func(s socket) bool {
+			if p.udp && s.remote.Port() != 0 {
+				return true // connected
 			}
-		}
-		return true
-	})
+			if !p.udp && s.state != stateListen {
+				return false
+			}
+			delete(missing, s.local.String())
+			if port := s.local.Port(); s.local.Addr().IsUnspecified() {
+				delete(missing, fmt.Sprintf("127.0.0.1:%d", port))
+				if s.local.Addr().Is6() {
+					delete(missing, fmt.Sprintf("[::1]:%d", port))
+				}
+			}
+			return len(missing) > 0
+		})
+	}
 	if len(missing) == 0 || p.udp {
 		return len(missing) == 0
 	}
@@ -242,12 +246,14 @@ func (p *Proxy) CloseWait(backends ...*Backend) int {
 		back[b.Addr] = true
 	}
 	n := 0
-	sockets("tcp", func(s socket) bool {
-		if s.state == stateCloseWait && (front[s.local.String()] || back[s.remote.String()]) {
-			n++
-		}
-		return true
-	})
+	for _, table := range []string{"tcp", "tcp6"} {
+		sockets(table, func(s socket) bool {
+			if s.state == stateCloseWait && (front[s.local.String()] || back[s.remote.String()]) {
+				n++
+			}
+			return true
+		})
+	}
 	return n
 }
 
@@ -257,15 +263,57 @@ func (p *Proxy) CloseWait(backends ...*Backend) int {
 // go meanwhile, so the highest of a few counts is taken.
 func Upstreams(backends ...string) int {
 	highest := 0
-	for range 3 {
+	for range looks {
 		n := 0
-		sockets("udp", func(s socket) bool {
-			if s.remote.Port() != 0 && slices.Contains(backends, s.remote.String()) {
-				n++
-			}
-			return true
-		})
+		for _, table := range udpTables {
+			sockets(table, func(s socket) bool {
+				if s.remote.Port() != 0 && slices.Contains(backends, s.remote.String()) {
+					n++
+				}
+				return true
+			})
+		}
 		highest = max(highest, n)
 	}
 	return highest
+}
+
+// NoUpstreams is whether Upstreams is 0, sooner known when it is not.
+func NoUpstreams(backends ...string) bool {
+	return !anyUDP(func(s socket) bool {
+		return s.remote.Port() != 0 && slices.Contains(backends, s.remote.String())
+	})
+}
+
+// looks is how often the list of UDP sockets is read, see Upstreams.
+const looks = 3
+
+var udpTables = [...]string{"udp", "udp6"}
+
+// anyUDP is whether there is a UDP socket of that kind.
+func anyUDP(kind func(socket) bool) bool {
+	found := false
+	for range looks {
+		for _, table := range udpTables {
+			sockets(table, func(s socket) bool {
+				found = kind(s)
+				return !found
+			})
+			if found {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// udpPort is whether a UDP socket of the machine has that port, on either end.
+func udpPort(port int) bool {
+	for _, table := range udpTables {
+		text, _ := os.ReadFile("/proc/net/" + table)
+		if strings.Contains(string(text), fmt.Sprintf(":%04X ", port)) {
+			return true
+		}
+	}
+	return false
 }

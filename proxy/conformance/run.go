@@ -80,12 +80,66 @@ func (r Report) Result(name string) (x Result, ok bool) {
 	return Result{}, false
 }
 
-// atOnce bounds the cases that run beside each other. They mostly wait.
-const atOnce = 16
+// Trial is a target and how to run the cases against it.
+type Trial struct {
+	Name    string // of the subtest
+	Target  Target
+	Options Options
+}
 
 // Run runs the cases as subtests of t: first those that may share the machine,
 // several at once, then the others one by one.
 func Run(t *testing.T, target Target, o Options) Report {
+	return run(t, newMachine(1), target, o)
+}
+
+// RunBeside runs several trials, each as a subtest of t: the cases of all of
+// them that may share the machine, no more at once than those of one, and then
+// the others, still one by one. The reports are in the order of the trials;
+// those that were not selected by -run are left out.
+func RunBeside(t *testing.T, trials []Trial) []Report {
+	m := newMachine(len(trials))
+	reports := make([]*Report, len(trials))
+	var all sync.WaitGroup
+	for i, x := range trials {
+		all.Go(func() {
+			ran := false
+			t.Run(x.Name, func(t *testing.T) {
+				ran = true
+				r := run(t, m, x.Target, x.Options)
+				reports[i] = &r
+			})
+			if !ran {
+				m.shared.Done()
+			}
+		})
+	}
+	all.Wait()
+	var done []Report
+	for _, r := range reports {
+		if r != nil {
+			done = append(done, *r)
+		}
+	}
+	return done
+}
+
+// machine is what cases share or have alone.
+type machine struct {
+	slots  chan struct{}
+	shared sync.WaitGroup // trials that still have cases which share
+	alone  sync.Mutex
+}
+
+func newMachine(trials int) *machine {
+	// atOnce bounds the cases that run beside each other. They mostly wait.
+	const atOnce = 16
+	m := &machine{slots: make(chan struct{}, atOnce)}
+	m.shared.Add(trials)
+	return m
+}
+
+func run(t *testing.T, m *machine, target Target, o Options) Report {
 	r := Report{Target: target.Name(), Version: target.Version(), Notes: target.Notes()}
 	var cases []Case
 	for _, x := range Cases() {
@@ -102,21 +156,24 @@ func Run(t *testing.T, target Target, o Options) Report {
 		})
 	}
 
-	slots := make(chan struct{}, atOnce)
 	var shared sync.WaitGroup
 	for i, x := range cases {
 		if !x.Alone {
-			slots <- struct{}{}
+			m.slots <- struct{}{}
 			shared.Go(func() {
-				defer func() { <-slots }()
+				defer func() { <-m.slots }()
 				play(i)
 			})
 		}
 	}
 	shared.Wait()
+	m.shared.Done()
+	m.shared.Wait()
 	for i, x := range cases {
 		if x.Alone {
+			m.alone.Lock()
 			play(i)
+			m.alone.Unlock()
 		}
 	}
 

@@ -23,6 +23,7 @@ type flaw struct {
 
 // TestSuite tests the suite: each flaw must make the cases beside it fail.
 func TestSuite(t *testing.T) {
+	t.Parallel()
 	catches(t, []flaw{
 		{"no-half-close", "EOF|broken pipe", []string{"client-half-close-and-a-late-reply", "backend-half-close-and-the-client-goes-on"}},
 		{"reset-becomes-end", "a clean end came", []string{"client-reset-arrives-as-reset", "backend-reset-arrives-as-reset", "backend-reset-after-client-half-close", "client-reset-after-backend-half-close"}},
@@ -72,7 +73,7 @@ func (f flaw) missed(r conformance.Report) (missed []string) {
 
 // catches runs a forwarder with each flaw through the cases that must fail.
 func catches(t *testing.T, flaws []flaw) {
-	o := conformance.Options{Short: true, Instrumented: raceEnabled, Patience: 2 * time.Second}
+	o := conformance.Options{Short: true, Instrumented: raceEnabled, Patience: time.Second}
 	judgedByCost := []string{"memory", "spins"} // see Options.Instrumented
 
 	slots := make(chan struct{}, 6) // most of the time is waiting for what never comes
@@ -105,12 +106,14 @@ func catches(t *testing.T, flaws []flaw) {
 // TestSuiteIsFair runs the forwarder without a flaw: what a plain proxy does
 // right must pass.
 func TestSuiteIsFair(t *testing.T) {
+	t.Parallel()
 	beyond := []string{ // what two blocking copies cannot see or do
 		"client-reset-after-its-half-close", "backend-reset-after-its-half-close",
 		"reset-while-the-reader-is-stalled", "health-check-spares-the-clients",
 		"unix-listener", "unix-backend", "unix-to-unix", "wait-for-a-backend",
 		"udp-down-backend-loses-its-flows", "udp-down-backend-may-keep-its-flows",
 		"udp-check-hears-the-refusal", "udp-check-wants-its-reply",
+		"udp-flow-leaves-a-backend-that-is-down-for-another",
 	}
 	conformance.Run(t, flawed("none"), conformance.Options{
 		Strict: true, Short: true, Instrumented: raceEnabled,

@@ -7,6 +7,7 @@ import "testing"
 // TestUDPSuite tests the cases about datagrams: each flaw must make those
 // beside it fail.
 func TestUDPSuite(t *testing.T) {
+	t.Parallel()
 	catches(t, []flaw{
 		{"merges", "came where one of", []string{"udp-bursts-keep-their-boundaries"}},
 		{"merges", "others were due", []string{"udp-bursts-of-many-flows"}},
@@ -33,9 +34,12 @@ func TestUDPSuite(t *testing.T) {
 		{"dies-at-once", "ended after", []string{"udp-drain-deadline-cuts"}},
 		{"keeps-listening", "turned away", []string{"udp-drain-lets-flows-finish"}},
 		{"never-cuts", "lives on|still runs", []string{"udp-drain-deadline-cuts"}},
-		{"keeps-the-dead", "timeout", []string{"udp-refused-backend-is-passed-over", "udp-backend-vanishes"}},
+		{"keeps-the-dead", "a flow to leave", []string{"udp-refused-backend-is-passed-over", "udp-backend-vanishes"}},
 		{"no-limit", "got through|where nothing was due", []string{"udp-flow-limit", "udp-connection-limit", "udp-client-flow-limit", "udp-oldest-unreplied-flow-goes-first"}},
-		{"evicts-nobody", "timeout", []string{"udp-oldest-unreplied-flow-goes-first"}},
+		{"evicts-nobody", "a new client to be served", []string{"udp-oldest-unreplied-flow-goes-first", "udp-clients-of-all-workers-find-room"}},
+		{"evicts-at-once", "timeout|evicted before|got through", []string{"udp-newcomers-leave-young-flows-alone"}},
+		{"evicts-at-once", "never answered", []string{"udp-crowd-beyond-the-limit-is-served"}},
+		{"none", "the checks to take both down", []string{"udp-flow-leaves-a-backend-that-is-down-for-another"}},
 		{"evicts-anybody", "the flow went to|where nothing was due", []string{"udp-flow-limit", "udp-oldest-unreplied-flow-goes-first"}},
 		{"next-port", "timeout|answered by", []string{"udp-port-range"}},
 		{"hashes-the-port", "hear|spread", []string{"udp-hash-agrees-with-tcp"}},

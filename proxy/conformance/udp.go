@@ -166,18 +166,27 @@ next:
 	return 0
 }
 
-// bothFree looks for strangers: a TCP server of 127.0.0.1, and any UDP socket.
+// bothFree looks for strangers: a TCP server of 127.0.0.1, and any UDP socket. It
+// leaves nothing behind that is in the way of those who want the port. A close
+// does not see to that: a process that is being started holds a copy of each
+// descriptor until it executes.
 func bothFree(port int) error {
-	stream, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	stream.Close()
-	packets, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
-	if err != nil {
+	defer unix.Close(fd)
+	// Such a socket, which never listens, keeps no other of its kind away.
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		return err
 	}
-	return packets.Close()
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		return err
+	}
+	if udpPort(port) {
+		return syscall.EADDRINUSE
+	}
+	return nil
 }
 
 func unmap(a netip.AddrPort) netip.AddrPort {
@@ -190,8 +199,24 @@ func (u *UDP) Got() int64 { return u.got.Load() }
 // Port is the port that u is bound to.
 func (u *UDP) Port() uint16 { return uint16(u.conn.LocalAddr().(*net.UDPAddr).Port) }
 
-// Close frees the port; datagrams that come now are refused by ICMP.
+// Close closes the socket. The port may be taken for a moment longer.
 func (u *UDP) Close() error { return u.conn.Close() }
+
+// Vanish closes the socket and waits until its port is free: datagrams that come
+// now are refused by ICMP. A close alone may not be the end, see bothFree.
+func (u *UDP) Vanish() error {
+	if err := u.Close(); err != nil {
+		return u.errorf("close: %w", short(err))
+	}
+	for end := time.Now().Add(u.c.patience()); ; time.Sleep(time.Millisecond) {
+		if !anyUDP(func(s socket) bool { return s.local.String() == u.Addr }) {
+			return nil
+		}
+		if time.Now().After(end) {
+			return u.errorf("%s is still bound %v after its close", u.Addr, u.c.patience())
+		}
+	}
+}
 
 // Send sends one datagram.
 func (u *UDP) Send(to netip.AddrPort, data []byte) error {
@@ -272,9 +297,18 @@ type Client struct {
 
 // Client opens a client of the first address of p.
 func (c *C) Client(p *Proxy) *Client {
-	e, err := c.TryClient(p, "127.0.0.1:0")
+	e, err := c.TryClient(p, c.host(1)+":0")
 	c.Must(err)
 	return e
+}
+
+// host returns the i-th of the loopback addresses that are the case's own, for i
+// from 1 to 254. The kernel soon gives the port of a client that has left to
+// another one, and what is still sent to the first reaches the second: on an
+// address of its own a case meets nothing that others have left.
+func (c *C) host(i int) string {
+	r := c.Rand(8)
+	return fmt.Sprintf("127.%d.%d.%d", 128+r.IntN(127), r.IntN(256), i)
 }
 
 // TryClient opens a client at local for the first address of p, from any
