@@ -49,6 +49,29 @@ func TestMonitorSetWhileRunning(t *testing.T) {
 	})
 }
 
+// A target that goes and comes back while its check is in flight has one probe, not two.
+func TestMonitorTargetComesBackAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		checker := &fake{cost: 100 * time.Millisecond}
+		m := health.NewMonitor(checker, health.Policy{}, func(health.Target, bool, error) {})
+		defer m.Close()
+		a := named("a")
+		for range 20 {
+			m.Set(a)
+			synctest.Wait()
+			m.Set(nil)
+			m.Set(a)
+			synctest.Wait()
+		}
+		before := len(checker.startsOf(a[0]))
+		time.Sleep(time.Minute)
+		if n := len(checker.startsOf(a[0])) - before; n < 27 || n > 36 {
+			t.Errorf("a was checked %d times in a minute, want about 31", n)
+		}
+	})
+}
+
 // Targets come and go at random moments, and whatever is not in the last Set
 // keeps silent from the moment Set returns.
 func TestMonitorNeverReportsARemovedTarget(t *testing.T) {

@@ -1,9 +1,57 @@
 package health_test
 
 import (
+	"fmt"
+	"net"
+	"os"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The checks of kind exec run this binary, as a program of its own.
+	if len(os.Args) > 2 && os.Args[1] == asProgram {
+		program(os.Args[2:])
+		return
+	}
+	goleak.VerifyTestMain(withoutLeaks{m})
+}
+
+// withoutLeaks fails a run of tests that leaves descriptors or children behind.
+type withoutLeaks struct{ m *testing.M }
+
+func (w withoutLeaks) Run() int {
+	// The runtime's poller has descriptors of its own, from the first socket on.
+	if ln, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
+		ln.Close()
+	}
+	before := descriptors()
+	code := w.m.Run()
+	// The fuzzer's workers have pipes to their master.
+	if !eventually(func() bool { return descriptors() <= before }) && code == 0 && !fuzzing() {
+		fmt.Fprintf(os.Stderr, "%d descriptors are open after the tests, %d were before\n", descriptors(), before)
+		code = 1
+	}
+	return code
+}
+
+// descriptors counts those of this process, 0 where that cannot be known.
+func descriptors() int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0
+	}
+	return len(entries)
+}
+
+// eventually waits for a condition that holds soon, if ever.
+func eventually(holds func() bool) bool {
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if holds() {
+			return true
+		}
+	}
+	return holds()
+}

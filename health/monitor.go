@@ -1,6 +1,7 @@
 package health
 
 import (
+	"container/heap"
 	"context"
 	"errors"
 	"maps"
@@ -10,44 +11,6 @@ import (
 	"time"
 )
 
-// maxInFlight bounds the checks that one Monitor has under way at any time.
-// It caps the descriptors that health takes from the data path. Checks beyond
-// it wait their turn in order, so a round of more than maxInFlight targets
-// that all time out takes longer than the interval.
-const maxInFlight = 256
-
-// Policy says how often and how patiently targets are checked. A field that
-// is zero or negative takes the value of [DefaultPolicy].
-type Policy struct {
-	Interval time.Duration // from the start of one check to the start of the next
-	Timeout  time.Duration // of one check
-	Rise     int           // good results in a row that bring a target up
-	Fall     int           // bad results in a row that take it down
-}
-
-// DefaultPolicy takes a dead target down within 8 s, and brings one that has
-// returned up within 5 s.
-func DefaultPolicy() Policy {
-	return Policy{Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3}
-}
-
-func (p Policy) withDefaults() Policy {
-	d := DefaultPolicy()
-	if p.Interval > 0 {
-		d.Interval = p.Interval
-	}
-	if p.Timeout > 0 {
-		d.Timeout = p.Timeout
-	}
-	if p.Rise > 0 {
-		d.Rise = p.Rise
-	}
-	if p.Fall > 0 {
-		d.Fall = p.Fall
-	}
-	return d
-}
-
 // Report is told the first result of a target and every change after it. Err
 // is why the target is down, nil when it is up. Calls come from the monitor's
 // goroutines, concurrently for different targets but never for one. A Report
@@ -56,30 +19,25 @@ type Report func(t Target, up bool, err error)
 
 // Monitor checks a changing set of targets until it is closed. All methods
 // may be called by any goroutine.
+//
+// It has one goroutine, and one more for each check in flight: targets that wait for
+// their next check cost memory only.
 type Monitor struct {
 	checker Checker
 	policy  Policy
 	report  Report
-	random  func() float64 // uniform in [0, 1), called by all probes
+	random  func() float64 // uniform in [0, 1), called by all checks
 
-	slots  chan struct{} // one element for each check in flight
-	probes sync.WaitGroup
+	slots   chan struct{} // one element for each check in flight
+	wake    chan struct{} // holds one element: the loop looks again at what is due
+	running sync.WaitGroup
 
-	mu     sync.Mutex // taken before a probe's
-	active map[Target]*probe
-	closed bool
-}
-
-// probe is one target being watched. Its goroutine owns it, but for the end.
-type probe struct {
-	target Target
-	first  chan struct{} // closed after the first result is reported, or at the end
-
-	// The context is cancelled, and reports are made, only under mu: once
-	// stop has returned, there is no report under way and none to come.
-	mu     sync.Mutex
-	ctx    context.Context
-	cancel context.CancelFunc
+	setting sync.Mutex // makes Set and Close one at a time; taken before mu
+	mu      sync.Mutex // never held during a check or a report
+	active  map[Target]*probe
+	due     queue // the probes that no check is in flight for
+	started bool
+	closed  bool
 }
 
 // NewMonitor returns a Monitor that has nothing to do until [Monitor.Set].
@@ -92,42 +50,65 @@ func newMonitor(c Checker, p Policy, report Report, random func() float64) *Moni
 	return &Monitor{
 		checker: c,
 		policy:  p.withDefaults(),
+		slots:   p.slotsFor(c).taken,
 		report:  report,
 		random:  random,
-		slots:   make(chan struct{}, maxInFlight),
+		wake:    make(chan struct{}, 1),
 		active:  make(map[Target]*probe),
 	}
 }
 
-// Set replaces the targets. Those that stay keep their state and rhythm, new
-// ones are checked at once, and those gone are never reported again after Set
-// has returned: it waits for a report under way, not for a check. A target
-// that comes back starts afresh. On a closed Monitor Set does nothing.
+// Set replaces the targets. Those that stay keep their state and rhythm, and those
+// gone are never reported again after Set has returned: it waits for a report under
+// way, not for a check. The first 256 new ones are checked at once; the
+// others follow one after the other, 1 ms apart or so close that all are due within
+// one interval. A target that comes back starts afresh. On a closed Monitor
+// Set does nothing.
 func (m *Monitor) Set(targets []Target) {
+	m.setting.Lock()
+	defer m.setting.Unlock()
+	for _, p := range m.replace(targets) {
+		p.stop()
+	}
+}
+
+// replace returns the probes of the targets that are gone.
+func (m *Monitor) replace(targets []Target) []*probe {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
-		return
+		return nil
 	}
 	wanted := make(map[Target]bool, len(targets))
+	var added []*probe
 	for _, t := range targets {
+		if !wanted[t] && m.active[t] == nil {
+			added = append(added, newProbe(t, m.policy))
+		}
 		wanted[t] = true
 	}
+	var gone []*probe
 	for t, p := range m.active {
 		if !wanted[t] {
-			p.stop()
+			gone = append(gone, p)
 			delete(m.active, t)
+			m.due.drop(p)
 		}
 	}
-	for t := range wanted {
-		if m.active[t] != nil {
-			continue
-		}
-		p := &probe{target: t, first: make(chan struct{})}
-		p.ctx, p.cancel = context.WithCancel(context.Background())
-		m.active[t] = p
-		m.probes.Go(func() { m.watch(p) })
+	now := time.Now()
+	for i, p := range added {
+		m.active[p.target] = p
+		p.due = now.Add(m.policy.firstDelay(i, len(added)))
+		heap.Push(&m.due, p)
 	}
+	if len(added) > 0 {
+		if !m.started {
+			m.started = true
+			m.running.Go(m.loop)
+		}
+		m.look()
+	}
+	return gone
 }
 
 // WaitFirst returns when the first result of every target has been reported,
@@ -148,85 +129,112 @@ func (m *Monitor) WaitFirst(ctx context.Context) {
 
 // Close stops all checks and waits for the monitor's goroutines.
 func (m *Monitor) Close() {
-	m.mu.Lock()
-	m.closed = true
-	for _, p := range m.active {
+	m.setting.Lock()
+	defer m.setting.Unlock()
+	for _, p := range m.replace(nil) {
 		p.stop()
 	}
-	clear(m.active)
+	m.mu.Lock()
+	m.closed = true
 	m.mu.Unlock()
-	m.probes.Wait()
+	m.look()
+	m.running.Wait()
 }
 
-// stop tells a probe's goroutine to end, and does not wait for it.
-func (p *probe) stop() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.cancel()
-}
-
-// watch checks one target until its probe is stopped.
-func (m *Monitor) watch(p *probe) {
-	known := sync.OnceFunc(func() { close(p.first) })
-	defer known()
-
-	tracker := NewTracker(m.policy.Rise, m.policy.Fall)
-	timer := time.NewTimer(0) // the first check is due now
-	defer timer.Stop()
-	// All targets of a Set start together. A random phase after the first
-	// check takes them apart, and jitter keeps them from falling into step
-	// with each other or with other instances.
-	pause := m.phase()
-	for {
-		select {
-		case <-timer.C:
-		case <-p.ctx.Done():
-			return
-		}
-		select {
-		case m.slots <- struct{}{}:
-		case <-p.ctx.Done():
-			return
-		}
-		start := time.Now()
-		err := m.check(p)
-		<-m.slots
-		m.observe(p, &tracker, err)
-		known()
-		timer.Reset(pause - time.Since(start)) // overdue: at once
-		pause = m.jittered()
+// look makes the loop see what is due.
+func (m *Monitor) look() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
 	}
 }
 
-func (m *Monitor) check(p *probe) error {
+// loop starts the checks that are due, as slots get free, until the monitor is closed.
+func (m *Monitor) loop() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		pause, some, closed := m.pause()
+		switch {
+		case closed:
+			return
+		case !some:
+			<-m.wake
+		case pause > 0:
+			timer.Reset(pause)
+			select {
+			case <-timer.C:
+			case <-m.wake:
+			}
+		default:
+			select {
+			case m.slots <- struct{}{}:
+				m.startOne()
+			case <-m.wake:
+			}
+		}
+	}
+}
+
+// pause is the time until a check is due, if there is any.
+func (m *Monitor) pause() (d time.Duration, some, closed bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.due) > 0 {
+		d, some = time.Until(m.due[0].due), true
+	}
+	return d, some, m.closed
+}
+
+// startOne starts the check that is due for the longest time in the slot that has been
+// taken, or gives the slot back if none is due any more.
+func (m *Monitor) startOne() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.due) == 0 || time.Until(m.due[0].due) > 0 {
+		<-m.slots
+		return
+	}
+	p := heap.Pop(&m.due).(*probe)
+	m.running.Go(func() { m.check(p) })
+}
+
+// check makes one check of a target and says when the next one is due.
+func (m *Monitor) check(p *probe) {
+	start := time.Now()
+	err := m.ask(p)
+	<-m.slots
+	if !errors.Is(err, ErrInconclusive) {
+		p.observe(err, m.report)
+	}
+	next := start.Add(m.next(p))
+
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.active[p.target] != p {
+		return
+	}
+	p.due = next
+	heap.Push(&m.due, p)
+	if p.place == 0 {
+		m.look()
+	}
+}
+
+func (m *Monitor) ask(p *probe) error {
 	ctx, cancel := context.WithTimeout(p.ctx, m.policy.Timeout)
 	defer cancel()
 	return m.checker.Check(ctx, p.target)
 }
 
-// observe feeds a result to the tracker and reports what is new, unless the
-// probe has been stopped.
-func (m *Monitor) observe(p *probe, tracker *Tracker, err error) {
-	if errors.Is(err, ErrInconclusive) {
-		return
+// next is the time from the start of a check to that of the next one. Targets of one Set
+// start together: a phase, uniform in [0, interval), after the first check takes them
+// apart, and jitter, uniform in [0.9, 1.1) intervals, keeps them from falling into step
+// with each other or with other instances.
+func (m *Monitor) next(p *probe) time.Duration {
+	interval := float64(m.policy.interval(&p.tracker))
+	if p.ended() {
+		return time.Duration(m.random() * interval)
 	}
-	up, changed := tracker.Observe(err == nil)
-	if !changed {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ctx.Err() == nil {
-		m.report(p.target, up, err)
-	}
-}
-
-// phase is uniform in [0, interval).
-func (m *Monitor) phase() time.Duration {
-	return time.Duration(m.random() * float64(m.policy.Interval))
-}
-
-// jittered is uniform in [0.9, 1.1) intervals.
-func (m *Monitor) jittered() time.Duration {
-	return time.Duration((0.9 + 0.2*m.random()) * float64(m.policy.Interval))
+	return time.Duration((0.9 + 0.2*m.random()) * interval)
 }

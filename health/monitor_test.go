@@ -65,6 +65,14 @@ func (f *fake) load() (now, most int) {
 	return f.inFlight, f.most
 }
 
+// reset begins to count anew how many are in flight at most.
+func (f *fake) reset() (most int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	most, f.most = f.most, f.inFlight
+	return most
+}
+
 func (f *fake) startsOf(t health.Target) []time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()

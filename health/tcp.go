@@ -3,7 +3,6 @@ package health
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"syscall"
@@ -29,14 +28,9 @@ func (TCP) Check(ctx context.Context, t Target) error {
 }
 
 func checkTCP(ctx context.Context, t Target, parting time.Duration) error {
-	// Keepalive would be a few system calls for a connection without a life.
-	dialer := net.Dialer{KeepAlive: -1}
-	conn, err := dialer.DialContext(ctx, t.Network, t.Address)
+	conn, err := dial(ctx, t)
 	if err != nil {
-		if shortage(err) {
-			return fmt.Errorf("%w: %w", ErrInconclusive, err)
-		}
-		return err // *net.OpError: names the attempt and the address
+		return err
 	}
 	part(ctx, conn, parting)
 	return nil
@@ -51,7 +45,7 @@ func checkTCP(ctx context.Context, t Target, parting time.Duration) error {
 func part(ctx context.Context, conn net.Conn, patience time.Duration) {
 	defer conn.Close()
 	half, ok := conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
+	if !ok || half.CloseWrite() != nil || ctx.Err() != nil {
 		return
 	}
 	until := time.Now().Add(patience)

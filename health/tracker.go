@@ -40,3 +40,13 @@ func (t *Tracker) Observe(ok bool) (up, changed bool) {
 	t.up, t.against = ok, 0
 	return t.up, true
 }
+
+// Known reports whether there has been a result.
+func (t *Tracker) Known() bool { return t.known }
+
+// Up is the state, false before the first result.
+func (t *Tracker) Up() bool { return t.up }
+
+// Changing reports whether a run of results contradicts the state, and has not been
+// long enough to change it.
+func (t *Tracker) Changing() bool { return t.against > 0 }

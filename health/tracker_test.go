@@ -23,12 +23,21 @@ func TestTracker(t *testing.T) {
 		{"scattered failures never add up", 2, 3, "+--+--+--+", "Uuuuuuuuuu"},
 		{"scattered successes never add up", 2, 3, "-+-+-+-", "Ddddddd"},
 		{"a new run starts from nothing", 2, 3, "+---+-++", "UuuDdddU"},
+		{"a long run of good ones saves nothing up", 2, 3, "+++++++---", "UuuuuuuuuD"},
+		{"nor one of bad ones", 3, 1, "------+++", "DdddddddU"},
+		{"falls while flapping downwards", 2, 3, "+--+---+-", "UuuuuuDdd"},
+		{"rises while flapping upwards", 2, 3, "-+-++-+--+---", "DdddUuuuuuuuD"},
+		{"a change begins the other run from nothing", 3, 3, "+---++-+++---", "UuuDdddddUuuD"},
+		{"rise alone", 5, 1, "+-++++-+++++-", "UDdddddddddUD"},
 		{"one is enough", 1, 1, "+-+--+", "UDUDdU"},
 		{"thresholds below one are one", 0, -5, "-+-", "DUD"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			tracker := health.NewTracker(tt.rise, tt.fall)
+			if tracker.Known() || tracker.Up() || tracker.Changing() {
+				t.Error("it has a state before the first result")
+			}
 			got := make([]byte, 0, len(tt.results))
 			for _, r := range tt.results {
 				up, changed := tracker.Observe(r == '+')
@@ -88,6 +97,11 @@ func compareWithModel(t *testing.T, rise, fall int, results func() (ok, more boo
 	for ok, more := results(); more; ok, more = results() {
 		up, changed := tracker.Observe(ok)
 		wantUp, wantChanged := slow.observe(ok)
+		last := slow.history[len(slow.history)-1]
+		if !tracker.Known() || tracker.Up() != wantUp || tracker.Changing() != (last != wantUp) {
+			t.Fatalf("rise %d, fall %d, after %v: known %t, up %t, changing %t", rise, fall, slow.history,
+				tracker.Known(), tracker.Up(), tracker.Changing())
+		}
 		if up != wantUp || changed != wantChanged {
 			t.Fatalf("rise %d, fall %d, after %v: up %t, changed %t; want %t, %t",
 				rise, fall, slow.history, up, changed, wantUp, wantChanged)

@@ -1,0 +1,245 @@
+package health_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"usher/health"
+)
+
+// state is the letter that Linux has for a process, 0 if there is none.
+func state(pid int) byte {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	// pid (name) state …; the name may have any character.
+	_, rest, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, ')'):], []byte(" "))
+	return rest[0]
+}
+
+// noted reads a process id that a program writes some time.
+func noted(t *testing.T, path string) int {
+	t.Helper()
+	var pid int
+	if !eventually(func() bool {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return false
+		}
+		pid, err = strconv.Atoi(string(b))
+		return err == nil
+	}) {
+		t.Fatalf("no process id in %s", path)
+	}
+	return pid
+}
+
+// expectDead wants an orphan that runs no more. How long it is a zombie then is up to the
+// init process.
+func expectDead(t *testing.T, pid int) {
+	t.Helper()
+	if !eventually(func() bool { s := state(pid); return s == 0 || s == 'Z' }) {
+		t.Errorf("process %d is still there in state %c", pid, state(pid))
+	}
+}
+
+// children lists the processes whose parent is this one, in state Z or not.
+func children(t *testing.T) []string {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, path := range stats {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if fields[1] == strconv.Itoa(os.Getpid()) {
+			found = append(found, string(stat))
+		}
+	}
+	return found
+}
+
+// A program that has started others takes them with it, at the timeout and when it ends
+// by itself. They hold its output open all the time, and the check does not wait for it.
+func TestExecKillsTheGroup(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, last, want string
+		waits            bool
+	}{
+		{name: "timeout", last: "sleep", want: "not done in time", waits: true},
+		{name: "good end", last: "exit=0"},
+		{name: "bad end", last: "exit=5", want: "exit status 5"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			leader, child := filepath.Join(dir, "leader"), filepath.Join(dir, "child")
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			result := make(chan error, 1)
+			c := newExec(t, "me="+leader, "child="+child, tt.last)
+			go func() { result <- c.Check(cancelIn(ctx, t, tt.waits, child), execTarget) }()
+			leaderID, childID := noted(t, leader), noted(t, child)
+			select {
+			case err := <-result:
+				expectError(t, err, tt.want)
+			case <-time.After(20 * time.Second):
+				t.Fatal("the check hangs")
+			}
+			if s := state(leaderID); s != 0 {
+				t.Errorf("the leader is still there in state %c", s)
+			}
+			expectDead(t, childID)
+		})
+	}
+}
+
+// cancelIn returns a context that is over, as after a timeout, once a file is there.
+func cancelIn(ctx context.Context, t *testing.T, waits bool, path string) context.Context {
+	if !waits {
+		return ctx
+	}
+	ended := &endsWith{Context: ctx, done: make(chan struct{})}
+	go func() {
+		noted(t, path)
+		close(ended.done)
+	}()
+	return ended
+}
+
+// endsWith is a context whose deadline is an event.
+type endsWith struct {
+	context.Context
+	done chan struct{}
+}
+
+func (e *endsWith) Done() <-chan struct{} { return e.done }
+
+func (e *endsWith) Err() error {
+	select {
+	case <-e.done:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// Who leaves the group is not killed, and cannot make the check wait by holding on to its
+// output.
+func TestExecDoesNotWaitForDaemons(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"sh", "setsid"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skip(err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "daemon")
+	c, err := health.NewExec([]string{
+		"sh", "-c", `setsid "$@" & while [ ! -e "$0" ]; do sleep 0.01; done; echo why >&2; exit 3`,
+		path, os.Args[0], asProgram, "me=" + path, "sleep",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expectError(t, check(t, c, execTarget, false), "exit status 3: why")
+	daemon := noted(t, path)
+	if s := state(daemon); s == 0 || s == 'Z' {
+		t.Errorf("the daemon is gone")
+	}
+	if err := syscall.Kill(daemon, syscall.SIGKILL); err != nil {
+		t.Error(err)
+	}
+	expectDead(t, daemon)
+}
+
+// Programs are dearer than sockets: 16 run at a time unless the policy says otherwise.
+func TestMonitorBoundsPrograms(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		slots *health.Slots
+		want  int
+	}{{nil, 16}, {health.NewSlots(3), 3}} {
+		dir := t.TempDir()
+		m := health.NewMonitor(newExec(t, "mark="+dir, "sleep"), health.Policy{Interval: time.Hour, Timeout: time.Hour, Slots: tt.slots},
+			func(health.Target, bool, error) {})
+		m.Set(numbered(40))
+		marks := func() int {
+			entries, err := os.ReadDir(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(entries)
+		}
+		if !eventually(func() bool { return marks() >= tt.want }) {
+			t.Errorf("%d programs run, want %d", marks(), tt.want)
+		}
+		m.Close()
+		if n := marks(); n != tt.want {
+			t.Errorf("%d programs ran at a time, want %d", n, tt.want)
+		}
+	}
+}
+
+// Many checks at a time, ended in all ways, leave no child behind, not even for a moment.
+func TestExecReaps(t *testing.T) {
+	t.Parallel()
+	for _, subreaper := range []string{"0", "1"} {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestExecReapsInside$", "-test.count=1", "-test.v")
+		cmd.Env = append(os.Environ(), "USHER_TEST_SUBREAPER="+subreaper)
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "PASS: TestExecReapsInside") {
+			t.Errorf("subreaper %s: %v\n%s", subreaper, err, out)
+		}
+	}
+}
+
+// TestExecReapsInside runs in a process of its own, where all children are those of
+// checks. As a subreaper (prctl(2)) that process gets their orphans, as the first process
+// of a container does.
+func TestExecReapsInside(t *testing.T) {
+	subreaper := os.Getenv("USHER_TEST_SUBREAPER")
+	if subreaper == "" {
+		t.Skip("TestExecReaps runs it")
+	}
+	const setChildSubreaper = 36 // PR_SET_CHILD_SUBREAPER
+	if subreaper == "1" {
+		if _, _, errno := syscall.Syscall(syscall.SYS_PRCTL, setChildSubreaper, 1, 0); errno != 0 {
+			t.Skipf("prctl: %v", errno)
+		}
+	}
+	dir := t.TempDir()
+	results := make(chan error)
+	const n = 24
+	for i := range n {
+		child := filepath.Join(dir, strconv.Itoa(i))
+		words := [][]string{{"exit=0"}, {"child=" + child, "exit=1"}, {"child=" + child, "child=" + child, "sleep"}}[i%3]
+		c := newExec(t, words...)
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+			defer cancel()
+			results <- c.Check(ctx, execTarget)
+		}()
+	}
+	for range n {
+		<-results
+	}
+	if left := children(t); len(left) > 0 {
+		t.Errorf("children are left:\n%s", strings.Join(left, ""))
+	}
+}

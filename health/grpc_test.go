@@ -1,0 +1,304 @@
+package health_test
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"io"
+	stdlog "log"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"usher/health"
+)
+
+// serveHTTP runs an HTTP server until the end of the test.
+func serveHTTP(t testing.TB, ln net.Listener, server *http.Server) {
+	t.Helper()
+	server.ErrorLog = stdlog.New(io.Discard, "", 0)
+	var serving sync.WaitGroup
+	t.Cleanup(func() {
+		server.Close()
+		serving.Wait()
+	})
+	serving.Go(func() { _ = server.Serve(ln) })
+}
+
+// serveGRPC runs a server of HTTP/2, in cleartext too.
+func serveGRPC(t testing.TB, ln net.Listener, handler http.HandlerFunc) {
+	t.Helper()
+	protocols := new(http.Protocols)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	serveHTTP(t, ln, &http.Server{Handler: handler, Protocols: protocols})
+}
+
+// answerCall is a handler that sends one frame with a message, and a status.
+func answerCall(message, status string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/grpc+proto")
+		w.Header().Set("Trailer", "Grpc-Status")
+		frame := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message)))
+		_, _ = w.Write(append(frame, message...))
+		w.Header().Set("Grpc-Status", status)
+	}
+}
+
+// answerStatus is a handler that has a status only.
+func answerStatus(status, message string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/grpc")
+		w.Header().Set("Grpc-Status", status)
+		if message != "" {
+			w.Header().Set("Grpc-Message", message)
+		}
+	}
+}
+
+// answerRaw is a handler that sends a body and, as trailers, pairs of keys and values.
+func answerRaw(body string, trailers ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/grpc")
+		_, _ = io.WriteString(w, body)
+		for i := 0; i < len(trailers); i += 2 {
+			w.Header().Set(http.TrailerPrefix+trailers[i], trailers[i+1])
+		}
+	}
+}
+
+func TestNewGRPC(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		o    health.GRPCOptions
+		want []string
+	}{
+		{name: "nothing"},
+		{name: "all", o: health.GRPCOptions{Service: "a.b.C", Authority: "api.example:443"}},
+		{name: "authority", o: health.GRPCOptions{Authority: "a/b"}, want: []string{"authority", "a/b"}},
+		{name: "user", o: health.GRPCOptions{Authority: "u@a"}, want: []string{"authority"}},
+		{name: "bytes", o: health.GRPCOptions{Service: "a\xff"}, want: []string{"service", "UTF-8"}},
+		{name: "giant", o: health.GRPCOptions{Service: strings.Repeat("x", 5000)}, want: []string{"service", "5000"}},
+	} {
+		_, err := health.NewGRPC(tt.o)
+		expectRefusal(t, tt.name, err, tt.want)
+	}
+}
+
+const serving = "\x08\x01"
+
+func TestGRPC(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		handler http.HandlerFunc
+		want    string
+	}{
+		{"serving", answerCall(serving, "0"), ""},
+		{"serving, with fields of the future", answerCall("\x12\x02hi"+serving+"\x1d\x01\x02\x03\x04", "0"), ""},
+		{"not serving", answerCall("\x08\x02", "0"), "NOT_SERVING"},
+		{"unknown", answerCall("\x08\x00", "0"), "UNKNOWN"},
+		{"unknown is the default", answerCall("", "0"), "UNKNOWN"},
+		{"service unknown", answerCall("\x08\x03", "0"), "SERVICE_UNKNOWN"},
+		{"a status of the future", answerCall("\x08\x09", "0"), "status 9"},
+		{"not found", answerStatus("5", "unknown%20service"), `does not know the service "": NOT_FOUND "unknown service"`},
+		{"unimplemented", answerStatus("12", ""), "does not have the health protocol: UNIMPLEMENTED"},
+		{"unavailable", answerStatus("14", "a%zz\tb"), `UNAVAILABLE "a%zz\tb"`},
+		{"a code of the future", answerStatus("99", ""), "the call failed: 99"},
+		{"no code", answerStatus("nonsense", ""), `malformed grpc-status "nonsense"`},
+		{"a failure after a good message", answerCall(serving, "13"), "INTERNAL"},
+		{"a status alone", answerStatus("0", ""), "no message"},
+		{"no status", answerRaw("\x00\x00\x00\x00\x02" + serving), "no grpc-status"},
+		{"unannounced trailer", answerRaw("\x00\x00\x00\x00\x02"+serving, "Grpc-Status", "0"), ""},
+		{"two messages", answerRaw("\x00\x00\x00\x00\x02"+serving+"\x00\x00\x00\x00\x00", "Grpc-Status", "0"), "more than one"},
+		{"cut short", answerRaw("\x00\x00\x00\x00\x03"+serving, "Grpc-Status", "0"), "cut short"},
+		{"no frame", answerRaw("\x00\x00", "Grpc-Status", "0"), "cut short"},
+		{"giant frame", answerRaw("\x00\xff\xff\xff\xff"+serving, "Grpc-Status", "0"), "cut short"},
+		{"compressed", answerRaw("\x01\x00\x00\x00\x02"+serving, "Grpc-Status", "0"), "compressed"},
+		{"malformed", answerCall("\x08", "0"), "malformed"},
+		{"endless", answerRaw(strings.Repeat("x", 100_000), "Grpc-Status", "0"), "no grpc-status"},
+		{"giant trailer", answerRaw("\x00\x00\x00\x00\x02"+serving, "Grpc-Status", "0", "X", strings.Repeat("x", 100_000)), "ask "},
+		{"a web server", func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }, "HTTP status 404"},
+		{"a web server that likes it", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "hello") }, "not a gRPC server"},
+		{"aborts", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "ask "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			ln, target := listen(t, "tcp")
+			serveGRPC(t, ln, tt.handler)
+			expectError(t, check(t, newGRPC(t, health.GRPCOptions{}), target, false), tt.want)
+		})
+	}
+	t.Run("silent call", func(t *testing.T) {
+		t.Parallel()
+		ln, target := listen(t, "tcp")
+		serveGRPC(t, ln, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		expectError(t, check(t, newGRPC(t, health.GRPCOptions{}), target, true), "in time")
+	})
+	t.Run("a server of HTTP/1.1", func(t *testing.T) {
+		t.Parallel()
+		ln, target := listen(t, "tcp")
+		serveHTTP(t, ln, &http.Server{})
+		expectError(t, check(t, newGRPC(t, health.GRPCOptions{}), target, false), "ask ")
+	})
+}
+
+// What the target sees of a call, in all the ways there are to reach it.
+func TestGRPCRequest(t *testing.T) {
+	t.Parallel()
+	me := newIdentity(t, "127.0.0.1", "localhost", "api.example")
+	for _, tt := range []struct {
+		name, network string
+		secure        bool
+		o             health.GRPCOptions
+		host, body    string // "" for the host is the target's address
+	}{
+		{"cleartext", "tcp", false, health.GRPCOptions{}, "", "0000000000"},
+		{"TLS", "tcp", true, health.GRPCOptions{}, "", "0000000000"},
+		{"unix", "unix", false, health.GRPCOptions{Service: "a.B"}, "localhost", "0000000005" + "0a03" + "612e42"},
+		{"unix with TLS", "unix", true, health.GRPCOptions{}, "localhost", "0000000000"},
+		{"authority", "tcp", true, health.GRPCOptions{Authority: "api.example:1", Service: strings.Repeat("x", 200)}, "api.example:1", "00000000cb" + "0ac801" + strings.Repeat("78", 200)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			ln, target := listen(t, tt.network)
+			if tt.secure {
+				ln = me.over(ln, "h2")
+				tt.o.TLS = me.trust(t, "")
+			}
+			requests := make(chan *http.Request, 1)
+			bodies := make(chan string, 1)
+			serveGRPC(t, ln, func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				requests <- r
+				bodies <- hex.EncodeToString(body)
+				answerCall(serving, "0")(w, r)
+			})
+			expectError(t, check(t, newGRPC(t, tt.o), target, false), "")
+			r, body := <-requests, <-bodies
+			host := tt.host
+			if host == "" {
+				host = target.Address
+			}
+			for name, pair := range map[string][2]string{
+				"method":       {r.Method, "POST"},
+				"path":         {r.URL.String(), "/grpc.health.v1.Health/Check"},
+				"protocol":     {r.Proto, "HTTP/2.0"},
+				"authority":    {r.Host, host},
+				"te":           {r.Header.Get("Te"), "trailers"},
+				"content type": {r.Header.Get("Content-Type"), "application/grpc"},
+				"encoding":     {r.Header.Get("Accept-Encoding"), ""},
+				"body":         {body, tt.body},
+			} {
+				if pair[0] != pair[1] {
+					t.Errorf("%s: %q, want %q", name, pair[0], pair[1])
+				}
+			}
+			if (r.TLS != nil) != tt.secure {
+				t.Errorf("TLS: %v", r.TLS)
+			}
+		})
+	}
+}
+
+// Over TLS, a server that does not agree on HTTP/2 is not one of gRPC.
+func TestGRPCWantsHTTP2(t *testing.T) {
+	t.Parallel()
+	me := newIdentity(t, "127.0.0.1")
+	for _, protocol := range []string{"http/1.1", ""} {
+		ln, target := listen(t, "tcp")
+		protocols := []string{protocol}
+		if protocol == "" {
+			protocols = nil
+		}
+		serveHTTP(t, me.over(ln, protocols...), &http.Server{TLSNextProto: nil})
+		c := newGRPC(t, health.GRPCOptions{TLS: me.trust(t, "")})
+		want := "TLS handshake"
+		if protocol == "" {
+			want = "HTTP/2"
+		}
+		expectError(t, check(t, c, target, false), want)
+	}
+}
+
+func TestGRPCWire(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		message string // hex
+		want    int32  // -1: malformed
+	}{
+		{"", 0}, {"0800", 0}, {"0801", 1}, {"0802", 2}, {"08ffffffff0f", -1 << 0},
+		{"08010802", 2},                   // the last one counts
+		{"0a0101", 0},                     // another wire type of field 1 is another field
+		{"100108011a0101", 1},             // fields 2 and 3
+		{"08021001", 2},                   // field 2 is none of ours, behind it too
+		{"1100000000000000000801", 1},     // 64 bits
+		{"15000000000801", 1},             // 32 bits
+		{"088180808080808080800108", -2},  // key without value
+		{"08818080808080808080010801", 1}, // ten bytes of a varint
+		{"0881808080808080808002", -2},    // more than 64 bits
+		{"08", -2}, {"0880", -2}, {"80", -2}, {"00", -2}, {"0001", -2}, {"0b", -2}, {"0c", -2}, {"0e", -2}, {"0f", -2},
+		{"1101", -2}, {"1501", -2}, {"1202aa", -2}, {"12ffffffffffffffffff01", -2}, {"f8ffffffffffffffff0101", -2},
+	} {
+		m, err := hex.DecodeString(tt.message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := health.DecodeResponse(m)
+		if (err != nil) != (tt.want == -2) || err == nil && got != tt.want {
+			t.Errorf("%s: %d, %v, want %d", tt.message, got, err, tt.want)
+		}
+	}
+}
+
+func FuzzGRPCMessage(f *testing.F) {
+	for _, seed := range []string{"", serving, "\x08\x02", "\x12\x02hi" + serving, "\x08\xff\xff\xff\xff\x0f", "\x0b"} {
+		f.Add([]byte(seed))
+		f.Add(append([]byte{0, 0, 0, 0, byte(len(seed))}, seed...))
+	}
+	f.Fuzz(func(t *testing.T, m []byte) {
+		status, err := health.DecodeResponse(m)
+		if err == nil {
+			// What is well-formed is so with another field behind it, and the last
+			// status counts.
+			again, err := health.DecodeResponse(append(append([]byte(nil), m...), "\x12\x01x"...))
+			if err != nil || again != status {
+				t.Errorf("with a field more: %d, %v, was %d", again, err, status)
+			}
+			if again, err = health.DecodeResponse(append(append([]byte(nil), m...), serving...)); err != nil || again != 1 {
+				t.Errorf("with SERVING behind: %d, %v", again, err)
+			}
+		}
+		if message, err := health.Unframe(m); err == nil && len(message) != len(m)-5 {
+			t.Errorf("%d bytes out of a frame of %d", len(message), len(m))
+		}
+		if message, err := health.Unframe(health.Frame(m)); len(m) < 4000 && (err != nil || string(message) != string(m)) {
+			t.Errorf("framed and unframed: %q, %v", message, err)
+		}
+	})
+}
+
+// The service name is what a decoder finds in field 1.
+func FuzzGRPCRequest(f *testing.F) {
+	f.Add("")
+	f.Add("a.b.C")
+	f.Add(strings.Repeat("x", 300))
+	f.Fuzz(func(t *testing.T, service string) {
+		m := health.EncodeRequest(service)
+		if service == "" {
+			if len(m) > 0 {
+				t.Errorf("%x for nothing", m)
+			}
+			return
+		}
+		n, size := binary.Uvarint(m[1:])
+		if m[0] != 0x0a || size <= 0 || n != uint64(len(service)) || string(m[1+size:]) != service {
+			t.Errorf("%q: %x", service, m)
+		}
+	})
+}

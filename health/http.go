@@ -1,0 +1,230 @@
+package health
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// HTTPOptions say what an HTTP check asks for, and what it takes for a good answer.
+type HTTPOptions struct {
+	Method string        // empty: GET. Not CONNECT
+	Host   string        // of the Host header, with or without a port; empty: the target's address, "localhost" for a unix socket
+	Path   string        // with its query, escaped as it goes into the request; empty: /
+	Status []StatusRange // any of them is good; none: 200-399
+	Expect string        // must stand in the first 64 KiB of the body; empty: the body is not looked at
+	TLS    *TLS          // nil: cleartext
+}
+
+// StatusRange is a range of HTTP status codes, both ends included.
+type StatusRange struct{ First, Last int }
+
+// ParseStatusRange reads a status code or a range of them, such as 204 or 200-399.
+func ParseStatusRange(word string) (StatusRange, error) {
+	first, last, isRange := strings.Cut(word, "-")
+	if !isRange {
+		last = first
+	}
+	from, err1 := strconv.Atoi(first)
+	to, err2 := strconv.Atoi(last)
+	r := StatusRange{from, to}
+	if err1 != nil || err2 != nil || len(first) != 3 || len(last) != 3 || r.check() != nil {
+		return StatusRange{}, fmt.Errorf("%.40q is no status code or range, as in 200 or 200-399", word)
+	}
+	return r, nil
+}
+
+// String returns what [ParseStatusRange] reads.
+func (r StatusRange) String() string {
+	if r.First == r.Last {
+		return strconv.Itoa(r.First)
+	}
+	return fmt.Sprintf("%d-%d", r.First, r.Last)
+}
+
+func (r StatusRange) check() error {
+	if r.First < 200 || r.Last > 599 || r.First > r.Last {
+		return fmt.Errorf("status %s is not within 200-599", r)
+	}
+	return nil
+}
+
+// HTTP checks that a target answers a request of HTTP/1.1 with a good status, and
+// with a text in the body if one is expected. Make one with [NewHTTP].
+//
+// Every check is a connection of its own, straight to the target: no proxy of the
+// environment, no redirect followed (it is judged by its status), no cookie.
+type HTTP struct {
+	method, host, expect string
+	url                  url.URL
+	status               []StatusRange
+	tls                  *TLS
+}
+
+// NewHTTP returns a check. The error names the option that cannot be used.
+func NewHTTP(o HTTPOptions) (*HTTP, error) {
+	c := &HTTP{method: o.Method, host: o.Host, expect: o.Expect, status: slices.Clone(o.Status), tls: o.TLS}
+	if c.method == "" {
+		c.method = http.MethodGet
+	}
+	if len(c.status) == 0 {
+		c.status = []StatusRange{{200, 399}}
+	}
+	if strings.Trim(c.method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-_") != "" || c.method == http.MethodConnect {
+		return nil, fmt.Errorf("http method %.40q cannot be used for a check", o.Method)
+	}
+	if err := checkAuthority(o.Host); err != nil {
+		return nil, fmt.Errorf("http host: %w", err)
+	}
+	for _, r := range c.status {
+		if err := r.check(); err != nil {
+			return nil, fmt.Errorf("http: %w", err)
+		}
+	}
+	if len(o.Expect) > maxText {
+		return nil, fmt.Errorf("http expect has %d bytes, more than the %d of the body that are looked at", len(o.Expect), maxText)
+	}
+	if o.Expect != "" && c.method == http.MethodHead {
+		return nil, errors.New("http expect has no effect on HEAD, whose replies have no body")
+	}
+	path := o.Path
+	if path == "" {
+		path = "/"
+	}
+	if err := checkPath(path); err != nil {
+		return nil, fmt.Errorf("http path %.80q: %w", o.Path, err)
+	}
+	// The request line repeats the path as it was given: what is opaque is not escaped
+	// again. Two slashes at its beginning would be taken for a host there.
+	c.url = url.URL{Opaque: path}
+	if strings.HasPrefix(path, "//") {
+		parsed, err := url.ParseRequestURI(path)
+		if err != nil {
+			return nil, fmt.Errorf("http path %.80q: %w", o.Path, err)
+		}
+		c.url = *parsed
+	}
+	return c, nil
+}
+
+func checkPath(path string) error {
+	if path[0] != '/' {
+		return errors.New("it does not begin with /")
+	}
+	for _, c := range []byte(path) {
+		switch {
+		case c == '#':
+			return errors.New("# is not sent to a server: escape it as %23")
+		case c <= ' ' || c >= 0x7f:
+			return fmt.Errorf("byte %q must be escaped, as %%%02X", c, c)
+		}
+	}
+	if _, err := url.ParseRequestURI(path); err != nil {
+		return errors.New("it has a bad % escape")
+	}
+	return nil
+}
+
+// maxInterim is how many interim replies (1xx) may come before the reply.
+const maxInterim = 8
+
+// Check makes one request. Of the reply it reads as much as it needs to decide.
+func (c *HTTP) Check(ctx context.Context, t Target) error {
+	name := hostname(c.host)
+	if c.host == "" {
+		name = hostOf(t)
+	}
+	return converse(ctx, t, c.tls, name, []string{"http/1.1"}, func(conn net.Conn, _ *loan) error {
+		request := c.request(t)
+		if err := request.Write(conn); err != nil {
+			return err
+		}
+		heard := &witness{from: conn}
+		reply, err := readReply(bufio.NewReader(heard), request)
+		if err != nil {
+			return cmp.Or(heard.err, err)
+		}
+		return c.judge(reply)
+	})
+}
+
+func (c *HTTP) request(t Target) *http.Request {
+	host := c.host
+	if host == "" {
+		host = authorityOf(t)
+	}
+	address := c.url
+	return &http.Request{
+		Method: c.method, URL: &address, Host: host,
+		Header: http.Header{"User-Agent": {userAgent}, "Accept": {"*/*"}},
+		Close:  true,
+	}
+}
+
+// userAgent lets those who read a server's log know whose requests these are.
+const userAgent = "usher-health"
+
+// readReply passes over interim replies. The body needs no closing: it holds nothing,
+// and closing it would read it to its end.
+func readReply(from *bufio.Reader, request *http.Request) (*http.Response, error) {
+	for range maxInterim + 1 {
+		reply, err := http.ReadResponse(from, request)
+		if err != nil {
+			return nil, err
+		}
+		if reply.ProtoMajor != 1 {
+			return nil, fmt.Errorf("reply of %s to a request of HTTP/1.1", reply.Proto)
+		}
+		if code := reply.StatusCode; code >= 200 || code == http.StatusSwitchingProtocols {
+			return reply, nil
+		}
+	}
+	return nil, fmt.Errorf("more than %d interim replies", maxInterim)
+}
+
+// witness remembers why the reading ended: a parser complains of what came until then.
+type witness struct {
+	from io.Reader
+	err  error
+}
+
+func (w *witness) Read(b []byte) (int, error) {
+	n, err := w.from.Read(b)
+	w.err = cmp.Or(w.err, err)
+	return n, err
+}
+
+func (c *HTTP) judge(reply *http.Response) error {
+	code := reply.StatusCode
+	if !slices.ContainsFunc(c.status, func(r StatusRange) bool { return r.First <= code && code <= r.Last }) {
+		return fmt.Errorf("status %d %s, want %s", code, http.StatusText(code), c.wanted())
+	}
+	if c.expect == "" {
+		return nil
+	}
+	body := finder{from: reply.Body}
+	if err := body.find([]string{c.expect}, false); err != nil {
+		if errors.Is(err, errClosed) || errors.Is(err, errCutShort) {
+			return fmt.Errorf("status %d, but the body lacks %s: %s", code, excerpt([]byte(c.expect)), excerpt(body.held))
+		}
+		return fmt.Errorf("status %d, no %s in the body: %w", code, excerpt([]byte(c.expect)), err)
+	}
+	return nil
+}
+
+func (c *HTTP) wanted() string {
+	words := make([]string, len(c.status))
+	for i, r := range c.status {
+		words[i] = r.String()
+	}
+	return strings.Join(words, " or ")
+}
