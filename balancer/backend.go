@@ -42,11 +42,20 @@ type Backend struct {
 	endpoint Endpoint
 	name     string
 
-	weight atomic.Int64
-	status atomic.Uint32 // order if there is one, else health
+	weight  atomic.Int64
+	status  atomic.Uint32 // order if there is one, else Down while ejected, else health
+	backup  atomic.Bool
+	ejected atomic.Bool
+	down    atomic.Bool            // found Down or ejected, whatever the order
+	member  atomic.Bool            // in the newest list of members
+	gone    atomic.Bool            // no longer in the pool
+	limits  atomic.Pointer[Limits] // nil: never had any
 
-	health Status // Unknown, Up or Down; guarded by Pool.mu
-	order  Status // Drain, Maint, or Unknown for none; guarded by Pool.mu
+	// Guarded by Pool.mu:
+	health Status // Unknown, Up or Down
+	order  Status // Drain, Maint, or Unknown for none
+	turned int    // the last weight that was not 0; 0: there was none
+	ramp   ramp
 
 	// slot is the index in the newest list of members, -1 when the backend is not
 	// in it. Guarded by Pool.build, so it is for scheduler.update alone.
@@ -54,11 +63,12 @@ type Backend struct {
 
 	_ [cacheLine]byte
 
-	active   atomic.Int64
+	flows    atomic.Uint64 // a load
 	total    atomic.Uint64
 	failures atomic.Uint64
+	latency  latency // of ewma
 
-	node heapNode
+	node rankNode
 }
 
 // ID returns a number that no other backend of the pool has or ever had.
@@ -70,14 +80,36 @@ func (b *Backend) Endpoint() Endpoint { return b.endpoint }
 // String returns the endpoint as text, without formatting it anew.
 func (b *Backend) String() string { return b.name }
 
-// Weight returns the backend's share in relation to others; 0: no new flows.
+// Weight returns the backend's share in relation to others; 0: no new flows. It is the
+// weight asked for, also while a slow start counts less of it.
 func (b *Backend) Weight() int { return int(b.weight.Load()) }
 
-// Status returns the operator's order if there is one, else what health checks found.
+// Status returns the operator's order if there is one, else what health checks found;
+// a backend that is ejected is Down.
 func (b *Backend) Status() Status { return Status(b.status.Load()) }
 
+// Backup reports whether the backend waits until no other one is up.
+func (b *Backend) Backup() bool { return b.backup.Load() }
+
+// Ejected reports whether the backend is left alone because flows failed at it.
+func (b *Backend) Ejected() bool { return b.ejected.Load() }
+
+// Limits returns how many flows the backend may have; the zero value is no limit.
+func (b *Backend) Limits() Limits {
+	if l := b.limits.Load(); l != nil {
+		return *l
+	}
+	return Limits{}
+}
+
 // Active returns how many flows hold the backend now.
-func (b *Backend) Active() int64 { return b.active.Load() }
+func (b *Backend) Active() int64 { return load(b.flows.Load()).active() }
+
+// Overloaded reports whether the backend is between its thresholds: it reached the
+// upper one, and is not yet below the lower one.
+func (b *Backend) Overloaded() bool {
+	return load(b.flows.Load()).overloaded()
+}
 
 // Total returns how often the backend has been acquired, including flows whose
 // connect failed.
@@ -86,19 +118,5 @@ func (b *Backend) Total() uint64 { return b.total.Load() }
 // Failures returns how often CountFailure has been called.
 func (b *Backend) Failures() uint64 { return b.failures.Load() }
 
-// CountFailure counts one connect to the backend that failed.
+// CountFailure counts a flow that the backend did not take up, or broke off at once.
 func (b *Backend) CountFailure() { b.failures.Add(1) }
-
-// reserve and release are called by schedulers only, once each per flow.
-func (b *Backend) reserve() {
-	b.active.Add(1)
-	b.total.Add(1)
-}
-
-// release panics like a negative sync.WaitGroup: a count that went wrong would
-// steer flows for as long as the process lives, and never be noticed.
-func (b *Backend) release() {
-	if b.active.Add(-1) < 0 {
-		panic("balancer: backend " + b.name + " released more often than acquired")
-	}
-}

@@ -74,9 +74,9 @@ func TestTried(t *testing.T) {
 func TestCounters(t *testing.T) {
 	t.Parallel()
 	eachScheduler(t, func(t *testing.T, scheduler string) {
-		p := newPool(t, scheduler, specs(1))
+		p := newPool(t, scheduler, weighing(3))
 		for range 3 {
-			p.Acquire(client(0), nil)
+			acquire(p, client(0), nil)
 		}
 		b := p.Backends()[0]
 		p.Release(b)
@@ -91,7 +91,7 @@ func TestReleaseTooOften(t *testing.T) {
 	t.Parallel()
 	eachScheduler(t, func(t *testing.T, scheduler string) {
 		p := newPool(t, scheduler, specs(1))
-		b := p.Acquire(client(0), nil)
+		b := acquire(p, client(0), nil)
 		p.Release(b)
 		defer func() {
 			if recover() == nil {

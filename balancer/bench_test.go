@@ -12,16 +12,20 @@ func BenchmarkAcquire(b *testing.B) {
 	for _, scheduler := range Schedulers() {
 		for _, n := range []int{1, 10, 100, 1000, 10_000} {
 			b.Run(fmt.Sprintf("%s/backends=%d", scheduler, n), func(b *testing.B) {
-				p := newPool(b, scheduler, specs(n))
+				s := specs(n)
+				for i := range s {
+					s[i].Weight = 3 // ovf has no room for more
+				}
+				p := newPool(b, scheduler, s)
 				held := make([]*Backend, 2*n)
 				for i := range held {
-					held[i] = p.Acquire(client(i), nil)
+					held[i] = acquire(p, client(i), nil)
 				}
 				b.ReportAllocs()
 				i, flow := 0, 0
 				for b.Loop() {
 					p.Release(held[i])
-					held[i] = p.Acquire(client(flow), nil)
+					held[i] = acquire(p, client(flow), nil)
 					flow++
 					if i++; i == len(held) {
 						i = 0
@@ -42,7 +46,7 @@ func BenchmarkAcquireParallel(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				flow := int(worker.Add(1)) << 16
 				for pb.Next() {
-					p.Release(p.Acquire(client(flow), nil))
+					p.Release(acquire(p, client(flow), nil))
 					flow++
 				}
 			})
@@ -63,7 +67,7 @@ func BenchmarkAcquireTried(b *testing.B) {
 				b.ReportAllocs()
 				flow := 0
 				for b.Loop() {
-					p.Release(p.Acquire(client(flow), tried))
+					p.Release(acquire(p, client(flow), tried))
 					flow++
 				}
 			})

@@ -1,10 +1,13 @@
 package balancer
 
 import (
+	"iter"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // TestConcurrent lets many flows come and go while the set, the weights and the status
@@ -27,7 +30,7 @@ func TestConcurrent(t *testing.T) {
 				for i := range flows {
 					tried.Reset()
 					for range 1 + rnd.IntN(3) {
-						b := p.Acquire(client(i), &tried)
+						b := acquire(p, client(i), &tried)
 						if b == nil {
 							break
 						}
@@ -68,7 +71,7 @@ func TestConcurrent(t *testing.T) {
 				added, removed := p.Update(randomSpecs(rnd, size))
 				all = append(all, added...)
 				for _, b := range removed {
-					if again := p.Acquire(client(rnd.IntN(1000)), nil); again == b {
+					if again := acquire(p, client(rnd.IntN(1000)), nil); again == b {
 						t.Errorf("%v was removed and got a flow", b)
 						p.Release(again)
 					} else if again != nil {
@@ -83,7 +86,7 @@ func TestConcurrent(t *testing.T) {
 				b := backends[rnd.IntN(len(backends))]
 				p.SetStatus(b, Drain)
 				for i := range 20 {
-					if other := p.Acquire(client(i), nil); other != nil {
+					if other := acquire(p, client(i), nil); other != nil {
 						acquired.Add(1)
 						p.Release(other)
 						if other == b {
@@ -116,7 +119,7 @@ func TestConcurrent(t *testing.T) {
 		}
 		var tried Tried
 		for range 20 {
-			b := p.Acquire(client(1), &tried)
+			b := acquire(p, client(1), &tried)
 			if b == nil || tried.Has(b) {
 				t.Fatalf("%v after %d of 20", b, tried.Len())
 			}
@@ -140,7 +143,7 @@ func TestConcurrentReplacement(t *testing.T) {
 			wg.Go(func() {
 				defer flowed.Add(1)
 				for i := 0; i < flows || swapped.Load() < swaps; i++ {
-					b := p.Acquire(client(i), nil)
+					b := acquire(p, client(i), nil)
 					if b == nil {
 						t.Error("no backend")
 						return
@@ -154,4 +157,281 @@ func TestConcurrentReplacement(t *testing.T) {
 		}
 		wg.Wait()
 	})
+}
+
+// edits counts up to most, and stops earlier where each edit builds a large table.
+func edits(most int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i, start := 0, time.Now(); i < most && (i < 20 || time.Since(start) < 200*time.Millisecond); i++ {
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+// flowsWithin lets workers acquire and rejoin until stop, tells begun and ended of each
+// flow that it holds, and releases all in the end.
+func flowsWithin(p *Pool, seed uint64, stop *atomic.Bool, begun, ended func(*Backend)) (wait func()) {
+	var wg sync.WaitGroup
+	for w := range 3 {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(seed, uint64(w)))
+			var held []*Backend
+			var last *Backend
+			for i := 0; !stop.Load() || len(held) > 0; i++ {
+				var b *Backend
+				if last != nil && rnd.IntN(3) == 0 {
+					if p.Rejoin(last, Stickiness{Quiesced: true, Overloaded: rnd.IntN(2) == 0}) {
+						b = last
+					}
+				} else {
+					f := client(rnd.IntN(100))
+					f.Local, f.Now = client(rnd.IntN(100)).Client, time.Duration(i)*time.Millisecond
+					b = acquire(p, f, nil)
+				}
+				if b != nil {
+					begun(b)
+					last, held = b, append(held, b)
+				}
+				for len(held) > rnd.IntN(8) || stop.Load() && len(held) > 0 {
+					k := rnd.IntN(len(held))
+					ended(held[k])
+					p.Release(held[k])
+					held[k] = held[len(held)-1]
+					held = held[:len(held)-1]
+				}
+			}
+		})
+	}
+	return wg.Wait
+}
+
+// TestConcurrentMax holds more flows ready than fit. Each one counts itself after it has
+// begun and before it ends, so a count never shows more flows than there are: one above
+// the maximum is a flow that should not be. Everything else is edited meanwhile.
+func TestConcurrentMax(t *testing.T) {
+	t.Parallel()
+	eachScheduler(t, func(t *testing.T, scheduler string) {
+		const size = 5
+		rnd := newRand(t)
+		s := specs(size)
+		for i := range s {
+			s[i].Limits.Max = i + 1
+		}
+		p := newPool(t, scheduler, s)
+		var count [size + 1]atomic.Int64 // by ID
+		var stop atomic.Bool
+		wait := flowsWithin(p, rnd.Uint64(), &stop, func(b *Backend) {
+			if n := count[b.ID()].Add(1); n > int64(b.ID()) {
+				t.Errorf("%v has %d flows, at most %d allowed", b, n, b.ID())
+			}
+		}, func(b *Backend) { count[b.ID()].Add(-1) })
+		backends := p.Backends()
+		for range edits(300) {
+			for i := range s {
+				s[i].Weight = rnd.IntN(4)
+				s[i].Backup = rnd.IntN(4) == 0
+				s[i].Limits = Limits{Max: i + 1}
+				if rnd.IntN(2) == 0 {
+					s[i].Limits.Upper = 1 + rnd.IntN(i+1)
+				}
+			}
+			p.Update(s)
+			b := backends[rnd.IntN(size)]
+			p.SetStatus(b, Status(rnd.IntN(5)))
+			p.Resume(backends[rnd.IntN(size)])
+		}
+		stop.Store(true)
+		wait()
+		wantIdle(t, backends)
+	})
+}
+
+// TestConcurrentLimits edits limits while flows come and go. Once an edit is made, the
+// number of flows never rises above the new maximum, whatever flows were looking at.
+func TestConcurrentLimits(t *testing.T) {
+	t.Parallel()
+	eachScheduler(t, func(t *testing.T, scheduler string) {
+		const size, looks = 3, 300
+		rnd := newRand(t)
+		s := specs(size)
+		for i := range s {
+			s[i].Weight = 1000
+		}
+		p := newPool(t, scheduler, s)
+		backends := p.Backends()
+		var stop atomic.Bool
+		wait := flowsWithin(p, rnd.Uint64(), &stop, func(*Backend) {}, func(*Backend) {})
+		for range edits(300) {
+			k := rnd.IntN(size)
+			b, l := backends[k], Limits{Max: 1 + rnd.IntN(4)}
+			s[k].Limits = Limits{}
+			if rnd.IntN(2) == 0 {
+				s[k].Limits = Limits{Max: 10, Upper: 1 + rnd.IntN(10)}
+			}
+			p.Update(s)
+			s[k].Limits = l
+			p.Update(s)
+			most := max(b.Active(), int64(l.Max))
+			for range looks {
+				n := b.Active()
+				if n > most {
+					t.Errorf("%v rose to %d flows under a maximum of %d", b, n, l.Max)
+				}
+				most = min(most, max(n, int64(l.Max)))
+			}
+			if b.Overloaded() {
+				t.Errorf("%v is overloaded without a threshold", b)
+			}
+		}
+		stop.Store(true)
+		wait()
+		wantIdle(t, backends)
+		for i := range s {
+			s[i].Limits = Limits{Upper: 3}
+		}
+		p.Update(s)
+		if acquire(p, client(0), nil) == nil {
+			t.Error("nobody has room, without any flow")
+		}
+		releaseAll(p)
+	})
+}
+
+// wantIdle is what is left when all flows have ended.
+func wantIdle(t *testing.T, backends []*Backend) {
+	t.Helper()
+	for _, b := range backends {
+		if b.Active() != 0 || b.Overloaded() {
+			t.Errorf("%v ends with %d flows, overloaded %v", b, b.Active(), b.Overloaded())
+		}
+	}
+}
+
+// TestEditRefusesNobody edits limits of one backend while another one has room for all: a
+// flow that meets the edit halfway goes there.
+func TestEditRefusesNobody(t *testing.T) {
+	t.Parallel()
+	eachScheduler(t, func(t *testing.T, scheduler string) {
+		s := specs(2)
+		for i := range s {
+			s[i].Weight = 1000
+		}
+		p := newPool(t, scheduler, s)
+		var stop atomic.Bool
+		var wg sync.WaitGroup
+		for w := range 2 {
+			wg.Go(func() {
+				for i := 0; !stop.Load(); i++ {
+					f := client(i*2 + w)
+					f.Local = f.Client
+					b, busy := p.Acquire(f, nil)
+					if b == nil {
+						t.Errorf("refused, busy %v", busy)
+						return
+					}
+					p.Release(b)
+				}
+			})
+		}
+		for i := range edits(500) {
+			s[0].Limits = Limits{}
+			if i%2 == 0 {
+				s[0].Limits = Limits{Max: 1 + i%3, Upper: 1}
+			}
+			p.Update(s)
+		}
+		stop.Store(true)
+		wg.Wait()
+		wantIdle(t, p.Backends())
+	})
+}
+
+// TestChoicesWaitForNoBuild holds the locks of those who change the pool. Flows begin and
+// end all the same: they never ask for these, so no build, however long, holds them up.
+func TestChoicesWaitForNoBuild(t *testing.T) {
+	t.Parallel()
+	eachScheduler(t, func(t *testing.T, scheduler string) {
+		s := specs(50)
+		for i := range s {
+			s[i].Limits = Limits{Max: 5, Upper: 3}
+		}
+		p := newPool(t, scheduler, s)
+		p.build.Lock()
+		p.mu.Lock()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := range 1000 {
+				b := acquire(p, client(i), nil)
+				if b == nil {
+					continue
+				}
+				if p.Rejoin(b, Stickiness{}) {
+					p.Release(b)
+				}
+				p.Observe(b, time.Millisecond, time.Duration(i))
+				p.Release(b)
+			}
+		}()
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Error("a choice waits for those who change the pool")
+		}
+		p.mu.Unlock()
+		p.build.Unlock()
+		<-done
+		wantIdle(t, p.Backends())
+	})
+}
+
+// TestChoicesDuringBuild counts what is chosen between the beginning and the end of one
+// update of a large hash table: more than a single choice that waited for it.
+func TestChoicesDuringBuild(t *testing.T) {
+	t.Parallel()
+	if runtime.GOMAXPROCS(0) == 1 {
+		t.Skip("needs two processors")
+	}
+	for _, a := range Algorithms() {
+		if !a.Hashes {
+			continue
+		}
+		t.Run(a.Name, func(t *testing.T) {
+			t.Parallel()
+			const size, enough = 1000, 20
+			s := specs(size)
+			p := newPool(t, a.Name, s)
+			var chosen atomic.Int64
+			var stop atomic.Bool
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for i := 0; !stop.Load(); i++ {
+					b := acquire(p, client(i), nil)
+					if b == nil {
+						t.Error("no backend during an update")
+						return
+					}
+					p.Release(b)
+					chosen.Add(1)
+				}
+			})
+			// The other processors may all be busy with something else during one update.
+			during := int64(0)
+			for deadline := time.Now().Add(20 * time.Second); during < enough && time.Now().Before(deadline) && !t.Failed(); {
+				for i := range s {
+					s[i].Weight = 1 + (s[i].Weight+i)%7
+				}
+				before := chosen.Load()
+				p.Update(s)
+				during = max(during, chosen.Load()-before)
+			}
+			if during < enough {
+				t.Errorf("at most %d flows were sent on their way during an update", during)
+			}
+			stop.Store(true)
+			wg.Wait()
+		})
+	}
 }

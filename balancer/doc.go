@@ -10,6 +10,10 @@
 //   - if there is none of these either, and the pool does not fail closed, those
 //     that are down: a failed check may be wrong, an empty pool always is.
 //
+// Of each kind those that are no backups come first: backups are members only when
+// there is nobody else of their kind or better. With [Options.Panic] the kinds are used
+// together until enough of those that are no backups are in use.
+//
 // A backend in drain or maintenance, one of weight 0 and one whose name does not
 // resolve is never a member.
 //

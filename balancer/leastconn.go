@@ -1,69 +1,49 @@
 package balancer
 
-import "sync"
-
-// leastConn picks the member with the fewest active flows, and of equal ones the
-// least recently picked.
+// leastConn ranks by active flows, whatever the weights; of equal ones the least
+// recently picked goes first, with ipvs the newest.
 //
-// The mutex is what makes picking and reserving one step: with a lock-free estimate,
-// flows that start together all pick the same idle backend. It is held for one walk
-// along the heap, well under a microsecond, and only by flows that begin or end and
-// by update, which takes it anew for each member that it looks at. Nobody who holds it
-// waits for anything, and no byte of a flow passes through here.
+// The kernel counts 257 for an active connection and 1 for one that has ended and not
+// expired. A proxy sees its flows end, those of UDP too, and has none of the second
+// kind: what is left is the number of flows.
 type leastConn struct {
-	mu    sync.Mutex
-	heap  heap   // every item's load is its backend's active count
-	picks uint64 // all so far
-
-	members []member // the last update's; for update alone
+	stateless
+	ties ties
 }
 
-// update adds those that came before it takes away those that left, so that the heap
-// does not run empty between two lists that are not.
-func (s *leastConn) update(members []member) {
-	for _, m := range members {
-		s.mu.Lock()
-		if m.node.place < 0 {
-			s.heap.push(item{load: m.Active(), picked: m.node.picked, backend: m.Backend})
-		}
-		s.mu.Unlock()
-	}
-	for _, m := range s.members {
-		if m.slot >= 0 {
-			continue
-		}
-		s.mu.Lock()
-		s.heap.remove(m.node.place)
-		s.mu.Unlock()
-	}
-	s.members = members
+func (r leastConn) rank(b *Backend) rank {
+	return rank{num: uint64(b.Active()), den: 1, turn: r.ties.turn(b)}
 }
 
-func (s *leastConn) acquire(_ Flow, tried *Tried) *Backend {
-	s.mu.Lock()
-	i := s.heap.first(tried)
-	if i < 0 {
-		s.mu.Unlock()
-		return nil
+// stateless is for rules that follow from the flows at present alone.
+type stateless struct{}
+
+func (stateless) enter(*Backend)        {}
+func (stateless) picked(*Backend, rank) {}
+
+// ties says who goes first among equals.
+type ties uint8
+
+const (
+	leastRecent ties = iota // the least recently picked: equal ones take turns
+	newestFirst             // as in IPVS, whose list begins with the newest
+	firstListed             // in the operator's order
+)
+
+func (t ties) turn(b *Backend) uint64 {
+	switch t {
+	case newestFirst:
+		return ^uint64(b.id)
+	case firstListed:
+		return b.node.order
 	}
-	x := &s.heap.items[i]
-	b := x.backend
-	b.reserve()
-	s.picks++
-	b.node.picked = s.picks
-	x.load++
-	x.picked = s.picks
-	s.heap.down(i)
-	s.mu.Unlock()
-	return b
+	return b.node.picked
 }
 
-func (s *leastConn) release(b *Backend) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	b.release()
-	if i := b.node.place; i >= 0 {
-		s.heap.items[i].load--
-		s.heap.up(i)
+// tiesOf returns newestFirst where the kernel's choice is asked for, else usual.
+func tiesOf(s settings, usual ties) ties {
+	if s.ipvs {
+		return newestFirst
 	}
+	return usual
 }

@@ -7,107 +7,6 @@ import (
 	"testing"
 )
 
-// plainLeastConn is the rule of lc as a scan over all backends of a pool.
-type plainLeastConn struct {
-	active, picked map[*Backend]int
-	picks          int
-}
-
-func (m *plainLeastConn) acquire(p *Pool, tried *Tried) *Backend {
-	var best *Backend
-	for _, status := range []Status{Up, Unknown, Down} {
-		for _, b := range p.Backends() {
-			if b.Status() != status || b.Weight() == 0 || tried.Has(b) {
-				continue
-			}
-			if best == nil || m.before(b, best) {
-				best = b
-			}
-		}
-		if best != nil || m.anyIn(p, status) {
-			break
-		}
-	}
-	if best != nil {
-		m.active[best]++
-		m.picks++
-		m.picked[best] = m.picks
-	}
-	return best
-}
-
-func (m *plainLeastConn) before(a, b *Backend) bool {
-	if m.active[a] != m.active[b] {
-		return m.active[a] < m.active[b]
-	}
-	if m.picked[a] != m.picked[b] {
-		return m.picked[a] < m.picked[b]
-	}
-	return a.ID() < b.ID()
-}
-
-// anyIn tells whether the status has members, tried or not: tiers are not mixed.
-func (m *plainLeastConn) anyIn(p *Pool, s Status) bool {
-	for _, b := range p.Backends() {
-		if b.Status() == s && b.Weight() > 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// TestLeastConnEqualsScan drives lc and the scan with the same random operations.
-func TestLeastConnEqualsScan(t *testing.T) {
-	t.Parallel()
-	rnd := newRand(t)
-	for range 20 {
-		size := 1 + rnd.IntN(60)
-		p := newPool(t, "lc", specs(size))
-		model := &plainLeastConn{active: map[*Backend]int{}, picked: map[*Backend]int{}}
-		var held []*Backend
-		for step := range 3000 {
-			switch op := rnd.IntN(100); {
-			case op < 50:
-				tried := randomTried(rnd, p)
-				want := model.acquire(p, tried)
-				got := p.Acquire(client(step), tried)
-				if got != want {
-					t.Fatalf("step %d, %d tried: picked %v, want %v", step, tried.Len(), got, want)
-				}
-				if got != nil {
-					held = append(held, got)
-				}
-			case op < 90:
-				if len(held) == 0 {
-					continue
-				}
-				i := rnd.IntN(len(held))
-				b := held[i]
-				held[i] = held[len(held)-1]
-				held = held[:len(held)-1]
-				p.Release(b)
-				model.active[b]--
-			case op < 98:
-				all := p.Backends()
-				if len(all) > 0 {
-					p.SetStatus(all[rnd.IntN(len(all))], []Status{Unknown, Up, Up, Down}[rnd.IntN(4)])
-				}
-			default:
-				p.Update(randomSpecs(rnd, size))
-			}
-		}
-		for _, b := range held {
-			p.Release(b)
-			model.active[b]--
-		}
-		for b, n := range model.active {
-			if n != 0 || b.Active() != 0 {
-				t.Errorf("%v ends with %d active flows, the model with %d", b, b.Active(), n)
-			}
-		}
-	}
-}
-
 // randomTried is nil, or names a random number of the backends.
 func randomTried(rnd *rand.Rand, p *Pool) *Tried {
 	if rnd.IntN(3) > 0 {
@@ -156,7 +55,7 @@ func TestLeastConnIdleTakeTurns(t *testing.T) {
 	t.Parallel()
 	p := newPool(t, "lc", specs(4))
 	for i := range 40 {
-		b := p.Acquire(client(i), nil)
+		b := acquire(p, client(i), nil)
 		if want := p.Backends()[i%4]; b != want {
 			t.Fatalf("pick %d is %v, want %v", i, b, want)
 		}
@@ -175,7 +74,7 @@ func TestLeastConnCountsThroughFlapping(t *testing.T) {
 	for w := range workers {
 		flowing.Go(func() {
 			for i := range flows {
-				if b := p.Acquire(client(i+w), nil); b != nil {
+				if b := acquire(p, client(i+w), nil); b != nil {
 					p.Release(b)
 				}
 			}

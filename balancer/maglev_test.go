@@ -52,10 +52,10 @@ func plainMaglev(names []string, weights []int) []string {
 
 // table returns the backend of each slot by name.
 func table(p *Pool) []string {
-	t := p.scheduler.(*maglev).table.Load()
+	t := p.scheduler.(*hashing).table.Load()
 	names := make([]string, len(t.slots))
-	for i := range names {
-		names[i] = t.at(uint64(i)).String()
+	for i, at := range t.slots {
+		names[i] = t.backends[at].String()
 	}
 	return names
 }
@@ -115,7 +115,7 @@ func TestMaglevIsFixed(t *testing.T) {
 		"192.0.2.2":   "10.0.0.7:80",
 		"2001:db8::1": "10.0.0.3:80",
 	} {
-		b := p.Acquire(Flow{Client: netip.AddrPortFrom(netip.MustParseAddr(addr), 1)}, nil)
+		b := acquire(p, Flow{Client: netip.AddrPortFrom(netip.MustParseAddr(addr), 1)}, nil)
 		if b.String() != want {
 			t.Errorf("%s goes to %v, want %s", addr, b, want)
 		}
@@ -143,7 +143,7 @@ func TestMaglevAgreesInAnyOrder(t *testing.T) {
 		tried1.Reset()
 		tried2.Reset()
 		for range i % 4 { // agree on the next choice too
-			a, b := p.Acquire(f, &tried1), q.Acquire(f, &tried2)
+			a, b := acquire(p, f, &tried1), acquire(q, f, &tried2)
 			if a.String() != b.String() {
 				t.Fatalf("%v, try %d: %v here, %v there", f.Client, tried1.Len(), a, b)
 			}
@@ -161,7 +161,7 @@ func TestMaglevClient(t *testing.T) {
 		if local != "" {
 			f.Local = netip.MustParseAddrPort(local)
 		}
-		return p.Acquire(f, nil)
+		return acquire(p, f, nil)
 	}
 	for _, addr := range []string{"192.0.2.1", "2001:db8::1", "fe80::1"} {
 		want := pick(addr, 1, "")
@@ -177,8 +177,8 @@ func TestMaglevClient(t *testing.T) {
 	if pick("fe80::1", 1, "") != pick("fe80::1%eth0", 1, "") {
 		t.Error("the zone of a client's address matters")
 	}
-	for want := p.Acquire(Flow{}, nil); want.Total() < 20; {
-		if b := p.Acquire(Flow{}, nil); b != want {
+	for want := acquire(p, Flow{}, nil); want.Total() < 20; {
+		if b := acquire(p, Flow{}, nil); b != want {
 			t.Fatalf("a client without an address goes to %v, another one to %v", want, b)
 		}
 	}
@@ -193,7 +193,7 @@ func TestMaglevDisruption(t *testing.T) {
 	place := func() []*Backend {
 		at := make([]*Backend, clients)
 		for i := range at {
-			at[i] = p.Acquire(client(i*7919), nil)
+			at[i] = acquire(p, client(i*7919), nil)
 			p.Release(at[i])
 		}
 		return at
@@ -322,7 +322,7 @@ func TestMaglevSpreadsClients(t *testing.T) {
 	} {
 		p := newPool(t, "mh", specs(n))
 		for i := range clients {
-			p.Acquire(flow(i), nil)
+			acquire(p, flow(i), nil)
 		}
 		chi := 0.0
 		for _, b := range p.Backends() {
@@ -349,12 +349,12 @@ func TestMaglevSpreadsRetries(t *testing.T) {
 	p := newPool(t, "mh", s)
 	dead, retried := p.Backends()[4], 0
 	for i := range clients {
-		b := p.Acquire(client(i), nil)
+		b := acquire(p, client(i), nil)
 		p.Release(b)
 		if b == dead {
 			var tried Tried
 			tried.Add(b)
-			p.Acquire(client(i), &tried)
+			acquire(p, client(i), &tried)
 			retried++
 		}
 	}

@@ -1,11 +1,11 @@
 package balancer
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // maxWeight is the largest weight, as in IPVS.
@@ -18,25 +18,23 @@ type Spec struct {
 	// none and leaves existing flows alone. Values outside 0 … 2147483647 count as
 	// the nearest one inside.
 	Weight int
-}
-
-// Options are fixed for the life of a pool.
-type Options struct {
-	// Scheduler is one of Schedulers(); empty means DefaultScheduler.
-	Scheduler string
-	// FailClosed leaves backends that are down alone even when there is no other.
-	FailClosed bool
-	// Initial is the status of new backends: Up for a pool without health checks,
-	// Unknown (the zero value) for one with.
-	Initial Status
+	// Backup keeps new flows from the backend while one without it is in use.
+	Backup bool
+	// Limits bound its flows. Limits that do not pass their Check count as none.
+	Limits Limits
 }
 
 // Pool is the set of backends of one service and the scheduler that chooses among
-// them. All its methods may be called from any goroutine. Acquire and Release do not
-// wait for the scheduler to take in a change that the others make.
+// them. All its methods may be called from any goroutine. Acquire, Rejoin, Observe and
+// Release do not wait for the scheduler to take in a change that the others make.
 type Pool struct {
 	scheduler  scheduler
+	learner    learner // scheduler, if it is one
+	quiesced   bool    // backends of weight 0 are members
 	failClosed bool
+	panicShare int
+	slowStart  time.Duration
+	local      bool
 	initial    Status
 	backends   atomic.Pointer[[]*Backend]
 
@@ -46,23 +44,33 @@ type Pool struct {
 	mu      sync.Mutex
 	listed  map[Endpoint]*Backend
 	lastID  uint32
-	version uint64 // counts changes of backends, weights and status
+	version uint64 // counts changes of backends, weights, limits and status
 
 	build   sync.Mutex
 	built   uint64 // the version that members come from
 	members []member
 }
 
-// NewPool returns a pool without backends. The error names the option that is wrong.
+// NewPool returns a pool without backends. The error is that of o.Check.
 func NewPool(o Options) (*Pool, error) {
-	if o.Initial > Down {
-		return nil, fmt.Errorf("initial status %q: one of unknown, up, down", o.Initial)
+	if err := o.Check(); err != nil {
+		return nil, err
 	}
-	s, err := newScheduler(o.Scheduler)
+	a, err := lookup(o.Scheduler)
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{scheduler: s, failClosed: o.FailClosed, initial: o.Initial}
+	settings := o.settings()
+	p := &Pool{
+		scheduler:  a.make(settings),
+		quiesced:   a.quiesced != nil && a.quiesced(settings),
+		failClosed: o.FailClosed,
+		panicShare: o.Panic,
+		slowStart:  o.SlowStart,
+		initial:    o.Initial,
+		local:      a.Destination || o.HashKey.Of >= LocalAddr,
+	}
+	p.learner, _ = p.scheduler.(learner)
 	p.backends.Store(new([]*Backend))
 	p.scheduler.update(nil)
 	return p, nil
@@ -73,14 +81,61 @@ func NewPool(o Options) (*Pool, error) {
 func (p *Pool) Backends() []*Backend { return *p.backends.Load() }
 
 // Acquire picks a backend that is not in tried (which may be nil), and reserves it
-// for the flow in the same step. It returns nil when there is none left. The caller
-// owes one Release. It does not allocate.
-func (p *Pool) Acquire(f Flow, tried *Tried) *Backend { return p.scheduler.acquire(f, tried) }
+// for the flow in the same step. Without one it returns nil, and busy says whether
+// waiting may help: some backend would do, but has all the flows that its limits
+// allow. The caller owes one Release. It does not allocate.
+func (p *Pool) Acquire(f Flow, tried *Tried) (b *Backend, busy bool) {
+	return p.scheduler.acquire(f, tried)
+}
 
-// Release gives back a backend that Acquire returned, exactly once, however the set
-// has changed since. One release too many panics as soon as the count would go
+// Release gives back a backend that Acquire or Rejoin reserved, exactly once, however
+// the set has changed since. One release too many panics as soon as the count would go
 // below zero.
 func (p *Pool) Release(b *Backend) { p.scheduler.release(b) }
+
+// Stickiness says which backends a flow may go back to.
+type Stickiness struct {
+	// Quiesced and Overloaded allow backends of weight 0 or in drain, and those that
+	// have reached their upper threshold. IPVS allows both.
+	Quiesced, Overloaded bool
+}
+
+// Rejoin reserves a backend that earlier flows of the same client had, instead of
+// choosing one, and reports whether that could be: the backend is still in the pool,
+// not in maintenance, and within its Limits.Max; nor is it down, drained or not, unless
+// those that are down are in use. A backup keeps its clients when it is no longer
+// needed. The caller owes one Release then. It does not allocate.
+func (p *Pool) Rejoin(b *Backend, allow Stickiness) bool {
+	if b.gone.Load() || !b.endpoint.Resolved() || b.down.Load() && !b.member.Load() {
+		return false
+	}
+	switch b.Status() {
+	case Maint:
+		return false
+	case Drain:
+		if !allow.Quiesced {
+			return false
+		}
+	}
+	if b.Weight() == 0 && !allow.Quiesced {
+		return false
+	}
+	return p.scheduler.take(b, allow.Overloaded)
+}
+
+// LooksAtLocal reports whether choices depend on Flow.Local.
+func (p *Pool) LooksAtLocal() bool { return p.local }
+
+// Learns reports whether Observe has an effect.
+func (p *Pool) Learns() bool { return p.learner != nil }
+
+// Observe tells a scheduler that learns how long b took to accept a flow, or to begin
+// its answer; see Flow.Now for now. It does not allocate.
+func (p *Pool) Observe(b *Backend, took, now time.Duration) {
+	if p.learner != nil {
+		p.learner.observe(b, took, now)
+	}
+}
 
 // Update makes specs the backends of the pool. A backend whose endpoint stays keeps its
 // identity, status and counters; an endpoint listed again after an Update without it
@@ -101,11 +156,21 @@ func (p *Pool) Update(specs []Spec) (added, removed []*Backend) {
 			added = append(added, b)
 		}
 		b.weight.Store(int64(min(max(spec.Weight, 0), maxWeight)))
+		if w := b.Weight(); w > 0 {
+			b.turned = w
+		}
+		b.backup.Store(spec.Backup)
+		limits := spec.Limits
+		if limits.Check() != nil {
+			limits = Limits{}
+		}
+		b.limit(limits)
 		listed[e] = b
 		next = append(next, b)
 	}
 	for _, b := range p.Backends() {
 		if listed[b.endpoint] != b {
+			b.gone.Store(true)
 			removed = append(removed, b)
 		}
 	}
@@ -138,7 +203,18 @@ func (p *Pool) Resume(b *Backend) (changed bool) {
 	return p.set(b, func() { b.order = Unknown })
 }
 
-// set runs change, which writes to b.health or b.order, and makes it count.
+// Eject makes a backend Down whatever health checks find, until Readmit; an order still
+// stands above it. Both report whether b.Status() changed by it.
+func (p *Pool) Eject(b *Backend) (changed bool) {
+	return p.set(b, func() { b.ejected.Store(true) })
+}
+
+// Readmit ends what Eject began.
+func (p *Pool) Readmit(b *Backend) (changed bool) {
+	return p.set(b, func() { b.ejected.Store(false) })
+}
+
+// set runs change, which writes to b.health, b.order or b.ejected, and makes it count.
 func (p *Pool) set(b *Backend, change func()) bool {
 	p.mu.Lock()
 	if p.listed[b.endpoint] != b {
@@ -147,29 +223,40 @@ func (p *Pool) set(b *Backend, change func()) bool {
 	}
 	change()
 	s := b.health
+	if b.ejected.Load() {
+		s = Down
+	}
+	b.down.Store(s == Down)
 	if b.order != Unknown {
 		s = b.order
 	}
-	if s == b.Status() {
-		p.mu.Unlock()
-		return false
+	v, changed := p.version, s != b.Status()
+	if changed {
+		b.ramp = ramp{share: fullShare}
+		if s == Up {
+			p.beginRamp(b)
+		}
+		b.status.Store(uint32(s))
+		v = p.changed()
 	}
-	b.status.Store(uint32(s))
-	v := p.changed()
 	p.mu.Unlock()
 
-	p.apply(v)
-	return true
+	p.apply(v) // also what another caller found before, and is still being built
+	return changed
 }
 
 // newBackend needs mu.
 func (p *Pool) newBackend(e Endpoint) *Backend {
 	p.lastID++
-	b := &Backend{id: p.lastID, endpoint: e, name: e.String(), health: p.initial, slot: -1}
+	b := &Backend{id: p.lastID, endpoint: e, name: e.String(), health: p.initial, slot: -1, ramp: ramp{share: fullShare}}
 	if !e.Resolved() {
 		b.health = Down
 	}
+	if b.health == Up {
+		p.beginRamp(b)
+	}
 	b.status.Store(uint32(b.health))
+	b.down.Store(b.health == Down)
 	b.node.place = -1
 	return b
 }
@@ -201,26 +288,13 @@ func (p *Pool) apply(v uint64) {
 	}
 	for i, m := range members {
 		m.slot = i
+		m.member.Store(true)
+	}
+	for _, m := range p.members {
+		if m.slot < 0 {
+			m.member.Store(false)
+		}
 	}
 	p.scheduler.update(members)
 	p.members = members
-}
-
-// eligible returns the members by the rule in the package documentation. It needs mu.
-func (p *Pool) eligible() []member {
-	members := make([]member, 0, len(p.Backends()))
-	for _, s := range []Status{Up, Unknown, Down} {
-		if s == Down && p.failClosed {
-			break
-		}
-		for _, b := range p.Backends() {
-			if w := b.Weight(); w > 0 && b.Status() == s && b.endpoint.Resolved() {
-				members = append(members, member{b, w})
-			}
-		}
-		if len(members) > 0 {
-			break
-		}
-	}
-	return members
 }

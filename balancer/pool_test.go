@@ -1,7 +1,9 @@
 package balancer
 
 import (
+	"fmt"
 	"math"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -28,16 +30,16 @@ func TestNewPoolRefuses(t *testing.T) {
 func TestEmptyPool(t *testing.T) {
 	t.Parallel()
 	eachScheduler(t, func(t *testing.T, scheduler string) {
-		p, err := NewPool(Options{Scheduler: scheduler})
+		p, err := NewPool(Options{Scheduler: scheduler, Random: rand.Uint64})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if b := p.Acquire(client(0), nil); b != nil {
+		if b := acquire(p, client(0), nil); b != nil {
 			t.Errorf("new pool gave %v", b)
 		}
 		p.Update(specs(2))
 		p.Update(nil)
-		if b := p.Acquire(client(0), nil); b != nil {
+		if b := acquire(p, client(0), nil); b != nil {
 			t.Errorf("emptied pool gave %v", b)
 		}
 		if n := len(p.Backends()); n != 0 {
@@ -85,7 +87,7 @@ func TestUpdateClampsWeight(t *testing.T) {
 			if got := p.Backends()[0].Weight(); got != tt.want {
 				t.Errorf("weight %d counts as %d, want %d", tt.weight, got, tt.want)
 			}
-			if got := p.Acquire(client(0), nil) != nil; got != (tt.want > 0) {
+			if got := acquire(p, client(0), nil) != nil; got != (tt.want > 0) {
 				t.Errorf("weight %d: gets a flow: %v", tt.weight, got)
 			}
 		})
@@ -202,24 +204,329 @@ func TestSetStatus(t *testing.T) {
 	}
 }
 
+// layout makes a pool of the backends whose letters are before the bar, and of the backups
+// whose letters are behind it, and returns to which of them flows go, likewise.
+func layout(t *testing.T, o Options, letters string) string {
+	t.Helper()
+	p, err := NewPool(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bar := strings.IndexByte(letters, '|')
+	kinds := letters[:bar] + letters[bar+1:]
+	s := specs(len(kinds))
+	for i, c := range kinds {
+		s[i].Backup = i >= bar
+		switch c {
+		case '0':
+			s[i].Weight = 0
+		case 'h':
+			s[i].Endpoint = Endpoint{Host: fmt.Sprintf("db%d.local:5432", i)}
+		}
+	}
+	p.Update(s)
+	for i, b := range p.Backends() {
+		switch kinds[i] {
+		case 'u', '0':
+			p.SetStatus(b, Up)
+		case 'd':
+			p.SetStatus(b, Down)
+		case 'e':
+			p.SetStatus(b, Up)
+			p.Eject(b)
+		case 'D':
+			p.SetStatus(b, Drain)
+		case 'M':
+			p.SetStatus(b, Maint)
+		}
+	}
+	got := ""
+	count := picks(p, 20*len(kinds))
+	for i, b := range p.Backends() {
+		if i == bar {
+			got += "|"
+		}
+		if count[b] > 0 {
+			got += kinds[i : i+1]
+		}
+	}
+	if bar == len(kinds) {
+		got += "|"
+	}
+	if (got == "|") != (count[nil] > 0) {
+		t.Errorf("%q: flows go to %q, %d nowhere", letters, got, count[nil])
+	}
+	return got
+}
+
+func TestBackups(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ letters, open, isClosed string }{
+		{"u?d|u", "u|", "u|"},
+		{"?d|u", "|u", "|u"}, // up as a backup is better than not known
+		{"?d|?d", "?|", "?|"},
+		{"d|?d", "|?", "|?"},
+		{"dd|d", "dd|", "|"},
+		{"e|u", "|u", "|u"},
+		{"e|e", "e|", "|"},
+		{"DM0h|u?d", "|u", "|u"},
+		{"DM0h|d", "|d", "|"},
+		{"u|0DMh", "u|", "u|"},
+		{"d|0DMh", "d|", "|"},
+		{"|uu?", "|uu", "|uu"},
+		{"0|0", "|", "|"},
+	} {
+		for _, failClosed := range []bool{false, true} {
+			want := tt.open
+			if failClosed {
+				want = tt.isClosed
+			}
+			if got := layout(t, Options{FailClosed: failClosed}, tt.letters); got != want {
+				t.Errorf("%q, fail closed %v: flows go to %q, want %q", tt.letters, failClosed, got, want)
+			}
+		}
+	}
+}
+
+func TestPanicShare(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		share   int
+		letters string
+		want    string
+	}{
+		{0, "udddd|", "u|"},
+		{50, "ud|", "u|"}, // as many as must be
+		{50, "udd|", "udd|"},
+		{51, "ud|", "ud|"},
+		{1, "udddddddd|", "u|"},
+		{100, "uuuuuuuud|", "uuuuuuuud|"},
+		{100, "uuu|", "uuu|"},
+		{50, "uee|", "uee|"},
+		// Those not checked yet come before those that are down.
+		{50, "u??|", "u??|"},
+		{50, "uu?|", "uu|"},
+		{50, "u?dd|", "u?|"},
+		{60, "u?dd|", "u?dd|"},
+		{50, "?dd|", "?dd|"},
+		{50, "?d|", "?|"},
+		{100, "ddd|", "ddd|"},
+		// Who cannot be used does not count.
+		{50, "udDDMM00hh|", "u|"},
+		{60, "udDDMM00hh|", "ud|"},
+		// Backups neither count nor take part, but come first when nothing else is up.
+		{50, "ud|ddddd", "u|"},
+		{50, "udd|uuuuu", "udd|"},
+		{50, "ddd|ud", "|u"},
+		{100, "?dd|ud", "|u"},
+		{100, "|ud", "|u"},
+	} {
+		for _, scheduler := range []string{"rr", "lc"} {
+			if got := layout(t, Options{Scheduler: scheduler, Panic: tt.share}, tt.letters); got != tt.want {
+				t.Errorf("%s, panic share %d, %q: flows go to %q, want %q", scheduler, tt.share, tt.letters, got, tt.want)
+			}
+		}
+	}
+}
+
+// TestEject follows one backend through findings, orders and ejections.
+func TestEject(t *testing.T) {
+	t.Parallel()
+	p, err := NewPool(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Update(specs(2))
+	b := p.Backends()[0]
+	set := func(s Status) func() bool { return func() bool { return p.SetStatus(b, s) } }
+	eject := func() bool { return p.Eject(b) }
+	readmit := func() bool { return p.Readmit(b) }
+	resume := func() bool { return p.Resume(b) }
+	for i, tt := range []struct {
+		do               func() bool
+		changed, ejected bool
+		want             Status
+	}{
+		{readmit, false, false, Unknown},
+		{eject, true, true, Down},
+		{eject, false, true, Down},
+		{set(Up), false, true, Down}, // kept for later
+		{readmit, true, false, Up},
+		{eject, true, true, Down},
+		{set(Down), false, true, Down},
+		{readmit, false, false, Down},
+		{set(Up), true, false, Up},
+		{set(Drain), true, false, Drain},
+		{eject, false, true, Drain},
+		{set(Maint), true, true, Maint},
+		{resume, true, true, Down},
+		{set(Drain), true, true, Drain},
+		{readmit, false, false, Drain},
+		{resume, true, false, Up},
+	} {
+		if changed := tt.do(); changed != tt.changed || b.Ejected() != tt.ejected || b.Status() != tt.want {
+			t.Fatalf("step %d: changed %v, ejected %v, status %v; want %+v", i, changed, b.Ejected(), b.Status(), tt)
+		}
+	}
+	p.Update(specs(2)[1:])
+	if p.Eject(b) || b.Ejected() {
+		t.Error("a removed backend was ejected")
+	}
+	p.Update(specs(2))
+	if fresh := p.Backends()[0]; fresh.Ejected() || fresh.Status() != Unknown {
+		t.Errorf("its successor starts %v, ejected %v", fresh.Status(), fresh.Ejected())
+	}
+}
+
+func TestRejoin(t *testing.T) {
+	t.Parallel()
+	const no, quiesced, overloaded, both = 1, 2, 4, 8 // what has to be allowed
+	const always, never = no | quiesced | overloaded | both, 0
+	for _, tt := range []struct {
+		name  string
+		spec  Spec
+		do    func(p *Pool, b *Backend)
+		works int
+	}{
+		{name: "up", works: always},
+		{name: "unknown", do: func(p *Pool, b *Backend) { p.SetStatus(b, Unknown) }, works: always},
+		{name: "down", do: func(p *Pool, b *Backend) { p.SetStatus(b, Down) }},
+		{name: "ejected", do: func(p *Pool, b *Backend) { p.Eject(b) }},
+		{name: "ejected and readmitted", do: func(p *Pool, b *Backend) { p.Eject(b); p.Readmit(b) }, works: always},
+		{name: "all down, and used for want of others", do: func(p *Pool, b *Backend) {
+			for _, x := range p.Backends() {
+				p.SetStatus(x, Down)
+			}
+		}, works: always},
+		{name: "all down, until another comes up", do: func(p *Pool, b *Backend) {
+			for _, x := range p.Backends() {
+				p.SetStatus(x, Down)
+			}
+			p.SetStatus(p.Backends()[1], Up)
+		}},
+		{name: "drain", do: func(p *Pool, b *Backend) { p.SetStatus(b, Drain) }, works: quiesced | both},
+		{name: "drain, and down", do: func(p *Pool, b *Backend) { p.SetStatus(b, Drain); p.SetStatus(b, Down) }},
+		{name: "down, and drain", do: func(p *Pool, b *Backend) { p.SetStatus(b, Down); p.SetStatus(b, Drain) }},
+		{name: "drain, and ejected", do: func(p *Pool, b *Backend) { p.SetStatus(b, Drain); p.Eject(b) }},
+		{name: "drain, down and up again", do: func(p *Pool, b *Backend) {
+			p.SetStatus(b, Drain)
+			p.SetStatus(b, Down)
+			p.SetStatus(b, Up)
+		}, works: quiesced | both},
+		{name: "drain, lifted", do: func(p *Pool, b *Backend) { p.SetStatus(b, Drain); p.Resume(b) }, works: always},
+		{name: "maint", do: func(p *Pool, b *Backend) { p.SetStatus(b, Maint) }},
+		{name: "weight 0", spec: Spec{Weight: -1}, works: quiesced | both},
+		{name: "weight 0, and down", spec: Spec{Weight: -1}, do: func(p *Pool, b *Backend) { p.SetStatus(b, Down) }},
+		{name: "weight 0, and drain", spec: Spec{Weight: -1}, do: func(p *Pool, b *Backend) { p.SetStatus(b, Drain) }, works: quiesced | both},
+		{name: "removed", do: func(p *Pool, b *Backend) { p.Update(specs(3)[1:]) }},
+		{name: "removed and listed again", do: func(p *Pool, b *Backend) { p.Update(specs(3)[1:]); p.Update(specs(3)) }},
+		{name: "backup that is not needed", spec: Spec{Backup: true}, works: always},
+		{name: "backup that is down", spec: Spec{Backup: true}, do: func(p *Pool, b *Backend) { p.SetStatus(b, Down) }},
+		{name: "overloaded", spec: Spec{Limits: Limits{Upper: 2}}, works: overloaded | both},
+		{name: "overloaded, weight 0", spec: Spec{Weight: -1, Limits: Limits{Upper: 2}}, works: both},
+		{name: "at its maximum", spec: Spec{Limits: Limits{Max: 2}}},
+		{name: "at both", spec: Spec{Limits: Limits{Upper: 2, Max: 2}}},
+		{name: "below both", spec: Spec{Limits: Limits{Upper: 3, Max: 3}}, works: always},
+		{name: "a name that does not resolve", spec: Spec{Endpoint: Endpoint{Host: "db.local:5432"}}, do: func(p *Pool, b *Backend) { p.SetStatus(b, Up) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			eachScheduler(t, func(t *testing.T, scheduler string) {
+				s := specs(3)
+				for i := range s {
+					s[i].Weight = 100
+				}
+				if tt.spec.Endpoint.Host != "" {
+					s[0].Endpoint = tt.spec.Endpoint
+				}
+				p := newPool(t, scheduler, s)
+				b := p.Backends()[0]
+				if b.endpoint.Resolved() {
+					for range 2 {
+						if !p.Rejoin(b, Stickiness{}) {
+							t.Fatal("cannot rejoin an idle backend")
+						}
+					}
+				}
+				s[0].Backup, s[0].Limits = tt.spec.Backup, tt.spec.Limits
+				if tt.spec.Weight < 0 {
+					s[0].Weight = 0
+				}
+				p.Update(s)
+				if tt.do != nil {
+					tt.do(p, b)
+				}
+				active := b.Active()
+				for mask, allow := range map[int]Stickiness{no: {}, quiesced: {Quiesced: true}, overloaded: {Overloaded: true}, both: {Quiesced: true, Overloaded: true}} {
+					got := p.Rejoin(b, allow)
+					if want := tt.works&mask != 0; got != want {
+						t.Errorf("%+v: Rejoin %v, want %v", allow, got, want)
+					}
+					if got {
+						p.Release(b)
+					}
+					if b.Active() != active {
+						t.Errorf("%+v: %d flows were %d before", allow, b.Active(), active)
+					}
+				}
+				for range active {
+					p.Release(b)
+				}
+			})
+		})
+	}
+}
+
+// TestNoNewsWaitsToo has two callers report the same: neither returns before choices
+// follow the report.
+func TestNoNewsWaitsToo(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, "rr", specs(2))
+	slow := &slowScheduler{entered: make(chan struct{}, 2), gate: make(chan struct{})}
+	slow.roundRobin.update(nil)
+	p.scheduler = slow
+	b := p.Backends()[0]
+	var wg sync.WaitGroup
+	wg.Go(func() { p.SetStatus(b, Down) })
+	<-slow.entered
+	second := make(chan bool)
+	wg.Go(func() { second <- p.SetStatus(b, Down) })
+	select {
+	case <-second:
+		t.Error("returned while flows still went there")
+	case <-time.After(20 * time.Millisecond): // long enough to see it wrong, never wrong if right
+		close(slow.gate)
+		if <-second {
+			t.Error("the second report of one thing changed something")
+		}
+	}
+	if t.Failed() {
+		close(slow.gate)
+	}
+	wg.Wait()
+}
+
 func TestReleaseAfterRemoval(t *testing.T) {
 	t.Parallel()
 	eachScheduler(t, func(t *testing.T, scheduler string) {
-		p := newPool(t, scheduler, specs(2))
+		s := weighing(100, 100) // room for all with ovf
+		p := newPool(t, scheduler, s)
 		picks(p, 100)
+		if p.Backends()[0].Active() == 0 { // one may have got them all
+			slices.Reverse(s)
+			p.Update(s)
+		}
 		gone := p.Backends()[0]
 		n := gone.Active()
-		if n == 0 {
-			t.Fatal("no flow to keep")
-		}
-		p.Update(specs(2)[1:])
+		p.Update(s[1:])
 		for range n {
 			p.Release(gone)
 		}
 		// The same endpoint again is another backend: a flow of the old one that ends now
 		// must not touch it.
-		late := p.Acquire(client(0), nil)
-		p.Update(specs(1))
+		releaseAll(p)
+		late := acquire(p, client(0), nil)
+		p.Update(s[:1])
 		fresh := p.Backends()[0]
 		p.Release(late)
 		if gone.Active() != 0 || fresh.Active() != 0 {
@@ -241,7 +548,7 @@ func TestTriedSkipped(t *testing.T) {
 			p := newPool(t, scheduler, s)
 			var tried Tried
 			for range min(n, maxTried) {
-				b := p.Acquire(client(n), &tried)
+				b := acquire(p, client(n), &tried)
 				if b == nil {
 					t.Fatalf("%d backends: none left after %d", n, tried.Len())
 				}
@@ -251,7 +558,7 @@ func TestTriedSkipped(t *testing.T) {
 				tried.Add(b)
 				p.Release(b)
 			}
-			b := p.Acquire(client(n), &tried)
+			b := acquire(p, client(n), &tried)
 			if (b != nil) != (n > maxTried) {
 				t.Errorf("%d backends: %v after trying %d", n, b, tried.Len())
 			}
@@ -321,13 +628,16 @@ func TestUnixAndPortRangeBackends(t *testing.T) {
 		if n := len(p.Backends()); n != 3 {
 			t.Fatalf("%d backends, want 3", n)
 		}
-		for b, n := range picks(p, 300) {
-			if b == nil || n < 50 {
-				t.Errorf("%v got %d of 300 flows", b, n)
+		for tried := new(Tried); tried.Len() < 3; {
+			b := acquire(p, client(0), tried)
+			if b == nil || tried.Has(b) {
+				t.Fatalf("%v after %d of 3", b, tried.Len())
 			}
+			tried.Add(b)
+			p.Release(b)
 		}
 		// A client of a unix socket has no address.
-		if p.Acquire(Flow{}, nil) == nil {
+		if acquire(p, Flow{}, nil) == nil {
 			t.Error("a client without an address got no backend")
 		}
 	})

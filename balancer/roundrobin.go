@@ -2,8 +2,10 @@ package balancer
 
 import "sync/atomic"
 
-// roundRobin gives each member its turn in the order of the list.
+// roundRobin gives each member its turn in the order of the list. See ipvsRR for the
+// kernel's.
 type roundRobin struct {
+	counting
 	round atomic.Pointer[round]
 }
 
@@ -34,43 +36,50 @@ func (s *roundRobin) update(members []member) {
 	s.round.Store(next)
 }
 
-func (s *roundRobin) acquire(_ Flow, tried *Tried) *Backend {
+func (s *roundRobin) acquire(_ Flow, tried *Tried) (b *Backend, busy bool) {
 	r := s.round.Load()
 	if len(r.backends) == 0 {
-		return nil
+		return nil, false
 	}
-	b := r.take()
-	if tried.Has(b) {
-		if b = r.untried(tried); b == nil {
-			return nil
-		}
+	if b = r.take(); try(b, tried, &busy) {
+		return b, false
 	}
-	b.reserve()
-	return b
+	return r.next(tried, busy)
 }
-
-func (s *roundRobin) release(b *Backend) { b.release() }
 
 // take uses up one turn.
 func (r *round) take() *Backend {
 	return r.backends[(r.turn.Add(1)-1)%uint64(len(r.backends))]
 }
 
-// untried goes on round, using up the turns of those it skips: otherwise the backend
+// next goes on round, using up the turns of those it skips: otherwise the backend
 // after a dead one would get the dead one's share on top of its own. Other flows take
-// turns meanwhile, so its own may all fall on tried ones; then it looks at the next
-// ones in line, of which at most maxTried can be tried.
-func (r *round) untried(tried *Tried) *Backend {
-	for range tried.Len() {
-		if b := r.take(); !tried.Has(b) {
-			return b
+// turns meanwhile, so its own may all fall on those that are tried or full; then it
+// looks at each one in line.
+func (r *round) next(tried *Tried, busy bool) (*Backend, bool) {
+	for range maxTried {
+		if b := r.take(); try(b, tried, &busy) {
+			return b, false
 		}
 	}
 	turn, n := r.turn.Load(), uint64(len(r.backends))
 	for i := range n {
-		if b := r.backends[(turn+i)%n]; !tried.Has(b) {
-			return b
+		if b := r.backends[(turn+i)%n]; try(b, tried, &busy) {
+			r.turn.CompareAndSwap(turn, turn+i+1)
+			return b, false
 		}
 	}
-	return nil
+	return nil, busy
+}
+
+// try reserves b if it is untried and has room. It sets busy if it has none.
+func try(b *Backend, tried *Tried, busy *bool) bool {
+	if tried.Has(b) {
+		return false
+	}
+	if b.reserve(false) {
+		return true
+	}
+	*busy = true
+	return false
 }

@@ -1,16 +1,52 @@
 package balancer
 
 import (
+	"slices"
 	"sync"
 	"testing"
 )
+
+// plainRR keeps the list and whose turn it is.
+type plainRR struct {
+	list []*plainBackend
+	turn int
+}
+
+func (r *plainRR) edit(members []*plainBackend) {
+	turn := 0
+	for i := range r.list {
+		if at := slices.Index(members, r.list[(r.turn+i)%len(r.list)]); at >= 0 {
+			turn = at
+			break
+		}
+	}
+	r.list, r.turn = members, turn
+}
+
+func (r *plainRR) choose(candidates []*plainBackend) *plainBackend {
+	for i := range r.list {
+		at := (r.turn + i) % len(r.list)
+		if b := r.list[at]; slices.Contains(candidates, b) {
+			r.turn = (at + 1) % len(r.list)
+			return b
+		}
+	}
+	if len(r.list) > 0 { // where it stands after a flow that nobody could take is of no account
+		r.turn = (r.turn + 1 + maxTried) % len(r.list)
+	}
+	return nil
+}
+
+func (*plainRR) over(*plainBackend) bool { return false }
+func (*plainRR) chosen(*plainBackend)    {}
+func (*plainRR) settle()                 {}
 
 func TestRoundRobinOrder(t *testing.T) {
 	t.Parallel()
 	p := newPool(t, "rr", specs(3))
 	backends := p.Backends()
 	for i := range 9 {
-		if b := p.Acquire(client(0), nil); b != backends[i%3] {
+		if b := acquire(p, client(0), nil); b != backends[i%3] {
 			t.Fatalf("pick %d is %v, want %v", i, b, backends[i%3])
 		}
 	}
@@ -40,7 +76,7 @@ func TestRoundRobinGoesOn(t *testing.T) {
 		}
 		p.Update(s)
 		for i, n := range tt.want {
-			if b := p.Acquire(client(0), nil); b.Endpoint() != endpoint(n) {
+			if b := acquire(p, client(0), nil); b.Endpoint() != endpoint(n) {
 				t.Errorf("%s: pick %d is %v, want %v", tt.name, i, b, endpoint(n))
 			}
 		}
@@ -56,7 +92,7 @@ func TestRoundRobinUnderFlapping(t *testing.T) {
 	flapping := backends[2]
 	for i := range n * rounds {
 		p.SetStatus(flapping, []Status{Down, Up}[i%2])
-		p.Acquire(client(0), nil)
+		acquire(p, client(0), nil)
 	}
 	for _, b := range backends {
 		if b == flapping {
@@ -80,12 +116,12 @@ func TestRoundRobinFairUnderFailure(t *testing.T) {
 	finish := func(i int) {
 		tried := waiting[i]
 		waiting = append(waiting[:i], waiting[i+1:]...)
-		if b := p.Acquire(client(0), tried); b == dead {
+		if b := acquire(p, client(0), tried); b == dead {
 			t.Fatal("went to the dead backend again")
 		}
 	}
 	for range n * rounds {
-		if b := p.Acquire(client(0), nil); b == dead {
+		if b := acquire(p, client(0), nil); b == dead {
 			tried := new(Tried)
 			tried.Add(b)
 			p.Release(b)
@@ -143,7 +179,7 @@ func TestRoundRobinAlwaysFindsTheLast(t *testing.T) {
 				}
 			}
 			for range flows {
-				if b := p.Acquire(client(w), &tried); b != last {
+				if b := acquire(p, client(w), &tried); b != last {
 					t.Errorf("%v instead of the only one left", b)
 					return
 				}
@@ -151,4 +187,25 @@ func TestRoundRobinAlwaysFindsTheLast(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestRoundRobinPastManyFull has more full backends in a row than a flow takes turns for:
+// the one behind them must not get more than the others.
+func TestRoundRobinPastManyFull(t *testing.T) {
+	t.Parallel()
+	const n, full, rounds = 4, 3 * maxTried, 50
+	s := specs(full + n)
+	for i := range s[:full] {
+		s[i].Limits.Max = 1
+	}
+	p := newPool(t, "rr", s)
+	picks(p, full)
+	for range n * rounds {
+		acquire(p, client(0), nil)
+	}
+	for _, b := range p.Backends()[full:] {
+		if b.Active() != rounds {
+			t.Errorf("%v got %d flows, want %d", b, b.Active(), rounds)
+		}
+	}
 }

@@ -1,9 +1,8 @@
 package balancer
 
 import (
-	"fmt"
 	"net/netip"
-	"strings"
+	"time"
 )
 
 // DefaultScheduler is the one that a pool uses when its options name none.
@@ -13,12 +12,21 @@ const DefaultScheduler = "rr"
 type Flow struct {
 	Client netip.AddrPort // not valid for the client of a unix socket
 	Local  netip.AddrPort // what the client asked for
+	// Now is the time on a clock that does not run backwards, since any moment. Only
+	// schedulers with a memory of the past look at it: lblc, lblcr.
+	Now time.Duration
 }
 
-// member is a backend that may get new flows, with the weight that counts for this list.
+// member is a backend that may get new flows.
 type member struct {
 	*Backend
-	weight int // 1 … maxWeight
+	// weight counts for this list: 1 … maxWeight, or up to fullShare times that while
+	// a slow start is on. Schedulers that keep quiesced backends in their tables see
+	// those with 0; see algorithm.quiesced.
+	weight int
+	// turned is the last weight that was not 0.
+	turned int
+	limits *Limits // as of this list, so that new limits make a new list
 }
 
 // scheduler is one algorithm at work for one pool. It owns what it derives from the
@@ -26,47 +34,43 @@ type member struct {
 type scheduler interface {
 	// update takes a new list of members, which nobody changes afterwards. The pool
 	// never calls it twice at once, calls it with nil before anything else, and has
-	// set Backend.slot of the members before and now. acquire and release go on
-	// meanwhile: until update returns they may see either list or both, and update
-	// must not hold them up for longer than one of their own kind does.
+	// set Backend.slot of the members before and now. The others go on meanwhile:
+	// until update returns they may see either list or both, and update must not hold
+	// them up for longer than one of their own kind does.
 	update(members []member)
 
-	// acquire picks an untried member and reserves it, or returns nil when there is
-	// none. Called from any goroutine; it does not allocate.
-	acquire(f Flow, tried *Tried) *Backend
+	// acquire picks an untried member that has room and reserves it, or returns nil
+	// when there is none; busy then says that one had no room, or may have had none.
+	// Called from any goroutine; it does not allocate.
+	acquire(f Flow, tried *Tried) (b *Backend, busy bool)
+
+	// take reserves b, a member or not, for a flow that persistence sends there, and
+	// reports whether there was room; see Backend.reserve. Called from any goroutine.
+	take(b *Backend, persistent bool) bool
 
 	// release undoes the reservation. The backend may have left the members, or the
 	// pool, since. Called from any goroutine; it does not allocate.
 	release(b *Backend)
 }
 
-// algorithms lists the schedulers by name. It is never written to.
-var algorithms = [...]struct {
-	name string
-	make func() scheduler
-}{
-	{"rr", func() scheduler { return new(roundRobin) }},
-	{"lc", func() scheduler { return new(leastConn) }},
-	{"mh", func() scheduler { return new(maglev) }},
+// counting is the half of a scheduler that looks at no more than the members' own
+// counters.
+type counting struct{}
+
+func (counting) take(b *Backend, persistent bool) bool { return b.reserve(persistent) }
+func (counting) release(b *Backend)                    { b.release() }
+
+// learner is a scheduler that wants to know how long backends take.
+type learner interface {
+	observe(b *Backend, took, now time.Duration)
 }
 
-// Schedulers returns the names that Options.Scheduler can have, the default first.
-func Schedulers() []string {
-	names := make([]string, 0, len(algorithms))
-	for _, a := range algorithms {
-		names = append(names, a.name)
-	}
-	return names
-}
-
-func newScheduler(name string) (scheduler, error) {
-	if name == "" {
-		name = DefaultScheduler
-	}
-	for _, a := range algorithms {
-		if a.name == name {
-			return a.make(), nil
-		}
-	}
-	return nil, fmt.Errorf("unknown scheduler %q: one of %s", name, strings.Join(Schedulers(), ", "))
+// settings are what the options tell a scheduler.
+type settings struct {
+	ipvs     bool          // choose exactly as the kernel does
+	port     bool          // sh-port, mh-port: only with ipvs, elsewhere it is in key
+	fallback bool          // sh-fallback, mh-fallback: only with ipvs
+	key      HashKey       // of hashing schedulers
+	balance  int           // bounded load, in percent; 0: off
+	random   func() uint64 // uniform; called from any goroutine
 }

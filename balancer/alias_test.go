@@ -1,0 +1,147 @@
+package balancer
+
+import (
+	"math/bits"
+	"math/rand/v2"
+	"testing"
+)
+
+// membersOfWeights makes members of the weights, the first one the oldest.
+func membersOfWeights(weights ...int) []member {
+	members := make([]member, len(weights))
+	for i, w := range weights {
+		members[i] = member{Backend: &Backend{id: uint32(i + 1)}, weight: w}
+	}
+	return members
+}
+
+func randomWeights(rnd *rand.Rand, most int) []int {
+	weights := make([]int, 1+rnd.IntN(60))
+	for i := range weights {
+		weights[i] = 1 + rnd.IntN(most)
+	}
+	return weights
+}
+
+// checkCells adds up all cells of the table: each column is total high.
+func checkCells(t *testing.T, members []member) {
+	t.Helper()
+	table := newLots(members)
+	got := make([]uint64, len(members))
+	for i, l := range table.rows {
+		if l.backend != members[i].Backend || l.cut > table.total {
+			t.Fatalf("row %d is %+v, of total %d", i, l, table.total)
+		}
+		got[i] += l.cut
+		got[l.alias] += table.total - l.cut
+	}
+	for i, m := range members {
+		if want := uint64(m.weight) * uint64(len(members)); got[i] != want {
+			t.Errorf("weight %d of %d has %d cells, want %d", m.weight, table.total, got[i], want)
+		}
+	}
+}
+
+func TestAliasCells(t *testing.T) {
+	t.Parallel()
+	const most = maxWeight * fullShare
+	for _, weights := range [][]int{
+		{1}, {7}, {1, 1}, {1, 2}, {3, 1}, {1, 2, 3}, {5, 5, 5, 5}, {1, 1, 1, 97},
+		{most}, {most, 1}, {1, most, most}, {most, most, most, most - 1},
+	} {
+		checkCells(t, membersOfWeights(weights...))
+	}
+	rnd := newRand(t)
+	for range 500 {
+		checkCells(t, membersOfWeights(randomWeights(rnd, []int{2, 100, most}[rnd.IntN(3)])...))
+	}
+}
+
+func FuzzAliasCells(f *testing.F) {
+	f.Add([]byte{1})
+	f.Add([]byte{1, 2, 3, 255, 255})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) == 0 || len(data) > 2000 {
+			return
+		}
+		weights := make([]int, len(data))
+		for i, c := range data {
+			weights[i] = 1 + int(c&0x1f)<<(c>>5*4) // 1 … 31<<28
+		}
+		checkCells(t, membersOfWeights(weights...))
+	})
+}
+
+// TestAliasDraw draws the number in the middle of every cell once.
+func TestAliasDraw(t *testing.T) {
+	t.Parallel()
+	rnd := newRand(t)
+	for range 50 {
+		members := membersOfWeights(randomWeights(rnd, 20)...)
+		table := newLots(members)
+		n := uint64(len(members))
+		cells := n * table.total
+		got := make(map[*Backend]int)
+		for cell := range cells {
+			r, _ := bits.Div64(cell, 1<<63, cells) // (cell + 1/2) / cells * 2^64
+			got[table.draw(r).backend]++
+		}
+		for _, m := range members {
+			if got[m.Backend] != m.weight*int(n) {
+				t.Errorf("weight %d of %d was drawn %d times in %d", m.weight, table.total, got[m.Backend], cells)
+			}
+		}
+	}
+	for _, r := range []uint64{0, 1, 1 << 63, ^uint64(0)} {
+		newLots(membersOfWeights(1, maxWeight*fullShare, 3)).draw(r)
+		newKernelLots(membersOfWeights(1, maxWeight, 3)).draw(r)
+	}
+}
+
+// kernelWalk is the kernel's loop over its list, which begins with the newest.
+func kernelWalk(members []member, draw int) *Backend {
+	for i := len(members) - 1; i >= 0; i-- {
+		if draw -= members[i].weight; draw <= 0 {
+			return members[i].Backend
+		}
+	}
+	return nil
+}
+
+// TestKernelDrawEqualsWalk goes through all numbers that the kernel can draw, by the
+// first and the last of the 64-bit numbers that stand for each.
+func TestKernelDrawEqualsWalk(t *testing.T) {
+	t.Parallel()
+	rnd := newRand(t)
+	for range 100 {
+		members := membersOfWeights(randomWeights(rnd, 50)...)
+		shuffled := append([]member(nil), members...)
+		rnd.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+		table := newKernelLots(shuffled)
+		count := make(map[*Backend]int)
+		for draw := range table.total + 1 {
+			first, _ := bits.Div64(draw, table.total, table.total+1) // rounded up
+			last := ^uint64(0)
+			if draw < table.total {
+				last, _ = bits.Div64(draw+1, table.total, table.total+1)
+				last--
+			}
+			want := kernelWalk(members, int(draw))
+			count[want]++
+			for _, r := range []uint64{first, last} {
+				if got := table.draw(r).backend; got != want {
+					t.Fatalf("draw %d of %d: %d, want %d", draw, table.total, got.id, want.id)
+				}
+			}
+		}
+		for i, m := range members {
+			want := m.weight
+			if i == len(members)-1 {
+				want++
+			}
+			if count[m.Backend] != want {
+				t.Errorf("member %d of %d with weight %d has %d draws", i, len(members), m.weight, count[m.Backend])
+			}
+		}
+	}
+}

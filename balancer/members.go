@@ -1,0 +1,89 @@
+package balancer
+
+import "slices"
+
+// findings are the statuses whose backends may get flows, best first.
+var findings = [...]Status{Up, Unknown, Down}
+
+// eligible returns the members by the rule in the package documentation: of the best
+// finding that has any, those that are no backups, else the backups. It needs mu.
+func (p *Pool) eligible() []member {
+	for best, status := range findings {
+		if status == Down && p.failClosed {
+			break
+		}
+		for _, backup := range []bool{false, true} {
+			worst := best
+			in := func(b *Backend) bool {
+				level := b.level()
+				return level >= best && level <= worst && b.Backup() == backup && b.endpoint.Resolved()
+			}
+			if !slices.ContainsFunc(p.Backends(), func(b *Backend) bool { return in(b) && b.Weight() > 0 }) {
+				continue
+			}
+			if !backup && p.panicShare > 0 {
+				worst = p.widen(best)
+			}
+			return p.weighed(in)
+		}
+	}
+	return nil
+}
+
+// level is the index of the backend's status in findings, or beyond them.
+func (b *Backend) level() int {
+	if i := slices.Index(findings[:], b.Status()); i >= 0 {
+		return i
+	}
+	return len(findings)
+}
+
+// widen returns the worst finding with which backends are used besides the best one, so
+// that no less than the panic share of them is in use: what is left would hardly stand
+// the load of all, and checks that fail for most backends at once say more about the
+// checks. Backups neither count nor take part. It needs mu.
+func (p *Pool) widen(best int) int {
+	var count [len(findings) + 1]int
+	all := 0
+	for _, b := range p.Backends() {
+		if b.Weight() > 0 && !b.Backup() && b.endpoint.Resolved() {
+			count[b.level()]++
+		}
+	}
+	for level := range findings {
+		all += count[level]
+	}
+	used := 0
+	for worst := best; worst < len(findings); worst++ {
+		if used += count[worst]; used*100 >= p.panicShare*all {
+			return worst
+		}
+	}
+	return len(findings) - 1
+}
+
+// weighed makes members of the backends for which in is true, with the weights that
+// count now. Slow starts make them smaller in relation to each other: while all are
+// equally far, as when there is one backend only, nobody could be spared. It needs mu.
+func (p *Pool) weighed(in func(*Backend) bool) []member {
+	members := make([]member, 0, len(p.Backends()))
+	var least, most uint8 = fullShare, 0
+	for _, b := range p.Backends() {
+		w := b.Weight()
+		if !in(b) || w == 0 && !p.quiesced {
+			continue
+		}
+		members = append(members, member{b, w, b.turned, b.limits.Load()})
+		if w > 0 {
+			least, most = min(least, b.ramp.share), max(most, b.ramp.share)
+		}
+	}
+	if least >= most {
+		return members
+	}
+	for i := range members {
+		m := &members[i]
+		m.weight *= int(m.ramp.share)
+	}
+	return members
+}
