@@ -86,12 +86,16 @@ func (w *worker) accept(i int) {
 func (w *worker) admit(fd int32, a *acceptor) {
 	from := w.sa.addrPort()
 	s := w.server
-	if !s.admit(a.svc) {
+	if !s.admit(a.svc) && (w.udp == nil || !w.udp.sessions.giveWay(a.svc, w.now)) {
 		s.refuse(a.svc, from)
 		closeReset(fd)
 		return
 	}
-	c := w.newConn(a.svc, from, a.local, a.offset)
+	local := a.local
+	if a.svc.located && local.Addr().IsUnspecified() {
+		local = netip.AddrPortFrom(localAddr(fd, &w.sa).Addr(), local.Port())
+	}
+	c := w.newConn(a.svc, from, local, a.offset)
 	c.half[client].fd = fd
 	w.connect(c)
 }

@@ -62,6 +62,9 @@ func (w *worker) newConn(svc *Service, from, local netip.AddrPort, offset uint16
 	w.grow(id)
 	c := w.conn(id)
 	c.id, c.ent = id, ent
+	if c.wake == nil && svc.QueueLength > 0 {
+		c.wake = func() { w.post(func() { w.woken(c) }) } // once a slot, which never moves
+	}
 	c.flow.open(svc, from, local, offset, w.now)
 	c.queued = false
 	c.half[client].open(-1)
@@ -71,7 +74,7 @@ func (w *worker) newConn(svc *Service, from, local netip.AddrPort, offset uint16
 
 // end closes both sockets and settles the flow.
 func (w *worker) end(c *conn, o Outcome) {
-	orderly := o.orderly(c.half[client].pending() || c.half[backend].pending())
+	orderly := c.orderly(o, c.half[client].pending() || c.half[backend].pending())
 	for s := range c.half {
 		h := &c.half[s]
 		if h.pipe != nil {

@@ -19,8 +19,8 @@ const (
 	maxDatagram = 65507
 	// maxTrain is the most datagrams that UDP_SEGMENT cuts one send into.
 	maxTrain = 64
-	// controlSize holds the packet information, the size of a train's parts and the
-	// count of drops.
+	// controlSize holds the packet information of both families, the size of a train's
+	// parts and the count of drops.
 	controlSize = 128
 )
 
@@ -114,6 +114,9 @@ func (b *batch) ancillary(i int) (a ancillary) {
 			// The address to answer from: the one asked for, but for broadcasts.
 			a.local = netip.AddrFrom4((*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0])).Spec_dst)
 		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
+			if a.local.Is4() {
+				break // IP_PKTINFO knows better
+			}
 			a.local = netip.AddrFrom16((*unix.Inet6Pktinfo)(unsafe.Pointer(&data[0])).Addr).Unmap()
 			if a.local.IsMulticast() {
 				a.local = netip.Addr{} // nobody answers from there

@@ -202,3 +202,29 @@ func checkTrains(t *testing.T, all []given, gso bool) (messages int) {
 	}
 	return messages
 }
+
+// TestAddressAskedIsTheMoreExactOne: a socket of both families says twice where a
+// datagram of IPv4 was sent to, in either order.
+func TestAddressAskedIsTheMoreExactOne(t *testing.T) {
+	t.Parallel()
+	four := unix.Inet4Pktinfo{Spec_dst: [4]byte{192, 0, 2, 1}, Addr: [4]byte{192, 0, 2, 255}}
+	six := unix.Inet6Pktinfo{Addr: netip.MustParseAddr("::ffff:192.0.2.255").As16()}
+	for first := range 2 {
+		b := &batch{}
+		c := b.control[0][:0]
+		for i := range 2 {
+			if i == first {
+				c = appendControl(c, unix.IPPROTO_IP, unix.IP_PKTINFO, four)
+			} else {
+				c = appendControl(c, unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, six)
+			}
+		}
+		c = appendControl(c, unix.IPPROTO_UDP, unix.UDP_GRO, int32(1200))
+		c = appendControl(c, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, uint32(7))
+		b.msgs[0].hdr.SetControllen(len(c)) // all that there may be has room
+		a := b.ancillary(0)
+		if a.local != netip.MustParseAddr("192.0.2.1") || a.segment != 1200 || a.drops != 7 || !a.counted {
+			t.Errorf("%+v", a)
+		}
+	}
+}

@@ -29,7 +29,9 @@
 //  1. udp_linux.go: a worker's listening socket has a batch (receive). portable_udp.go
 //     goes the same way, one by one.
 //  2. session.go: sessions.route finds the flow's session or begins one: it reserves
-//     a backend, and where there is no room the oldest unreplied session makes place.
+//     a backend, and where there is no room the oldest session that has waited for a
+//     reply in vain makes place, at once if it is the worker's own, else for the next
+//     datagram (askOthers).
 //  3. udp_linux.go: a new session has a socket connected to its backend (open). What
 //     the batch holds for one session leaves together (forward); datagram_linux.go
 //     and udp_send_linux.go have the kernel cut what is of equal size.

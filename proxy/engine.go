@@ -20,9 +20,10 @@ type engine interface {
 	// drain stops accepting; clients that the kernel has accepted already are
 	// still served. It returns when the listeners are closed.
 	drain()
-	// cutBackend ends the udp flows of a backend. It is not called while start runs,
+	// cutBackend ends the flows of a backend, by Fin or Reset, without holding others up
+	// meanwhile. When it returns they carry nothing more. It is not called while start runs,
 	// nor once stop has begun.
-	cutBackend(*balancer.Backend)
+	cutBackend(b *balancer.Backend, how Cut)
 	// stop cuts the flows that are left, closes all that is open and waits for
 	// all that was started. It works before start, too, and is called once.
 	stop()

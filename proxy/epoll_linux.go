@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -148,12 +149,20 @@ func (e *epollEngine) drain() {
 	e.closeShared()
 }
 
-func (e *epollEngine) cutBackend(b *balancer.Backend) {
-	e.all(func(w *worker) {
-		if w.udp != nil {
-			w.udp.sessions.cutBackend(b, w.now)
-		}
-	})
+func (e *epollEngine) cutBackend(b *balancer.Backend, how Cut) {
+	for from, more := 0, true; more; from += cutShare {
+		var left atomic.Bool
+		e.all(func(w *worker) {
+			more := w.cutBackend(b, how, from)
+			if w.udp != nil {
+				more = w.udp.sessions.cutBackend(b, from, w.now) || more
+			}
+			if more {
+				left.Store(true)
+			}
+		})
+		more = left.Load()
+	}
 }
 
 // closeShared closes what no worker accepts from any more.

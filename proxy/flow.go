@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"usher/balancer"
@@ -11,6 +12,10 @@ import (
 type (
 	table = conntrack.Table[Service, balancer.Backend]
 	entry = conntrack.Entry[Service, balancer.Backend]
+	// affinity remembers which backends clients have.
+	affinity = conntrack.Affinity[Service, balancer.Backend]
+	// Client is one client of a service that persists, and the backend that it has.
+	Client = conntrack.Template[Service, balancer.Backend]
 	// Row is one flow as readers of the connection table see it.
 	Row = conntrack.Row[Service, balancer.Backend]
 )
@@ -66,11 +71,21 @@ type flow struct {
 	connected time.Duration // zero while not connected
 	attempt   time.Duration // the attempt under way may take until then
 	budget    time.Duration // all attempts together may take until then
+	began     time.Duration // when the attempt under way began
 	hold      time.Duration // a client without backend is held until then
+	patience  time.Duration // a client in the queue waits until then; zero: it was in none
+	ends      time.Duration // no flow is relayed beyond that; zero is for ever
 	quiet     time.Duration // since then one direction at most is open
 	looked    time.Duration // when the peers were last looked at
 
-	tried balancer.Tried
+	tried  balancer.Tried
+	ticket ticket         // in the service's queue
+	sticky conntrack.Hold // on its client's persistence
+	wake   func()         // the engine's: has next called soon, from any goroutine
+
+	gentle   bool         // a cut is to look like an end
+	asked    atomic.Int64 // when the client first sent something, where the scheduler learns
+	answered bool         // the backend has, where the scheduler learns
 }
 
 // open begins a flow for a client that was accepted at now.
@@ -81,47 +96,103 @@ func (f *flow) open(svc *Service, client, local netip.AddrPort, offset uint16, n
 	f.accepted, f.connected, f.quiet, f.looked = now, 0, 0, now
 	f.budget = now + svc.ConnectTimeout
 	f.hold = now + svc.Wait
+	f.patience, f.ends = 0, 0
+	if d := svc.lifetime(); d > 0 {
+		f.ends = now + d
+	}
+	f.gentle, f.answered = false, false
+	f.asked.Store(0)
 	f.tried.Reset()
 }
 
 // next reserves a backend to try. Running means: connect to f.backend, and ask
 // again when that fails or when deadline passes. Any other outcome ends the
 // flow, unless the phase became waiting: then the deadline says when to call
-// next again.
+// next again, or f.wake is called before.
 func (f *flow) next(now time.Duration) Outcome {
 	f.phase = connecting
-	if now < f.budget && !f.tried.Full() {
-		if b := f.svc.Pool.Acquire(balancer.Flow{Client: f.client, Local: f.local}, &f.tried); b != nil {
+	b, busy := f.choose(now)
+	if b != nil {
+		f.reserve(b, now)
+		return Running
+	}
+	if busy && f.svc.QueueLength > 0 {
+		return f.lineUp(now)
+	}
+	f.svc.queue.leave(&f.ticket, false)
+	if now < f.hold {
+		f.wait(min(now+waitStep, f.hold))
+		f.budget = f.attempt + f.svc.ConnectTimeout
+		return Running
+	}
+	switch {
+	case f.tries > 0:
+		return ConnectFailed
+	case busy:
+		return LimitReached
+	}
+	return NoBackend
+}
+
+// choose reserves a backend, unless the connect budget is spent or others have waited
+// for one longer.
+func (f *flow) choose(now time.Duration) (b *balancer.Backend, busy bool) {
+	if now >= f.budget || f.tried.Full() {
+		return nil, false
+	}
+	if f.svc.queue.closed(&f.ticket) {
+		return nil, true
+	}
+	if b, busy = f.svc.choose(balancer.Flow{Client: f.client, Local: f.local, Now: now}, &f.tried, &f.sticky); b != nil {
+		if f.svc.queue.leave(&f.ticket, true) {
+			f.budget = now + f.svc.ConnectTimeout
+		}
+	}
+	return b, busy
+}
+
+// lineUp has the flow wait for a backend with room.
+func (f *flow) lineUp(now time.Duration) Outcome {
+	q := &f.svc.queue
+	if f.patience == 0 {
+		f.patience = now + f.svc.QueueTimeout
+	}
+	if now >= f.patience {
+		q.leave(&f.ticket, false)
+		return QueueTimeout
+	}
+	place, look := q.enter(&f.ticket, f.wake)
+	if !place {
+		return LimitReached
+	}
+	f.wait(min(now+queueLook, f.patience))
+	f.budget = f.patience + f.svc.ConnectTimeout
+	for look || !q.stay(&f.ticket) {
+		look = false
+		f.phase = connecting
+		if b, _ := f.choose(now); b != nil {
 			f.reserve(b, now)
 			return Running
 		}
+		f.phase = waiting
 	}
-	if now < f.hold {
-		f.attempt = min(now+waitStep, f.hold)
-		f.budget = f.attempt + f.svc.ConnectTimeout
-		f.wait()
-		return Running
-	}
-	if f.tries == 0 {
-		return NoBackend
-	}
-	return ConnectFailed
+	return Running
 }
 
 // reserve makes b, which the pool has just reserved, the flow's backend.
 func (f *flow) reserve(b *balancer.Backend, now time.Duration) {
 	step := attemptSteps[min(int(f.step), len(attemptSteps)-1)]
-	f.backend, f.holding = b, true
+	f.backend, f.holding, f.began = b, true, now
 	f.tried.Add(b)
 	f.tries, f.step = min(f.tries, 254)+1, min(f.step, 254)+1
 	f.attempt = min(now+step, f.budget)
 	f.ent.SetBackend(b)
 }
 
-// wait holds the client: until f.attempt, when next is asked again, and all
-// backends are new to it.
-func (f *flow) wait() {
-	f.phase, f.step = waiting, 0
+// wait holds the client: until then next is asked again, and all backends are new
+// to it.
+func (f *flow) wait(until time.Duration) {
+	f.phase, f.step, f.attempt = waiting, 0, until
 	f.tried.Reset()
 }
 
@@ -130,16 +201,16 @@ func (f *flow) wait() {
 // for the connect budget at most.
 func (f *flow) starved(now time.Duration) Outcome {
 	f.release()
-	if f.attempt = now + waitStep; f.attempt >= f.budget {
+	if now+waitStep >= f.budget {
 		return LimitReached
 	}
-	f.wait()
+	f.wait(now + waitStep)
 	return Running
 }
 
 // refused gives the reserved backend back after an attempt that failed.
 func (f *flow) refused() {
-	f.backend.CountFailure()
+	f.svc.failed(f.backend)
 	f.release()
 }
 
@@ -154,7 +225,7 @@ func (f *flow) slow(now time.Duration) (giveUp bool) {
 	}
 	var b *balancer.Backend
 	if !f.tried.Full() {
-		b = f.svc.Pool.Acquire(balancer.Flow{Client: f.client, Local: f.local}, &f.tried)
+		b, _ = f.svc.choose(balancer.Flow{Client: f.client, Local: f.local, Now: now}, &f.tried, &f.sticky)
 	}
 	if b == nil {
 		f.attempt = f.budget
@@ -169,6 +240,35 @@ func (f *flow) slow(now time.Duration) (giveUp bool) {
 func (f *flow) established(now time.Duration) {
 	f.phase, f.connected, f.looked = relaying, now, now
 	f.ent.SetState(conntrack.Established)
+	if f.svc.learns {
+		f.svc.Pool.Observe(f.backend, now-f.began, now)
+	}
+}
+
+// passed counts n bytes from side s that were passed on. The two sides may be counted
+// by two goroutines.
+func (f *flow) passed(s side, n int, now time.Duration) {
+	if f.svc.learns {
+		f.learn(s, now)
+	}
+	if s == client {
+		f.ent.CountUp(n, now)
+	} else {
+		f.ent.CountDown(n, now)
+	}
+}
+
+// learn tells the scheduler how long the backend took to begin its answer, since the
+// client first sent something, or since it was connected if it speaks first.
+func (f *flow) learn(s side, now time.Duration) {
+	switch {
+	case s == client:
+		f.asked.CompareAndSwap(0, int64(now))
+	case !f.answered:
+		f.answered = true
+		since := max(time.Duration(f.asked.Load()), f.connected)
+		f.svc.Pool.Observe(f.backend, max(now-since, 0), now)
+	}
 }
 
 // finished notes that side s has sent FIN and that it was passed on. It reports
@@ -197,6 +297,9 @@ func (f *flow) deadline() time.Duration {
 	if d := f.svc.HalfCloseTimeout; d > 0 && f.fins != 0 {
 		at = min(at, max(f.ent.Touched(), f.quiet)+d)
 	}
+	if f.ends > 0 {
+		at = min(at, f.ends)
+	}
 	return at
 }
 
@@ -204,6 +307,9 @@ func (f *flow) deadline() time.Duration {
 // that ends it, or Running, and then whether its peers should be looked at.
 func (f *flow) overdue(now time.Duration) (o Outcome, look bool) {
 	touched := f.ent.Touched()
+	if f.ends > 0 && now >= f.ends {
+		return Aged, false
+	}
 	if d := f.svc.IdleTimeout; d > 0 && now >= touched+d {
 		return IdleTimeout, false
 	}
@@ -219,13 +325,37 @@ func (f *flow) overdue(now time.Duration) (o Outcome, look bool) {
 
 // account closes the flow's accounts: the reservation is given back, the outcome
 // and the bytes are counted. The entry is still the caller's to remove.
-func (f *flow) account(o Outcome) {
-	f.release()
+func (f *flow) account(o Outcome, now time.Duration) {
 	s := f.svc
+	switch {
+	case f.phase != relaying:
+	case o == BackendReset && f.ent.Down() == 0:
+		s.failed(f.backend)
+	default:
+		s.worked(f.backend)
+	}
+	f.release()
+	s.queue.leave(&f.ticket, false)
+	s.forget(&f.sticky, now)
 	s.ended[o].Add(1)
 	s.up.Add(f.ent.Up())
 	s.down.Add(f.ent.Down())
 	s.active.Add(-1)
+}
+
+// orderly reports whether a flow that ends so is closed with FIN rather than RST.
+// pending says whether bytes of it are still on their way: what was cut off must
+// not look complete.
+func (f *flow) orderly(o Outcome, pending bool) bool {
+	switch o {
+	case Finished:
+		return true
+	case IdleTimeout, Aged:
+		return !pending
+	case BackendDown:
+		return f.gentle && !pending
+	}
+	return false
 }
 
 // target returns where the reserved backend is reached by this flow: a path for
@@ -253,6 +383,6 @@ func endpointFor(b *balancer.Backend, local netip.AddrPort, offset uint16) (addr
 func (f *flow) release() {
 	if f.holding {
 		f.holding = false
-		f.svc.Pool.Release(f.backend)
+		f.svc.release(f.backend)
 	}
 }

@@ -66,7 +66,7 @@ func TestRefusedBackendsAreEachTriedOnce(t *testing.T) {
 	if o := f.next(0); o != ConnectFailed {
 		t.Errorf("next: %v, want %v", o, ConnectFailed)
 	}
-	f.account(ConnectFailed)
+	f.account(ConnectFailed, 0)
 	wantReserved(t, pool, 0)
 }
 

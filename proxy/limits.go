@@ -1,6 +1,10 @@
 package proxy
 
-import "fmt"
+import (
+	"fmt"
+	"os"
+	"slices"
+)
 
 const (
 	// descriptorsPerFlow is one socket to the client and one to the backend.
@@ -45,4 +49,28 @@ func fitConns(limit, wanted, listening, workers int) (n int, note string) {
 	default:
 		return fit, fmt.Sprintf("max-conns %d (from the limit of %d descriptors)", fit, limit)
 	}
+}
+
+// portsNote says how many udp flows there are local ports for, if that is less than
+// most; it is empty if not, or if none of the services is udp.
+func portsNote(services []ServiceConfig, most int) string {
+	if !slices.ContainsFunc(services, func(c ServiceConfig) bool { return c.IsUDP() }) {
+		return ""
+	}
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return "" // not Linux, or hidden: the flows that find no port are refused and counted
+	}
+	return fitPorts(string(text), most)
+}
+
+// fitPorts is portsNote for the text of ip_local_port_range. A socket that connects
+// is bound before the kernel looks at where to: of udp, each has a port of its own,
+// whatever its peer is, and both families share them.
+func fitPorts(text string, most int) string {
+	var first, last int
+	if _, err := fmt.Sscan(text, &first, &last); err != nil || last < first || last-first+1 >= most {
+		return ""
+	}
+	return fmt.Sprintf("udp flows at most %d (local ports %d-%d; net.ipv4.ip_local_port_range)", last-first+1, first, last)
 }

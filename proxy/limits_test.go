@@ -1,9 +1,59 @@
 package proxy
 
 import (
+	"os"
+	"slices"
 	"strings"
 	"testing"
 )
+
+func TestFitPorts(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		text string
+		most int
+		want string
+	}{
+		{"32768\t60999\n", 500_000, "udp flows at most 28232 (local ports 32768-60999; net.ipv4.ip_local_port_range)"},
+		{"32768\t60999\n", 28_233, "udp flows at most 28232 (local ports 32768-60999; net.ipv4.ip_local_port_range)"},
+		{"32768\t60999\n", 28_232, ""},
+		{"40000 40000", 10, "udp flows at most 1 (local ports 40000-40000; net.ipv4.ip_local_port_range)"},
+		{"", 10, ""},
+		{"40000", 10, ""},
+		{"60000 50000", 10, ""},
+	} {
+		if got := fitPorts(tc.text, tc.most); got != tc.want {
+			t.Errorf("%q, %d: got %q, want %q", tc.text, tc.most, got, tc.want)
+		}
+	}
+}
+
+func TestLocalPortsAreNotedForUDPAlone(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil || fitPorts(string(text), defaultMaxConns) == "" {
+		t.Skip("no such bound here")
+	}
+	stream, datagrams := service(t), udpService(t, UDPConfig{})
+	if got := portsNote([]ServiceConfig{stream}, defaultMaxConns); got != "" {
+		t.Errorf("tcp alone: %q", got)
+	}
+	if got := portsNote([]ServiceConfig{stream, datagrams}, 1); got != "" {
+		t.Errorf("more ports than flows: %q", got)
+	}
+	want := portsNote([]ServiceConfig{stream, datagrams}, defaultMaxConns)
+	if want == "" {
+		t.Fatal("nothing is told")
+	}
+	s, err := New(Options{Engine: "portable"}, []ServiceConfig{datagrams})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if told := slices.Contains(s.Notes(), want); told != (fitPorts(string(text), int(s.maxConns)) != "") {
+		t.Errorf("of at most %d flows: %q", s.maxConns, s.Notes())
+	}
+}
 
 func TestFitConns(t *testing.T) {
 	t.Parallel()

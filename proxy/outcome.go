@@ -27,7 +27,8 @@ const (
 	NoBackend
 	// Drained: cut at the end of the drain timeout, or by a second signal.
 	Drained
-	// LimitReached: refused by max-conns, or for want of a descriptor.
+	// LimitReached: refused by max-conns, for want of a descriptor, or because every
+	// backend had all the flows that it may have.
 	LimitReached
 	// Replied: a UDP flow has had the replies that it is for.
 	Replied
@@ -37,6 +38,11 @@ const (
 	Evicted
 	// BackendDown: the backend was taken down or removed, with its flows.
 	BackendDown
+	// Aged: the flow had lasted as long as a flow of its service may.
+	Aged
+	// QueueTimeout: every backend had all the flows that it may have for as long as
+	// the client's patience in the queue.
+	QueueTimeout
 	// Failed: the kernel refused something that should have worked.
 	Failed
 
@@ -46,7 +52,8 @@ const (
 var outcomeNames = [outcomes]string{
 	"running", "fin", "client-reset", "backend-reset", "client-lost", "backend-lost",
 	"idle", "half-close", "connect-failed", "no-backend", "drain", "limit",
-	"replied", "refused", "evicted", "backend-down", "error",
+	"replied", "refused", "evicted", "backend-down",
+	"max-age", "queue-timeout", "error",
 }
 
 // String returns the word that the access log uses.
@@ -55,13 +62,6 @@ func (o Outcome) String() string {
 		return outcomeNames[o]
 	}
 	return "invalid"
-}
-
-// orderly reports whether a flow that ends so is closed with FIN rather than RST.
-// pending says whether bytes of it are still on their way: what was cut off must
-// not look complete.
-func (o Outcome) orderly(pending bool) bool {
-	return o == Finished || o == IdleTimeout && !pending
 }
 
 // side is one end of a flow.

@@ -177,12 +177,22 @@ func (e *portableEngine) admit(conn net.Conn, l *portableListener) {
 		from = netip.AddrPortFrom(from.Addr().Unmap().WithZone(""), from.Port())
 	}
 	s := e.server
-	if !s.admit(l.svc) {
+	if !s.admit(l.svc) && (e.udp == nil || !e.udp.giveWay(l.svc)) {
 		s.refuse(l.svc, from)
 		reset(conn)
 		return
 	}
-	x := &stream{engine: e}
+	local := l.local
+	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok && l.svc.located && local.Addr().IsUnspecified() {
+		local = netip.AddrPortFrom(a.AddrPort().Addr().Unmap().WithZone(""), local.Port())
+	}
+	x := &stream{engine: e, woken: make(chan struct{}, 1)}
+	x.wake = func() {
+		select {
+		case x.woken <- struct{}{}:
+		default:
+		}
+	}
 	x.conn[client] = conn
 	proto := conntrack.TCP
 	if !l.local.IsValid() {
@@ -190,10 +200,10 @@ func (e *portableEngine) admit(conn net.Conn, l *portableListener) {
 	}
 	now := s.Now()
 	e.mu.Lock()
-	x.id, x.ent = e.table.Insert(conntrack.NewKey(proto, from, l.local), l.svc, now) // room: see Server.settle
+	x.id, x.ent = e.table.Insert(conntrack.NewKey(proto, from, local), l.svc, now) // room: see Server.settle
 	e.streams[x.id] = x
 	e.mu.Unlock()
-	x.open(l.svc, from, l.local, l.offset, now)
+	x.open(l.svc, from, local, l.offset, now)
 	e.serving.Go(x.serve)
 }
 
@@ -267,7 +277,16 @@ func (e *portableEngine) drain() {
 	}
 }
 
-func (e *portableEngine) cutBackend(b *balancer.Backend) {
+func (e *portableEngine) cutBackend(b *balancer.Backend, how Cut) {
+	e.mu.Lock()
+	all := make([]*stream, 0, len(e.streams))
+	for _, x := range e.streams {
+		all = append(all, x)
+	}
+	e.mu.Unlock()
+	for _, x := range all {
+		x.leave(b, how)
+	}
 	if e.udp != nil {
 		e.udp.cutBackend(b)
 	}

@@ -1,16 +1,22 @@
 package proxy
 
 import (
+	"errors"
 	"net"
 	"net/netip"
+	"syscall"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 )
 
+// errFull says that a socket has no room for a datagram at the moment.
+var errFull = errors.New("send buffer full")
+
 // packetListener is a listening socket.
 type packetListener struct {
 	*net.UDPConn
+	raw    syscall.RawConn
 	svc    *Service
 	local  netip.AddrPort
 	offset uint16
@@ -42,22 +48,8 @@ func (l *packetListener) read(p []byte) (n int, from, local netip.AddrPort, err 
 		from = a.AddrPort()
 	}
 	local = l.local
-	if a, ok := netip.AddrFromSlice(dst); ok {
+	if a, ok := netip.AddrFromSlice(dst); ok && !a.IsMulticast() { // nobody answers from such a one
 		local = netip.AddrPortFrom(a.Unmap(), local.Port())
 	}
 	return n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), local, err
-}
-
-// write sends a reply to a client, from the address that it asked.
-func (l *packetListener) write(p []byte, to, local netip.AddrPort) error {
-	var err error
-	switch {
-	case l.v4 != nil:
-		_, err = l.v4.WriteTo(p, &ipv4.ControlMessage{Src: local.Addr().AsSlice()}, net.UDPAddrFromAddrPort(to))
-	case l.v6 != nil:
-		_, err = l.v6.WriteTo(p, &ipv6.ControlMessage{Src: local.Addr().AsSlice()}, net.UDPAddrFromAddrPort(to))
-	default:
-		_, err = l.WriteToUDPAddrPort(p, to)
-	}
-	return err
 }

@@ -34,6 +34,7 @@ type portableUDP struct {
 // packetSocket is the socket of a session. It is replaced, never reused.
 type packetSocket struct {
 	*net.UDPConn
+	raw      syscall.RawConn
 	id       conntrack.ID
 	listener *packetListener // that the client's last datagram came by
 }
@@ -86,6 +87,9 @@ func (u *portableUDP) bind(svc *Service, at netip.AddrPort, offset uint16) (loca
 	local = netip.AddrPortFrom(at.Addr(), uint16(c.LocalAddr().(*net.UDPAddr).Port))
 	l := &packetListener{UDPConn: c, svc: svc, local: local, offset: offset}
 	u.listeners = append(u.listeners, l)
+	if l.raw, err = c.SyscallConn(); err != nil {
+		return local, fmt.Errorf("listen udp %v: %w", at, err)
+	}
 	switch {
 	case at.Addr() == netip.IPv4Unspecified():
 		l.v4 = ipv4.NewPacketConn(c)
@@ -110,6 +114,7 @@ func (u *portableUDP) start() {
 // receive takes datagrams to the backends until the listening socket is closed.
 func (u *portableUDP) receive(l *packetListener) {
 	buffer := make([]byte, largeBuffer)
+	w := newDatagramWriter()
 	for {
 		n, from, local, err := l.read(buffer)
 		if errors.Is(err, net.ErrClosed) {
@@ -118,14 +123,15 @@ func (u *portableUDP) receive(l *packetListener) {
 		if err != nil {
 			continue // what an earlier reply has met
 		}
-		if s := u.route(l, from, local); s != nil {
-			u.forward(s, l, from, local, buffer[:n])
+		if s := u.route(l, from, local, n); s != nil {
+			u.forward(s, w, l, from, local, buffer[:n])
 		}
 	}
 }
 
-// route returns the socket that a datagram leaves by, or nil if it is dropped.
-func (u *portableUDP) route(l *packetListener, from, local netip.AddrPort) *packetSocket {
+// route returns the socket that a datagram of n bytes leaves by, or nil if it is
+// dropped.
+func (u *portableUDP) route(l *packetListener, from, local netip.AddrPort, n int) *packetSocket {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	now := u.engine.server.Now()
@@ -136,7 +142,7 @@ func (u *portableUDP) route(l *packetListener, from, local netip.AddrPort) *pack
 	}
 	s := u.sockets[x.id]
 	s.listener = l
-	u.sessions.sent(x, 1, 0, now) // now, for the reply may be faster than Write
+	u.sessions.sent(x, 1, n, now) // now, for the reply, and the end with it, may be faster than the return of the call
 	return s
 }
 
@@ -145,9 +151,9 @@ func (u *portableUDP) route(l *packetListener, from, local netip.AddrPort) *pack
 func (u *portableUDP) open(x *session, l *packetListener, now time.Duration) bool {
 	relieved := false
 	for {
-		c, err := u.dial(x)
+		s, err := u.dial(x)
 		if err == nil {
-			s := &packetSocket{UDPConn: c, id: x.id, listener: l}
+			s.id, s.listener = x.id, l
 			u.sockets[x.id] = s
 			u.replies.Go(func() { u.answer(s) })
 			return true
@@ -167,18 +173,26 @@ func (u *portableUDP) open(x *session, l *packetListener, now time.Duration) boo
 }
 
 // dial returns a socket to a session's backend.
-func (u *portableUDP) dial(x *session) (*net.UDPConn, error) {
+func (u *portableUDP) dial(x *session) (*packetSocket, error) {
 	to, path := endpointFor(x.backend, x.local, x.offset)
 	if !to.Addr().IsValid() {
 		return nil, fmt.Errorf("%s: a unix socket is no place for datagrams", path)
 	}
 	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
-	if err == nil && c.LocalAddr().String() == c.RemoteAddr().String() {
+	if err != nil {
+		return nil, err
+	}
+	if c.LocalAddr().String() == c.RemoteAddr().String() {
 		// Nobody listens there, and the system has given us the very port.
 		c.Close()
 		return nil, syscall.ECONNREFUSED
 	}
-	return c, err
+	raw, err := c.SyscallConn()
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return &packetSocket{UDPConn: c, raw: raw}, nil
 }
 
 // isSocketShortage reports whether an error says that descriptors, memory or local
@@ -193,19 +207,20 @@ func isSocketShortage(err error) bool {
 }
 
 // forward sends a datagram to the backend of the session that it was routed to.
-func (u *portableUDP) forward(s *packetSocket, l *packetListener, from, local netip.AddrPort, p []byte) {
+func (u *portableUDP) forward(s *packetSocket, w *datagramWriter, l *packetListener, from, local netip.AddrPort, p []byte) {
 	again := false
 	for s != nil {
-		_, err := s.Write(p)
+		err := w.send(s.UDPConn, s.raw, p)
 		if errors.Is(err, net.ErrClosed) {
 			// The session has moved to another backend or ended since route.
-			s = u.route(l, from, local)
+			s = u.route(l, from, local, len(p))
 			continue
 		}
-		if err != nil && !isUnreachable(err) && !again {
+		if err != nil && err != errFull && !isUnreachable(err) && !again {
 			again = true // the error may be an earlier datagram's
 			continue
 		}
+		again = false
 		s = u.sent(s, len(p), err)
 	}
 }
@@ -217,22 +232,25 @@ func (u *portableUDP) sent(s *packetSocket, n int, err error) *packetSocket {
 	defer u.mu.Unlock()
 	svc := s.listener.svc
 	x := u.owner(s)
+	if x != nil && (err == errFull || errors.Is(err, syscall.EMSGSIZE)) {
+		u.sessions.unsent(x, n, now)
+	}
 	switch {
-	case err == nil && x != nil:
-		u.sessions.sent(x, 0, n, now)
-	case err == nil: // it has just ended
-	case isUnreachable(err) && x != nil:
+	case err == nil:
+	case err == errFull:
+		svc.dropped[DropFull].Add(1)
+	case errors.Is(err, syscall.EMSGSIZE):
+		svc.dropped[DropOversized].Add(1)
+	case x != nil:
+		// Nobody is there. Or a firewall here forbids it, or the socket's own address
+		// is gone: nothing goes this way any more, and waiting does not help.
 		if s = u.elsewhere(x, s, now); s != nil {
 			u.sessions.sent(x, 1, 0, now)
 			return s
 		}
 		svc.dropped[DropRefused].Add(1)
-	case isUnreachable(err):
-		return s // it is closed, so the datagram is routed anew
-	case errors.Is(err, syscall.EMSGSIZE):
-		svc.dropped[DropOversized].Add(1)
 	default:
-		svc.dropped[DropRefused].Add(1)
+		return s // it is closed, so the datagram is routed anew
 	}
 	return nil
 }
@@ -263,10 +281,11 @@ func (u *portableUDP) elsewhere(x *session, s *packetSocket, now time.Duration) 
 // answer passes a session's replies to its client until the socket is closed.
 func (u *portableUDP) answer(s *packetSocket) {
 	read := datagramReader(s.UDPConn, &u.engine.large)
+	var w *datagramWriter // while there was no reply
 	for {
 		buffer, n, err := read()
 		if err == nil {
-			u.reply(s, (*buffer)[:n])
+			w = u.reply(s, w, (*buffer)[:n])
 			u.engine.large.Put(buffer)
 			continue
 		}
@@ -283,24 +302,33 @@ func (u *portableUDP) answer(s *packetSocket) {
 	}
 }
 
-func (u *portableUDP) reply(s *packetSocket, p []byte) {
+// reply passes a reply on. It returns the writer for the next one, which w is.
+func (u *portableUDP) reply(s *packetSocket, w *datagramWriter, p []byte) *datagramWriter {
 	u.mu.Lock()
 	x := u.owner(s)
 	if x == nil {
 		u.mu.Unlock()
-		return
+		return w
 	}
-	l, to, local, svc := s.listener, x.client, x.local, x.svc
+	l, svc := s.listener, x.svc
+	if w == nil {
+		w = newReplyWriter(l, x.client, x.local.Addr())
+	}
 	now := u.engine.server.Now()
 	if u.sessions.replied(x, len(p), now) {
 		u.sessions.end(x, Replied, now)
 	}
 	u.mu.Unlock()
-	if err := l.write(p, to, local); errors.Is(err, syscall.EMSGSIZE) {
+	switch err := w.send(l.UDPConn, l.raw, p); {
+	case err == nil:
+	case err == errFull:
+		svc.dropped[DropFull].Add(1)
+	case errors.Is(err, syscall.EMSGSIZE):
 		svc.dropped[DropOversized].Add(1)
-	} else if err != nil {
+	default:
 		svc.dropped[DropRefused].Add(1)
 	}
+	return w
 }
 
 // close closes the socket of a session. It needs mu.
@@ -334,6 +362,13 @@ func (u *portableUDP) expire() {
 	}
 }
 
+// giveWay takes a place for a connection.
+func (u *portableUDP) giveWay(svc *Service) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.sessions.giveWay(svc, u.engine.server.Now())
+}
+
 func (u *portableUDP) drain() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -341,9 +376,11 @@ func (u *portableUDP) drain() {
 }
 
 func (u *portableUDP) cutBackend(b *balancer.Backend) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.sessions.cutBackend(b, u.engine.server.Now())
+	for from, more := 0, true; more; from += cutShare {
+		u.mu.Lock()
+		more = u.sessions.cutBackend(b, from, u.engine.server.Now())
+		u.mu.Unlock()
+	}
 }
 
 // stop ends all sessions and waits for the goroutines. The engine's done is closed.

@@ -148,7 +148,7 @@ func (w *worker) move(c *conn, s side) (done, again bool) {
 				return false, false
 			}
 		}
-		w.count(c, s, m)
+		c.passed(s, m, w.now)
 		if m < n {
 			src.buf = w.rests.get(w.buffer[m:n])
 			src.rest = src.buf
@@ -209,7 +209,7 @@ func (w *worker) flush(c *conn, s side) bool {
 			return w.stuck(c, s.other(), e)
 		}
 		p.held -= n
-		w.count(c, s, n)
+		c.passed(s, n, w.now)
 	}
 	for len(src.rest) > 0 {
 		n, e := send(dst.fd, src.rest)
@@ -217,7 +217,7 @@ func (w *worker) flush(c *conn, s side) bool {
 			return w.stuck(c, s.other(), e)
 		}
 		src.rest = src.rest[n:]
-		w.count(c, s, n)
+		c.passed(s, n, w.now)
 	}
 	w.rests.put(src.buf)
 	src.rest, src.buf = nil, nil
@@ -295,15 +295,6 @@ func (h *half) readFailed(s side, e syscall.Errno) {
 		h.broken = s.broken(isLost(e))
 	}
 	h.readable, h.ended = false, true
-}
-
-// count credits n bytes from side s.
-func (w *worker) count(c *conn, s side, n int) {
-	if s == client {
-		c.ent.CountUp(n, w.now)
-	} else {
-		c.ent.CountDown(n, w.now)
-	}
 }
 
 // lendPipe makes sure that a side has a pipe. Without one it copies.

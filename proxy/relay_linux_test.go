@@ -70,7 +70,8 @@ func TestMetItself(t *testing.T) {
 		f, pool := newFlow(t, 0, ServiceConfig{})
 		pool.Update([]balancer.Spec{{Endpoint: balancer.Endpoint{Addr: port}, Weight: 1}})
 		f.next(0)
-		c := &conn{flow: *f}
+		c := new(conn)
+		c.flow.backend = f.backend
 		c.half[backend].fd = fd
 		return w.metItself(c)
 	}

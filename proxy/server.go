@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"usher/balancer"
+	"usher/conntrack"
 )
 
 // Options are the settings of a server as a whole.
@@ -44,7 +45,10 @@ type Server struct {
 	maxConns int64
 	notes    []string
 
-	clients clientFlows
+	clients  clientFlows
+	affinity *affinity      // nil: no service persists
+	house    sync.WaitGroup // keepHouse
+	done     chan struct{}  // closed when the engine has stopped
 
 	open atomic.Int64  // flows admitted and not yet settled
 	idle chan struct{} // signalled when open falls to zero while draining
@@ -68,6 +72,7 @@ func New(o Options, services []ServiceConfig) (*Server, error) {
 		epoch:   time.Now(),
 		workers: o.Workers,
 		idle:    make(chan struct{}, 1),
+		done:    make(chan struct{}),
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()
@@ -92,6 +97,9 @@ func New(o Options, services []ServiceConfig) (*Server, error) {
 	}
 	s.maxConns = int64(most)
 	s.notes = []string{kind.note, fmt.Sprintf("workers %d", s.workers), note}
+	if note := portsNote(services, most); note != "" {
+		s.notes = append(s.notes, note)
+	}
 
 	e, err := kind.make(s)
 	if err != nil {
@@ -100,7 +108,7 @@ func New(o Options, services []ServiceConfig) (*Server, error) {
 	s.engine = e
 
 	for _, c := range services {
-		svc := &Service{ServiceConfig: c}
+		svc := s.newService(c)
 		svc.Listeners = nil
 		for _, l := range c.Listeners {
 			bound, err := e.listen(svc, l)
@@ -121,11 +129,31 @@ func New(o Options, services []ServiceConfig) (*Server, error) {
 	return s, nil
 }
 
+// newService readies a service to be served.
+func (s *Server) newService(c ServiceConfig) *Service {
+	svc := &Service{ServiceConfig: c, learns: c.Pool.Learns(), located: c.Pool.LooksAtLocal()}
+	svc.queue.most = int64(c.QueueLength)
+	if c.Persist.On {
+		if s.affinity == nil {
+			s.affinity = conntrack.NewAffinity[Service, balancer.Backend](maxClients)
+		}
+		svc.affinity = s.affinity
+	}
+	return svc
+}
+
+// maxClients bounds the clients that a server keeps at their backends. Memory is taken
+// as they come.
+const maxClients = 1 << 20
+
 // Start begins to accept.
 func (s *Server) Start() {
 	s.running.Lock()
 	defer s.running.Unlock()
 	s.engine.start()
+	if s.affinity != nil {
+		s.house.Go(s.keepHouse)
+	}
 }
 
 // Shutdown stops accepting and waits for the flows to end. Those left when ctx
@@ -153,6 +181,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.halted = true
 	s.running.Unlock()
 	s.engine.stop()
+	close(s.done)
+	s.house.Wait()
 	s.access.close()
 	return err
 }
@@ -168,7 +198,7 @@ func (s *Server) Close() {
 func (s *Server) Services() []*Service { return s.services }
 
 // Notes returns lines worth telling at start: which engine and why, how many
-// workers, how many flows at most and why.
+// workers, how many flows at most and why, and what else bounds them.
 func (s *Server) Notes() []string { return s.notes }
 
 // Procs returns the GOMAXPROCS that the workers need. An event loop keeps a P to
@@ -178,14 +208,40 @@ func (s *Server) Notes() []string { return s.notes }
 // to the program, for it is the whole process's.
 func (s *Server) Procs() int { return s.engine.procs() }
 
-// CutBackend ends the udp flows of a backend that was taken down or removed,
-// unless their service keeps them. Connections end by themselves. It returns when
-// they have ended; any goroutine may call it at any time.
-func (s *Server) CutBackend(b *balancer.Backend) {
+// CutBackend ends the flows of a backend that is down or was removed, as how says, and
+// has its clients forget it. The pool must know of it before: flows that are still
+// connecting choose another one. When it returns they end, and carry nothing more; any
+// goroutine may call it at any time.
+func (s *Server) CutBackend(b *balancer.Backend, how Cut) {
 	s.running.RLock()
 	defer s.running.RUnlock()
-	if !s.halted {
-		s.engine.cutBackend(b)
+	if s.affinity != nil {
+		s.affinity.Drop(b)
+	}
+	if !s.halted && how != Keep {
+		s.engine.cutBackend(b, how)
+	}
+}
+
+// Clients returns which backends the clients of services that persist have.
+func (s *Server) Clients() iter.Seq[Client] {
+	if s.affinity == nil {
+		return func(func(Client) bool) {}
+	}
+	return s.affinity.Rows(s.Now())
+}
+
+// keepHouse takes back the room of persistence that has ended.
+func (s *Server) keepHouse() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			s.affinity.Expire(s.Now())
+		case <-s.done:
+			return
+		}
 	}
 }
 
@@ -221,6 +277,15 @@ func (s *Server) place(svc *Service) bool {
 	return true
 }
 
+// crowded reports whether svc has as many flows as it may; nil: whether the server has.
+func (s *Server) crowded(svc *Service) bool {
+	if svc == nil {
+		return s.open.Load() >= s.maxConns
+	}
+	most := svc.UDP.MaxFlows
+	return most > 0 && svc.Active() >= int64(most)
+}
+
 // refuse accounts for a client that admit turned away.
 func (s *Server) refuse(svc *Service, from netip.AddrPort) {
 	svc.ended[LimitReached].Add(1)
@@ -242,7 +307,7 @@ func (s *Server) settle(f *flow, o Outcome, now time.Duration) {
 		}
 		s.access.add(r)
 	}
-	f.account(o)
+	f.account(o, now)
 }
 
 // settleSession is settle for a UDP flow.
@@ -250,7 +315,7 @@ func (s *Server) settleSession(x *session, o Outcome, now time.Duration) {
 	up, down := x.ent.Up(), x.ent.Down()
 	s.access.add(accessRecord{
 		svc: x.svc, backend: x.backend, client: x.client, connect: -1,
-		duration: now - x.opened, up: up, down: down, tries: uint8(1 + x.refused.Len()), outcome: o,
+		duration: now - x.opened, up: up, down: down, tries: x.tries(), outcome: o,
 	})
 	x.svc.ended[o].Add(1)
 	x.svc.up.Add(up)

@@ -72,8 +72,31 @@ type ServiceConfig struct {
 	// Wait holds a client for which no backend is left, and tries again until it
 	// has passed; zero refuses at once.
 	Wait time.Duration
+	// QueueLength is how many clients may wait, each for QueueTimeout at the most,
+	// while every backend has all the flows that it may have; zero refuses them. Not
+	// for udp.
+	QueueLength  int
+	QueueTimeout time.Duration
+	// MaxAge ends a flow that has lasted so long, give or take a random part of up to
+	// MaxAgeJitter (0 … 1) of it; zero is never. Of udp a reply under way is lost.
+	MaxAge       time.Duration
+	MaxAgeJitter float64
+	// Persist sends a client's flows to one backend.
+	Persist Persist
+	// Witness is told how flows went; nil is nobody.
+	Witness Witness
 	// UDP is what udp listeners add. All listeners of a service are udp, or none is.
 	UDP UDPConfig
+}
+
+// Witness is told how backends treat flows. It is called on the data path, from any
+// goroutine, and must not block.
+type Witness interface {
+	// Success: the backend has answered, or the flow has not ended by its fault.
+	Success(*balancer.Backend)
+	// Failure: the backend did not take the flow up, or reset it before it had said
+	// anything.
+	Failure(*balancer.Backend)
 }
 
 // UDPConfig describes what is a flow of datagrams, and how long it is one.
@@ -91,15 +114,17 @@ type UDPConfig struct {
 	// MaxFlows bounds the flows of the service, MaxClientFlows those of one client
 	// address; zero is no such bound.
 	MaxFlows, MaxClientFlows int
-	// KeepOnDown leaves the flows of a backend alone that goes down or is removed.
-	// Otherwise CutBackend ends them.
-	KeepOnDown bool
 }
 
 // Service is a running service: its settings, which are not to be changed any
 // more, its pool and its counters. All methods may be called by any goroutine.
 type Service struct {
 	ServiceConfig
+
+	learns   bool      // Pool.Observe has an effect
+	located  bool      // choices depend on the very address that the client asked for
+	affinity *affinity // nil: clients are not kept together
+	queue    queue
 
 	active   atomic.Int64
 	accepted atomic.Uint64
@@ -131,6 +156,9 @@ var dropNames = [drops]string{"refused", "full", "oversized", "kernel"}
 // String returns the reason in one word.
 func (d Drop) String() string { return dropNames[d] }
 
+// IsUDP reports whether the service carries datagrams.
+func (c *ServiceConfig) IsUDP() bool { return len(c.Listeners) > 0 && c.Listeners[0].Network == "udp" }
+
 // FellBack returns how many sockets had to do without UDP_SEGMENT after it failed
 // on their way. Their datagrams leave one by one.
 func (s *Service) FellBack() uint64 { return s.fellBack.Load() }
@@ -144,7 +172,8 @@ func (s *Service) Active() int64 { return s.active.Load() }
 // Accepted returns the number of clients accepted so far.
 func (s *Service) Accepted() uint64 { return s.accepted.Load() }
 
-// Starved returns how often a listener had to pause for want of descriptors.
+// Starved returns how often a listener had to pause for want of descriptors, or a
+// udp flow was refused a socket for want of descriptors, memory or local ports.
 func (s *Service) Starved() uint64 { return s.starved.Load() }
 
 // Ended returns how many flows ended in the given way.

@@ -11,20 +11,32 @@ import (
 // session is the policy of one UDP flow: which client, which backend, until when.
 // Like flow it does no I/O and reads no clock.
 type session struct {
-	svc     *Service
-	ent     *entry
-	id      conntrack.ID
-	backend *balancer.Backend // the last one reserved, or nil
-	holding bool              // backend is reserved and has to be released
+	svc        *Service
+	ent        *entry
+	id         conntrack.ID
+	backend    *balancer.Backend // the last one reserved, or nil
+	holding    bool              // backend is reserved and has to be released
+	chosenDown bool              // backend was down when it was chosen
 
 	client netip.AddrPort
 	local  netip.AddrPort // what the client asked for; a reply comes from there
 	offset uint16         // of the listener's port within its range
 
 	opened  time.Duration
-	asked   int // datagrams passed on to the backend
-	replies int // so far, of this backend
+	ends    time.Duration  // it does not last beyond that; zero is for ever
+	sticky  conntrack.Hold // on its client's persistence
+	asked   int            // datagrams passed on to the backend
+	replies int            // so far, of this backend
 	refused balancer.Tried
+}
+
+// tries is how many backends the session was sent to.
+func (x *session) tries() uint8 {
+	n := x.refused.Len()
+	if !x.refused.Has(x.backend) {
+		n++
+	}
+	return uint8(n)
 }
 
 // sessions are the UDP flows of one worker: who is given which backend, who makes
@@ -36,12 +48,28 @@ type sessions struct {
 	slots  [][]session // by slot of the table; chunks never move
 	once   map[onceKey]conntrack.ID
 	cut    func(*session)
+	// others asks the workers beside this one to yield; nil if there are none.
+	others func(crowd *Service, short bool)
+	asked  time.Duration      // when they were last asked
 	fire   func(conntrack.ID) // bound once
+	sticky conntrack.Hold     // of the session that is about to be opened
 	now    time.Duration      // of the call of expire
 	closed bool               // draining: no new sessions
 }
 
 const sessionChunk = 64
+
+const (
+	// evictGrace is how long a flow may wait for its first reply before a new one can
+	// take its place: until then nothing is wrong with it. A sender that knows nothing
+	// of the way to its peer takes no datagram for lost before a second has passed
+	// (RFC 8961, section 4). Without grace, flows that begin faster than backends answer
+	// would evict each other and nobody would be served. With it some are served, and
+	// the others are refused.
+	evictGrace = time.Second
+	// askEvery bounds how often one worker, however flooded, wakes the others.
+	askEvery = time.Millisecond
+)
 
 // onceKey finds the sessions of services that schedule each datagram: one client
 // may have as many as there are backends, with the same key in the table.
@@ -66,17 +94,21 @@ func (m *sessions) at(id conntrack.ID) *session { return &m.slots[id/sessionChun
 
 // route returns the session that a datagram belongs to. A new one has a backend
 // reserved, and the engine is to open its socket. Without room, the oldest session
-// that no reply was seen on makes place. The outcome says why there is no session:
-// the engine drops the datagram then.
+// that has waited for a reply in vain makes place. The outcome says why there is no
+// session: the engine drops the datagram then.
 func (m *sessions) route(svc *Service, client, local netip.AddrPort, offset uint16, now time.Duration) (x *session, fresh bool, o Outcome) {
 	if svc.UDP.OnePacket {
 		return m.routeOnce(svc, client, local, offset, now)
 	}
 	k := conntrack.NewKey(conntrack.UDP, client, local)
 	if id, ent := m.table.Lookup(k); ent != nil && ent.Service() == svc {
-		return m.at(id), false, Running // the key has no zone, so services on two links may share it
+		if x = m.at(id); !m.stranded(x) {
+			return x, false, Running // the key has no zone, so services on two links may share it
+		}
+		m.end(x, BackendDown, now)
 	}
-	b, o := m.choose(svc, client, local)
+	x = nil
+	b, o := m.choose(svc, client, local, now)
 	if b != nil {
 		x, o = m.open(k, svc, b, client, local, offset, now)
 	}
@@ -87,7 +119,7 @@ func (m *sessions) route(svc *Service, client, local netip.AddrPort, offset uint
 // than the socket between one client, the address that it asks, and one backend,
 // over which the replies find back.
 func (m *sessions) routeOnce(svc *Service, client, local netip.AddrPort, offset uint16, now time.Duration) (x *session, fresh bool, o Outcome) {
-	b, o := m.choose(svc, client, local)
+	b, o := m.choose(svc, client, local, now)
 	if b == nil {
 		return nil, false, m.refuse(svc, o)
 	}
@@ -102,21 +134,47 @@ func (m *sessions) routeOnce(svc *Service, client, local netip.AddrPort, offset 
 	return x, x != nil, m.refuse(svc, o)
 }
 
-// choose reserves a backend for a new flow.
-func (m *sessions) choose(svc *Service, client, local netip.AddrPort) (*balancer.Backend, Outcome) {
+// choose reserves a backend for a new flow, whose part in its client's persistence is
+// m.sticky then.
+func (m *sessions) choose(svc *Service, client, local netip.AddrPort, now time.Duration) (*balancer.Backend, Outcome) {
 	if m.closed {
 		return nil, Drained
 	}
-	if b := svc.Pool.Acquire(balancer.Flow{Client: client, Local: local}, nil); b != nil {
+	b, busy := svc.choose(balancer.Flow{Client: client, Local: local, Now: now}, nil, &m.sticky)
+	switch {
+	case b != nil:
 		return b, Running
+	case busy:
+		return nil, LimitReached
 	}
 	return nil, NoBackend
+}
+
+// stranded reports whether a session is with a backend that is down although there
+// is a better one. It began while all were down and clients were sent to them
+// anyway; when another one comes back, nothing new is told of this one, and a client
+// that keeps asking would talk into a void for ever.
+func (m *sessions) stranded(x *session) bool {
+	if !x.chosenDown || m.closed {
+		return false
+	}
+	if x.backend.Status() != balancer.Down {
+		x.chosenDown = false // it has come back, and when it goes again that is news
+		return false
+	}
+	b, _ := x.svc.Pool.Acquire(balancer.Flow{Client: x.client, Local: x.local, Now: m.now}, nil)
+	if b == nil {
+		return false
+	}
+	x.svc.Pool.Release(b)
+	return b.Status() != balancer.Down
 }
 
 // open begins a session with b, which is reserved; without room b is released.
 func (m *sessions) open(k conntrack.Key, svc *Service, b *balancer.Backend, client, local netip.AddrPort, offset uint16, now time.Duration) (*session, Outcome) {
 	if !m.admit(svc, client, now) {
 		svc.Pool.Release(b)
+		svc.forget(&m.sticky, now)
 		return nil, LimitReached
 	}
 	id, ent := m.table.Insert(k, svc, now)
@@ -125,8 +183,12 @@ func (m *sessions) open(k conntrack.Key, svc *Service, b *balancer.Backend, clie
 	}
 	x := m.at(id)
 	*x = session{
-		svc: svc, ent: ent, id: id, backend: b, holding: true,
-		client: client, local: local, offset: offset, opened: now,
+		svc: svc, ent: ent, id: id, backend: b, holding: true, chosenDown: b.Status() == balancer.Down,
+		client: client, local: local, offset: offset, opened: now, sticky: m.sticky,
+	}
+	m.sticky = conntrack.Hold{}
+	if d := svc.lifetime(); d > 0 {
+		x.ends = now + d
 	}
 	ent.SetBackend(b)
 	svc.accepted.Add(1)
@@ -143,35 +205,73 @@ func (m *sessions) admit(svc *Service, client netip.AddrPort, now time.Duration)
 		return true
 	}
 	crowd := svc
-	if most := svc.UDP.MaxFlows; most == 0 || svc.Active() < int64(most) {
+	if !m.server.crowded(svc) {
 		crowd = nil // the server is full, not the service
 	}
-	if m.evict(crowd, now) && m.server.place(svc) {
+	if !m.evict(crowd, now) {
+		m.askOthers(crowd, false, now)
+	} else if m.server.place(svc) {
 		return true
 	}
 	m.server.clients.leave(svc, client.Addr())
 	return false
 }
 
-// evict ends the oldest unreplied session of svc; nil is of all services.
+// evict ends the oldest unreplied session of svc, if its time of grace is over; nil
+// is of all services.
 func (m *sessions) evict(svc *Service, now time.Duration) bool {
 	id, ok := m.table.OldestUnreplied()
 	if svc != nil {
 		id, ok = m.table.OldestUnrepliedOf(svc)
 	}
-	if ok {
-		m.end(m.at(id), Evicted, now)
+	if !ok || now < m.at(id).opened+evictGrace {
+		return false
 	}
-	return ok
+	m.end(m.at(id), Evicted, now)
+	return true
 }
 
-// relieve ends the oldest unreplied session but x, so that x may have its socket.
+// relieve ends the oldest unreplied session, which must not be x, so that x may have
+// its socket.
 func (m *sessions) relieve(x *session, now time.Duration) bool {
-	id, ok := m.table.OldestUnreplied()
-	if ok = ok && id != x.id; ok {
-		m.end(m.at(id), Evicted, now)
+	x.svc.starved.Add(1)
+	if id, ok := m.table.OldestUnreplied(); ok && id == x.id {
+		return false
 	}
-	return ok
+	if m.evict(nil, now) {
+		return true
+	}
+	m.askOthers(nil, true, now)
+	return false
+}
+
+// giveWay takes a place for a connection, which is not turned away for the sake of a
+// session that has waited for a reply in vain: anybody can begin such ones, with
+// made-up addresses.
+func (m *sessions) giveWay(svc *Service, now time.Duration) bool {
+	if !m.evict(nil, now) {
+		m.askOthers(nil, false, now)
+		return false
+	}
+	return m.server.place(svc)
+}
+
+// askOthers is called when there is no session here that could make room. The other
+// workers may have one. They are not waited for: this datagram is refused, and when
+// the client sends it again there is room.
+func (m *sessions) askOthers(crowd *Service, short bool, now time.Duration) {
+	if m.others != nil && now >= m.asked+askEvery {
+		m.asked = now
+		m.others(crowd, short)
+	}
+}
+
+// yield makes room for another worker, which has found crowd full, or the server if
+// that is nil. It may have got room by now, unless it is short of sockets.
+func (m *sessions) yield(crowd *Service, short bool, now time.Duration) {
+	if short || m.server.crowded(crowd) {
+		m.evict(crowd, now)
+	}
 }
 
 // refuse counts a client that no session could be had for.
@@ -189,6 +289,12 @@ func (m *sessions) sent(x *session, datagrams, n int, now time.Duration) {
 	x.ent.CountUp(n, now)
 }
 
+// unsent takes back what sent has noted of a datagram of n bytes: it did not leave.
+func (m *sessions) unsent(x *session, n int, now time.Duration) {
+	x.asked--
+	x.ent.CountUp(-n, now)
+}
+
 // replied notes a datagram of n bytes from the backend. It reports whether it was
 // the last one that the flow is for: each datagram of the client is owed so many,
 // and a client may ask again before it has them.
@@ -196,24 +302,25 @@ func (m *sessions) replied(x *session, n int, now time.Duration) (last bool) {
 	x.ent.CountDown(n, now)
 	if x.replies++; x.replies == 1 {
 		m.table.Assure(x.id)
+		x.svc.worked(x.backend)
 	}
-	return x.svc.UDP.Replies > 0 && x.replies >= x.svc.UDP.Replies*max(x.asked, 1)
+	return x.svc.UDP.Replies > 0 && x.replies/x.svc.UDP.Replies >= max(x.asked, 1)
 }
 
 // unreachable notes that nobody listens at the backend. It reports whether
 // another backend is reserved in its place; otherwise the flow is over.
 func (m *sessions) unreachable(x *session) bool {
-	x.backend.CountFailure()
+	x.svc.failed(x.backend)
 	m.release(x)
 	x.refused.Add(x.backend)
 	if x.refused.Full() || x.svc.UDP.OnePacket {
 		return false
 	}
-	b := x.svc.Pool.Acquire(balancer.Flow{Client: x.client, Local: x.local}, &x.refused)
+	b, _ := x.svc.choose(balancer.Flow{Client: x.client, Local: x.local, Now: max(m.now, x.ent.Touched())}, &x.refused, &x.sticky)
 	if b == nil {
 		return false
 	}
-	x.backend, x.holding = b, true
+	x.backend, x.holding, x.chosenDown = b, true, b.Status() == balancer.Down
 	x.asked, x.replies = 0, 0 // what the other one owed will not come
 	x.ent.SetBackend(b)
 	return true
@@ -230,7 +337,11 @@ func (m *sessions) deadline(x *session) time.Duration {
 	if m.closed {
 		d = min(d, drainSilence)
 	}
-	return x.ent.Touched() + d
+	at := x.ent.Touched() + d
+	if x.ends > 0 {
+		at = min(at, x.ends)
+	}
+	return at
 }
 
 // drainSilence is the idle timeout while draining. A UDP flow has no end of its
@@ -263,6 +374,10 @@ func (m *sessions) expired(id conntrack.ID) {
 		m.table.Arm(x.id, at)
 		return
 	}
+	if x.ends > 0 && m.now >= x.ends {
+		m.end(x, Aged, m.now)
+		return
+	}
 	m.end(x, IdleTimeout, m.now)
 }
 
@@ -276,6 +391,7 @@ func (m *sessions) end(x *session, o Outcome, now time.Duration) {
 	m.server.settleSession(x, o, now)
 	m.table.Remove(x.id)
 	m.server.clients.leave(x.svc, x.client.Addr())
+	x.svc.forget(&x.sticky, now)
 	*x = session{}
 	m.server.leave()
 }
@@ -287,9 +403,20 @@ func (m *sessions) release(x *session) {
 	}
 }
 
-// cutBackend ends the sessions of a backend, but for those of services that keep them.
-func (m *sessions) cutBackend(b *balancer.Backend, now time.Duration) {
-	m.endAll(BackendDown, now, func(x *session) bool { return x.backend == b && !x.svc.UDP.KeepOnDown })
+// cutBackend ends the sessions of a backend among cutShare slots. It reports whether
+// there are more slots.
+func (m *sessions) cutBackend(b *balancer.Backend, from int, now time.Duration) (more bool) {
+	for i := from / sessionChunk; i < len(m.slots); i++ {
+		if i*sessionChunk >= from+cutShare {
+			return true
+		}
+		for j := range m.slots[i] {
+			if x := &m.slots[i][j]; x.svc != nil && x.backend == b {
+				m.end(x, BackendDown, now)
+			}
+		}
+	}
+	return false
 }
 
 // endAll ends the sessions for which it is right to.

@@ -3,6 +3,7 @@ package proxy
 import (
 	"flag"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -18,11 +19,13 @@ var seedFlag = flag.Uint64("seed", 0, "replay this seed of the session simulatio
 // shadow is what the model knows of a session. Shadows lie in order of their begin.
 type shadow struct {
 	x              *session
+	began          time.Duration
 	svc            *Service
 	client, local  netip.AddrPort
 	backend        *balancer.Backend
 	touched        time.Duration
 	assured        bool
+	chosenDown     bool // began, or came to its backend, when that was down
 	asked, replies int
 	tried          map[*balancer.Backend]bool
 }
@@ -38,8 +41,11 @@ type simulation struct {
 	live     []*shadow
 	cut      []*session // by the sessions, since the step began
 	ended    map[*Service]*[outcomes]uint64
-	ports    uint16 // of backends so far
+	ports    uint16        // of backends so far
+	asked    time.Duration // when other workers were last asked to yield
+	calls    []string      // what they were asked since the step began
 	closed   bool
+	drained  time.Duration // when it was closed
 	log      []string
 }
 
@@ -56,7 +62,7 @@ func TestSessionsAgainstModel(t *testing.T) {
 	for i := range uint64(seeds) {
 		s := newSimulation(t, first+i)
 		for range steps {
-			s.cut = s.cut[:0]
+			s.cut, s.calls = s.cut[:0], nil
 			s.step()
 			s.check()
 			if t.Failed() {
@@ -74,6 +80,24 @@ func TestSessionsAgainstModel(t *testing.T) {
 	}
 }
 
+// TestRepliesOwedDoNotOverflow: a client that has asked very often is owed more than
+// a number can say.
+func TestRepliesOwedDoNotOverflow(t *testing.T) {
+	t.Parallel()
+	c := udpService(t, UDPConfig{Replies: 1_000_000_000}, netip.MustParseAddrPort("10.0.0.1:53"))
+	m := newSessions(&Server{maxConns: 1}, func(*session) {})
+	x, _, o := m.route(&Service{ServiceConfig: c}, netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:53"), 0, 0)
+	if x == nil {
+		t.Fatal(o)
+	}
+	x.asked = math.MaxInt / 2
+	for range 3 {
+		if m.replied(x, 1, 0) {
+			t.Errorf("the flow is over with reply %d", x.replies)
+		}
+	}
+}
+
 func newSimulation(t *testing.T, seed uint64) *simulation {
 	s := &simulation{Rand: rand.New(rand.NewPCG(seed, 1)), t: t, ended: map[*Service]*[outcomes]uint64{}}
 	pick := func(n ...int) int { return n[s.IntN(len(n))] }
@@ -86,7 +110,7 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 		svc := &Service{ServiceConfig: ServiceConfig{Name: fmt.Sprint(i), Pool: pool, UDP: UDPConfig{
 			IdleTimeout: 20 * time.Second, UnrepliedTimeout: time.Duration(pick(0, 5, 40)) * time.Second,
 			Replies: pick(0, 0, 1, 3), OnePacket: s.IntN(4) == 0,
-			MaxFlows: pick(0, 1, 8, 30), MaxClientFlows: pick(0, 0, 1, 6), KeepOnDown: s.IntN(2) == 0,
+			MaxFlows: pick(0, 1, 8, 30), MaxClientFlows: pick(0, 0, 1, 6),
 		}}}
 		s.services = append(s.services, svc)
 		s.ended[svc] = new([outcomes]uint64)
@@ -95,6 +119,7 @@ func newSimulation(t *testing.T, seed uint64) *simulation {
 		}
 	}
 	s.m = newSessions(s.server, func(x *session) { s.cut = append(s.cut, x) })
+	s.m.others = func(crowd *Service, short bool) { s.calls = append(s.calls, asking(crowd, short)) }
 	return s
 }
 
@@ -134,11 +159,15 @@ func (s *simulation) step() {
 		s.remove(svc, backends[s.IntN(len(backends))])
 	case n < 96 && len(backends) > 0:
 		svc.Pool.SetStatus(backends[s.IntN(len(backends))], []balancer.Status{balancer.Up, balancer.Unknown, balancer.Down}[s.IntN(3)])
-	case n < 98 && len(s.live) > 0:
+	case n < 97 && len(s.live) > 0:
 		s.relieve(s.live[s.IntN(len(s.live))])
+	case n < 98:
+		s.yield(svc)
 	case n == 99 && s.IntN(20) == 0:
 		s.note("drain")
-		s.closed = true
+		if !s.closed {
+			s.closed, s.drained = true, s.now
+		}
 		s.m.drain()
 	}
 }
@@ -161,9 +190,18 @@ func (s *simulation) datagram(svc *Service) {
 			known = append(known, x)
 		}
 	}
+	stranded := len(known) == 1 && s.stranded(known[0])
 	x, fresh, o := s.m.route(svc, client, local, 0, s.now)
 	s.note("%v asks %v: %v, fresh %v, cut %d", client, local, o, fresh, len(s.cut))
 	c := &svc.UDP
+	if stranded {
+		s.gone(known[0], BackendDown)
+		known = nil
+		ofService--
+		if ofClient--; x == nil || !fresh {
+			s.t.Error("no new session after one that was left with a backend that is down")
+		}
+	}
 	if x != nil && !fresh {
 		i := slices.IndexFunc(known, func(k *shadow) bool { return k.x == x })
 		if i < 0 || o != Running || x.client != client || x.local != local {
@@ -173,7 +211,7 @@ func (s *simulation) datagram(svc *Service) {
 		s.sent(known[i])
 		return
 	}
-	want, victim := Running, (*shadow)(nil)
+	want, victim, asks := Running, (*shadow)(nil), ""
 	switch full := c.MaxFlows > 0 && ofService >= c.MaxFlows; {
 	case len(known) > 0 && !c.OnePacket:
 		s.t.Error("the flow's session was not found")
@@ -184,11 +222,15 @@ func (s *simulation) datagram(svc *Service) {
 	case c.MaxClientFlows > 0 && ofClient >= c.MaxClientFlows:
 		want = LimitReached
 	case full || len(s.live) >= int(s.server.maxConns):
-		i := slices.IndexFunc(s.live, func(x *shadow) bool { return !x.assured && (x.svc == svc || !full) })
-		if want = LimitReached; i >= 0 {
-			want, victim = Running, s.live[i]
+		crowd := svc
+		if !full {
+			crowd = nil
+		}
+		if victim = s.victim(crowd); victim == nil {
+			want, asks = LimitReached, asking(crowd, false)
 		}
 	}
+	s.asks(asks)
 	if victim != nil {
 		s.gone(victim, Evicted)
 	}
@@ -203,9 +245,53 @@ func (s *simulation) datagram(svc *Service) {
 	if slices.ContainsFunc(known, func(k *shadow) bool { return k.backend == x.backend }) {
 		s.t.Error("one more session between the same two")
 	}
-	n := &shadow{x: x, svc: svc, client: client, local: local, backend: x.backend, tried: map[*balancer.Backend]bool{}}
+	n := &shadow{x: x, began: s.now, chosenDown: x.backend.Status() == balancer.Down, svc: svc, client: client, local: local, backend: x.backend, tried: map[*balancer.Backend]bool{}}
 	s.live = append(s.live, n)
 	s.sent(n)
+}
+
+// asking is what other workers are asked.
+func asking(crowd *Service, short bool) string {
+	if crowd == nil {
+		return fmt.Sprintf("of all, short %v", short)
+	}
+	return fmt.Sprintf("of %s, short %v", crowd.Name, short)
+}
+
+// asks checks what other workers were asked: what is due, or nothing if they have
+// just been asked.
+func (s *simulation) asks(due string) {
+	want := []string{due}
+	if due == "" || s.now < s.asked+askEvery {
+		want = nil
+	} else {
+		s.asked = s.now
+	}
+	if !slices.Equal(s.calls, want) {
+		s.t.Errorf("other workers are asked to yield %q, want %q", s.calls, want)
+	}
+}
+
+// victim returns the oldest unreplied session of svc, or of all if that is nil; none
+// if it is in its time of grace.
+func (s *simulation) victim(svc *Service) *shadow {
+	i := slices.IndexFunc(s.live, func(x *shadow) bool { return !x.assured && (x.svc == svc || svc == nil) })
+	if i < 0 || s.now-s.live[i].began < time.Second {
+		return nil
+	}
+	return s.live[i]
+}
+
+// stranded reports whether a session's next datagram must go elsewhere.
+func (s *simulation) stranded(x *shadow) bool {
+	better := slices.ContainsFunc(x.svc.Pool.Backends(), func(b *balancer.Backend) bool { return b.Status() != balancer.Down })
+	if s.closed || x.svc.UDP.OnePacket {
+		return false
+	}
+	if x.backend.Status() != balancer.Down {
+		x.chosenDown = false
+	}
+	return x.chosenDown && better
 }
 
 func (s *simulation) sent(x *shadow) {
@@ -257,6 +343,7 @@ func (s *simulation) refusal(x *shadow) {
 		s.t.Errorf("moved to %v, which has refused it", x.backend)
 	}
 	x.asked, x.replies = 0, 0
+	x.chosenDown = x.backend.Status() == balancer.Down
 }
 
 func (x *shadow) deadline(closed bool) time.Duration {
@@ -279,7 +366,7 @@ func (s *simulation) expire() {
 		switch gone := slices.Contains(s.cut, x.x); {
 		case gone && s.now < at:
 			s.t.Errorf("%v expired at %v, due at %v", x.client, s.now, at)
-		case !gone && s.now >= at+conntrack.Tick:
+		case !gone && s.now >= max(at, s.drained)+conntrack.Tick: // draining makes deadlines pass
 			s.t.Errorf("%v lives at %v, was due at %v", x.client, s.now, at)
 		case gone:
 			s.gone(x, IdleTimeout)
@@ -297,22 +384,54 @@ func (s *simulation) remove(svc *Service, b *balancer.Backend) {
 		}
 	}
 	svc.Pool.Update(left)
-	s.m.cutBackend(b, s.now)
+	for from, more := 0, true; more; from += cutShare {
+		more = s.m.cutBackend(b, from, s.now)
+	}
 	for _, x := range slices.Clone(s.live) {
-		if x.backend == b && !svc.UDP.KeepOnDown {
+		if x.backend == b {
 			s.gone(x, BackendDown)
 		}
 	}
 }
 
 func (s *simulation) relieve(x *shadow) {
-	i := slices.IndexFunc(s.live, func(x *shadow) bool { return !x.assured })
-	want := i >= 0 && s.live[i] != x
-	if got := s.m.relieve(x.x, s.now); got != want {
-		s.t.Errorf("relieved: %v, want %v", got, want)
+	first := slices.IndexFunc(s.live, func(x *shadow) bool { return !x.assured })
+	victim, asks := s.victim(nil), asking(nil, true)
+	if first >= 0 && s.live[first] == x {
+		victim, asks = nil, ""
+	} else if victim != nil {
+		asks = ""
 	}
-	if want {
-		s.gone(s.live[i], Evicted)
+	starved := x.svc.Starved()
+	got := s.m.relieve(x.x, s.now)
+	s.note("%v finds no socket, relieved %v", x.client, got)
+	s.asks(asks)
+	if got != (victim != nil) || x.svc.Starved() != starved+1 {
+		s.t.Errorf("relieved: %v, want %v; %d times starved", got, victim != nil, x.svc.Starved()-starved)
+	}
+	if victim != nil {
+		s.gone(victim, Evicted)
+	}
+}
+
+// yield is what another worker asks for, which has found the service full, or the
+// server, or itself short of sockets.
+func (s *simulation) yield(svc *Service) {
+	short, ofService := s.IntN(2) == 0, 0
+	for _, x := range s.live {
+		if x.svc == svc {
+			ofService++
+		}
+	}
+	full := svc.UDP.MaxFlows > 0 && ofService >= svc.UDP.MaxFlows
+	if s.IntN(2) == 0 {
+		svc, full = nil, len(s.live) >= int(s.server.maxConns)
+	}
+	victim := s.victim(svc)
+	s.m.yield(svc, short, s.now)
+	s.note("yield %s", asking(svc, short))
+	if victim != nil && (short || full) {
+		s.gone(victim, Evicted)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"usher/balancer"
 )
 
 // stream is one TCP connection through the portable engine: its policy, its two
@@ -24,6 +26,8 @@ type stream struct {
 	ending Outcome    // why the flow ends; Running while it does not
 	broken [2]Outcome // by side: how it failed
 	dial   context.CancelFunc
+	shun   *balancer.Backend // one that must not be relayed to: it was cut
+	woken  chan struct{}     // room may have come for a client in the queue
 
 	writing [2]atomic.Bool // by side: bytes are on their way to it
 	watcher sync.WaitGroup // of the client while no backend has accepted
@@ -69,8 +73,10 @@ func (x *stream) connect() Outcome {
 		return stopped
 	}
 	for {
-		now := x.engine.server.Now()
-		if o := x.next(now); o != Running {
+		x.mu.Lock() // see leave
+		o := x.next(x.engine.server.Now())
+		x.mu.Unlock()
+		if o != Running {
 			return o
 		}
 		for x.holding {
@@ -78,13 +84,16 @@ func (x *stream) connect() Outcome {
 			if o != Running {
 				return o
 			}
-			if c != nil {
-				return x.relayTo(c)
+			if c == nil {
+				continue
+			}
+			if o, ok := x.relayTo(c); ok {
+				return o
 			}
 		}
 		if x.phase == waiting {
 			x.watchClient()
-			if !sleep(ctx, x.attempt-x.engine.server.Now()) {
+			if !x.rest(ctx) {
 				return Drained
 			}
 		}
@@ -132,7 +141,10 @@ func (x *stream) try(ctx context.Context) (net.Conn, Outcome) {
 			return nil, Running
 		case <-step.C:
 			x.watchClient()
-			if !x.slow(clock.Now()) {
+			x.mu.Lock()
+			giveUp := x.slow(clock.Now())
+			x.mu.Unlock()
+			if !giveUp {
 				step.Reset(x.attempt - clock.Now())
 				continue
 			}
@@ -165,22 +177,59 @@ func (x *stream) unwatchClient() {
 		_ = x.conn[client].SetReadDeadline(time.Now())
 		x.watcher.Wait()
 		_ = x.conn[client].SetReadDeadline(time.Time{})
+		x.watched = false
 	}
 }
 
-// relayTo makes c the backend's side.
-func (x *stream) relayTo(c net.Conn) Outcome {
+// relayTo makes c the backend's side, unless the backend was cut meanwhile: then it
+// reports false, and another one is to be tried.
+func (x *stream) relayTo(c net.Conn) (o Outcome, ok bool) {
 	x.unwatchClient()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.ending != Running {
 		reset(c)
-		return x.ending
+		return x.ending, true
+	}
+	if x.shun == x.backend {
+		reset(c)
+		x.release()
+		return Running, false
 	}
 	x.conn[backend], x.joined = c, true
 	x.established(x.engine.server.Now())
 	x.engine.arm(x, x.deadline())
-	return Running
+	return Running, true
+}
+
+// leave has the stream give up a backend that is cut. What is still connecting to it
+// goes on to another one. The backend is chosen with mu held: a stream that has chosen
+// it is met here, or has its choice to make and will not find it.
+func (x *stream) leave(b *balancer.Backend, how Cut) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case x.backend != b:
+	case x.joined:
+		x.gentle = how == Fin
+		x.end(BackendDown)
+	default:
+		x.shun = b
+	}
+}
+
+// rest waits for the next look for a backend. It reports false if ctx ended first.
+func (x *stream) rest(ctx context.Context) bool {
+	t := time.NewTimer(x.attempt - x.engine.server.Now())
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-x.woken:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // pump passes on what side s sends, and its end. A side that has sent FIN may
@@ -210,11 +259,7 @@ func (x *stream) copyFrom(s side) (fin bool) {
 			x.writing[s.other()].Store(true)
 			m, werr := dst.Write((*buffer)[:n])
 			x.writing[s.other()].Store(false)
-			if s == client {
-				x.ent.CountUp(m, e.server.Now())
-			} else {
-				x.ent.CountDown(m, e.server.Now())
-			}
+			x.passed(s, m, e.server.Now())
 			if werr != nil {
 				x.writeFailed(s.other(), werr)
 				return false
@@ -338,7 +383,7 @@ func (x *stream) end(o Outcome) {
 		return
 	}
 	x.ending = o
-	orderly := o.orderly(x.writing[client].Load() || x.writing[backend].Load())
+	orderly := x.orderly(o, x.writing[client].Load() || x.writing[backend].Load())
 	for _, c := range x.conn {
 		if orderly {
 			_ = c.Close()

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +16,8 @@ import (
 // batch and leave together, when it is full or at the end of the turn.
 type datagrams struct {
 	w         *worker
+	workers   []*worker   // all of them
+	asked     atomic.Bool // another worker's request to yield waits in w's mailbox
 	sessions  *sessions
 	listeners []udpListener
 	sockets   [][]udpSocket // by slot of the table; chunks never move
@@ -60,10 +63,28 @@ type udpSocket struct {
 // udpGen marks the generation of a session's socket in an event.
 const udpGen = 1 << 30
 
-func newDatagrams(w *worker) *datagrams {
-	d := &datagrams{w: w, in: newBatch(), back: newBatch()}
+func newDatagrams(w *worker, workers []*worker) *datagrams {
+	d := &datagrams{w: w, workers: workers, in: newBatch(), back: newBatch()}
 	d.sessions = newSessions(w.server, d.close)
+	if len(workers) > 1 {
+		d.sessions.others = d.askOthers
+	}
 	return d
+}
+
+// askOthers has the other workers yield. A worker that still has such a request to
+// look at gets no second one, so mailboxes stay short.
+func (d *datagrams) askOthers(crowd *Service, short bool) {
+	for _, w := range d.workers {
+		other := w.udp
+		if other == d || !other.asked.CompareAndSwap(false, true) {
+			continue
+		}
+		w.post(func() {
+			other.asked.Store(false)
+			other.sessions.yield(crowd, short, w.now)
+		})
+	}
 }
 
 // socket returns the socket of a session.
@@ -91,9 +112,8 @@ func (d *datagrams) receive(i int) {
 	d.turn = d.turn[:0]
 	for k := range n {
 		a := d.in.ancillary(k)
-		if a.counted && a.drops != l.drops {
-			l.svc.dropped[DropKernel].Add(uint64(a.drops - l.drops))
-			l.drops = a.drops
+		if a.counted {
+			l.count(a.drops)
 		}
 		local := l.local
 		if l.wildcard && a.local.IsValid() {
@@ -122,6 +142,15 @@ func (d *datagrams) receive(i int) {
 		if s := d.socket(id); s.pending > 0 {
 			d.forward(d.sessions.at(id), s)
 		}
+	}
+}
+
+// count takes note of the kernel's count of drops. It wraps, and a datagram may
+// carry an older one than the datagram before it.
+func (l *udpListener) count(drops uint32) {
+	if more := int32(drops - l.drops); more > 0 {
+		l.svc.dropped[DropKernel].Add(uint64(more))
+		l.drops = drops
 	}
 }
 

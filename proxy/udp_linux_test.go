@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"usher/conntrack"
 )
 
 // epollUDP makes a server of one worker that does not run yet: what clients send
@@ -134,35 +136,167 @@ func TestRefusalInsideABatch(t *testing.T) {
 	}
 }
 
-// TestEvictionInsideABatch has each client of a batch take the place of the one
-// before it, and its slot.
+// TestEvictionInsideABatch has each client of a batch take the place of one that has
+// waited in vain, and its slot, while the batch holds a datagram of that one too.
 func TestEvictionInsideABatch(t *testing.T) {
 	t.Parallel()
-	s, svc, at := epollUDP(t, udpService(t, UDPConfig{MaxFlows: 1}, udpEcho(t)))
-	var all []*net.UDPConn
-	const clients = batchSlots / 2
-	for range clients {
-		c := dialUDP(t, at)
-		say(t, c, c.LocalAddr().String())
-		say(t, c, c.LocalAddr().String())
-		all = append(all, c)
-	}
+	const flows = batchSlots / 4
+	_, at := udpBackend(t, func(c *net.UDPConn, p []byte, from netip.AddrPort) {
+		if string(p) != "mute" {
+			_, _ = c.WriteToUDPAddrPort(p, from)
+		}
+	})
+	s, svc, addr := epollUDP(t, udpService(t, UDPConfig{MaxFlows: flows}, at))
 	s.Start()
-	last := all[len(all)-1]
-	for range 2 {
-		if got := heard(t, last); got != last.LocalAddr().String() {
-			t.Errorf("%v got %q", last.LocalAddr(), got)
+	var silent, asking []*net.UDPConn
+	for range flows {
+		c := dialUDP(t, addr)
+		say(t, c, "mute")
+		silent = append(silent, c)
+	}
+	eventually(t, "all have a flow", func() bool { return svc.Active() == flows })
+	begun := s.Now()
+	eventually(t, "their time of grace is over", func() bool { return s.Now() > begun+evictGrace })
+	hold, held := make(chan struct{}), make(chan struct{})
+	s.engine.(*epollEngine).workers[0].post(func() {
+		close(held)
+		<-hold
+	})
+	<-held
+	for _, old := range silent {
+		c := dialUDP(t, addr)
+		say(t, old, "mute")
+		say(t, c, c.LocalAddr().String())
+		say(t, c, c.LocalAddr().String())
+		asking = append(asking, c)
+	}
+	close(hold)
+	for _, c := range asking {
+		for range 2 {
+			if got := heard(t, c); got != c.LocalAddr().String() {
+				t.Errorf("%v got %q", c.LocalAddr(), got)
+			}
 		}
 	}
-	for _, c := range all[:len(all)-1] {
+	for _, c := range silent {
 		_ = c.SetReadDeadline(time.Now())
 		var b [100]byte
 		if n, err := c.Read(b[:]); err == nil {
 			t.Errorf("%v got %q", c.LocalAddr(), b[:n])
 		}
 	}
-	if evicted, dropped := svc.Ended(Evicted), svc.Dropped(DropRefused); evicted != clients-1 || dropped != 2*evicted {
-		t.Errorf("%d of %d clients were evicted with %d datagrams", evicted, clients, dropped)
+	for r := range s.Flows() {
+		if want := uint64(2 * len(r.Key.Client().String())); r.Up != want {
+			t.Errorf("%d bytes of %v were passed on, want %d", r.Up, r.Key.Client(), want)
+		}
+	}
+	if evicted, dropped := svc.Ended(Evicted), svc.Dropped(DropRefused); evicted != flows || dropped != flows {
+		t.Errorf("%d of %d clients were evicted with %d datagrams", evicted, flows, dropped)
+	}
+}
+
+// TestStaleEventOfASlot has an event that was meant for an earlier session in the
+// slot. It must not be taken for one of the session that has it now.
+func TestStaleEventOfASlot(t *testing.T) {
+	t.Parallel()
+	b, at := udpBackend(t, nil)
+	s, _, addr := epollUDP(t, udpService(t, UDPConfig{}, at))
+	w := s.engine.(*epollEngine).workers[0] // it does not run: the test is its loop
+	begin := func() (id conntrack.ID, event unix.EpollEvent, c *net.UDPConn) {
+		c = dialUDP(t, addr)
+		say(t, c, "x")
+		w.now = s.Now()
+		w.udp.receive(0)
+		id, ok := w.udp.sessions.table.OldestUnreplied()
+		if !ok {
+			t.Fatal("no session has begun")
+		}
+		return id, unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(id), Pad: w.udp.socket(id).gen | udpGen}, c
+	}
+	first, stale, _ := begin()
+	w.udp.sessions.end(w.udp.sessions.at(first), IdleTimeout, w.now)
+	w.dispatch(&stale) // of a slot that nobody has
+	second, event, c := begin()
+	if first != second || stale == event {
+		t.Fatalf("slot %d, then %d; events %v, %v", first, second, stale, event)
+	}
+	var buffer [10]byte
+	for range 2 {
+		_ = b.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_, from, err := b.ReadFromUDPAddrPort(buffer[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = b.WriteToUDPAddrPort([]byte("reply"), from) // the first one goes nowhere
+	}
+	replied := func() bool { return w.udp.sessions.at(second).replies > 0 }
+	if w.dispatch(&stale); replied() {
+		t.Error("a stale event was taken for the session's own")
+	}
+	if w.dispatch(&event); !replied() {
+		t.Error("the session's own event was not heard")
+	}
+	w.udp.flush()
+	if got := heard(t, c); got != "reply" {
+		t.Errorf("got %q", got)
+	}
+	// Generations wrap without touching the bit that marks them.
+	d := w.udp
+	d.socket(second).gen = udpGen - 1
+	d.close(d.sessions.at(second))
+	if e := d.connect(d.sessions.at(second), d.socket(second)); e != noError || d.socket(second).gen != 0 {
+		t.Errorf("%v, generation %d after the last one", e, d.socket(second).gen)
+	}
+}
+
+// TestOtherWorkerMakesRoom fills a service with flows of one worker that get no
+// answer. A client of the other one is refused, and soon has the place of one of them.
+func TestOtherWorkerMakesRoom(t *testing.T) {
+	t.Parallel()
+	const flows = 4
+	_, at := udpBackend(t, func(c *net.UDPConn, p []byte, from netip.AddrPort) {
+		if string(p) != "mute" {
+			_, _ = c.WriteToUDPAddrPort(p, from)
+		}
+	})
+	s, svc, addr := startUDP(t, "epoll", udpService(t, UDPConfig{MaxFlows: flows, Replies: 1}, at))
+	workers := s.engine.(*epollEngine).workers
+	has := func() (n [2]int) { // flows of each worker
+		return [2]int{workers[0].udp.sessions.table.Len(), workers[1].udp.sessions.table.Len()}
+	}
+	var of [2][]*net.UDPConn // clients, by their worker
+	for len(of[0]) < 1 || len(of[1]) < flows {
+		c := dialUDP(t, addr)
+		say(t, c, "mute")
+		eventually(t, "the flow begins", func() bool { return svc.Active() == 1 })
+		w := has()[1]
+		of[w] = append(of[w], c)
+		s.CutBackend(svc.Pool.Backends()[0], Reset)
+	}
+	for _, c := range of[1][:flows] {
+		say(t, c, "mute")
+	}
+	eventually(t, "one worker has all", func() bool { return has() == [2]int{0, flows} })
+	begun := s.Now()
+	c := of[0][0]
+	for svc.Ended(LimitReached) == 0 {
+		say(t, c, "who?")
+		time.Sleep(time.Millisecond)
+	}
+	if s.Now() < begun+evictGrace && svc.Ended(Evicted) > 0 {
+		t.Error("a flow was evicted in its time of grace")
+	}
+	var b [10]byte
+	for n := 0; n == 0; {
+		if s.Now() > begun+10*time.Second {
+			t.Fatalf("no room: %v flows", has())
+		}
+		say(t, c, "who?")
+		_ = c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		n, _ = c.Read(b[:])
+	}
+	if n := svc.Ended(Evicted); n != 1 {
+		t.Errorf("%d flows were evicted for one client", n)
 	}
 }
 

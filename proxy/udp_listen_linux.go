@@ -57,6 +57,9 @@ func bindUDP(at netip.AddrPort, shard, deaf, merge bool) (l udpListener, err err
 		if e := setsockoptInt(fd, level, option, 1); e != noError {
 			return fail("packet information", e)
 		}
+		if l.v6 { // which says of a broadcast over IPv4 no more than that it was one
+			setsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+		}
 	}
 	setsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
 	setsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)
@@ -102,7 +105,7 @@ func (e *epollEngine) listenUDP(svc *Service, l Listener) ([]netip.AddrPort, err
 			}
 			u.svc, u.offset = svc, uint16(i)
 			at = u.local
-			if err := w.listenUDP(u); err != nil {
+			if err := w.listenUDP(u, e.workers); err != nil {
 				return nil, err
 			}
 		}
@@ -130,9 +133,9 @@ func (e *epollEngine) receiveBuffers() string {
 
 // listenUDP takes a listening socket over. What may fail is done before clients
 // are served.
-func (w *worker) listenUDP(u udpListener) error {
+func (w *worker) listenUDP(u udpListener, workers []*worker) error {
 	if w.udp == nil {
-		w.udp = newDatagrams(w)
+		w.udp = newDatagrams(w, workers)
 	}
 	i := len(w.udp.listeners)
 	w.udp.listeners = append(w.udp.listeners, u)

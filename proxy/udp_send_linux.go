@@ -49,7 +49,7 @@ func (d *datagrams) send(o *outgoing, first int, fd int32, gso *bool, svc *Servi
 		case refuses(e):
 			r.refused = true
 			return r
-		case e == unix.EAGAIN || e == unix.ENOBUFS:
+		case e == unix.EAGAIN || e == unix.ENOBUFS || e == unix.ENOMEM:
 			for ; i < o.n; i++ {
 				svc.dropped[DropFull].Add(uint64(o.trains[i].count))
 			}
@@ -73,7 +73,10 @@ func (d *datagrams) send(o *outgoing, first int, fd int32, gso *bool, svc *Servi
 		case e == unix.EMSGSIZE:
 			svc.dropped[DropOversized].Add(1)
 		default:
-			svc.dropped[DropRefused].Add(1)
+			// A firewall here forbids it (EPERM), or the socket's own address is gone
+			// (EINVAL): nothing goes this way any more, and waiting does not help.
+			r.refused = true
+			return r
 		}
 		again = false
 		r.messages++

@@ -3,6 +3,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"usher/balancer"
+	"usher/conntrack"
 	"usher/internal/config"
 	"usher/internal/discovery"
 	"usher/proxy"
@@ -66,15 +69,27 @@ func start(ctx context.Context, cfg *config.Config, log *zap.Logger, names disco
 	for i, s := range cfg.Services {
 		k, err := newKeeper(s, log, &r.journal)
 		if err != nil {
+			r.closeKeepers()
 			return nil, err
 		}
 		r.keepers = append(r.keepers, k)
+		persist, err := persistence(s.Persist)
+		if err != nil {
+			r.closeKeepers()
+			return nil, fmt.Errorf("service %s: %w", s.Name, err)
+		}
 		services[i] = proxy.ServiceConfig{
 			Name:             s.Name,
 			Listeners:        listeners(s.Listeners),
 			Pool:             k.pool,
 			ConnectTimeout:   s.ConnectTimeout,
 			IdleTimeout:      s.IdleTimeout,
+			QueueLength:      s.Queue.Length,
+			QueueTimeout:     s.Queue.Timeout,
+			MaxAge:           s.MaxAge.Max,
+			MaxAgeJitter:     float64(s.MaxAge.Jitter) / 100,
+			Persist:          persist,
+			Witness:          k.witness(),
 			HalfCloseTimeout: s.HalfCloseTimeout,
 			Wait:             s.Wait,
 			UDP:              udpConfig(s.UDP),
@@ -89,11 +104,12 @@ func start(ctx context.Context, cfg *config.Config, log *zap.Logger, names disco
 		AccessLog: cfg.Process.AccessLog,
 	}, services)
 	if err != nil {
+		r.closeKeepers()
 		return nil, err
 	}
 	routes := newRoutes(bound(cfg.Services, r.server.Services()))
 	for i, k := range r.keepers {
-		k.cut = r.server.CutBackend
+		k.cuts = newCuts(r.server.CutBackend)
 		k.admit = func(b []config.Backend) ([]config.Backend, []error) { return routes.admit(i, b) }
 	}
 	r.resolveNames(ctx, names)
@@ -126,8 +142,17 @@ func udpConfig(u config.UDPOptions) proxy.UDPConfig {
 		OnePacket:        u.OnePacket,
 		MaxFlows:         u.MaxFlows,
 		MaxClientFlows:   u.MaxClientFlows,
-		KeepOnDown:       u.OnDown == "keep",
 	}
+}
+
+// persistence is what the data path takes of how clients are kept at their backends.
+func persistence(p config.Persist) (proxy.Persist, error) {
+	mask, err := conntrack.NewMask(cmp.Or(p.Bits4, 32), cmp.Or(p.Bits6, 128))
+	return proxy.Persist{
+		On:          p.Timeout > 0,
+		Persistence: conntrack.Persistence{Timeout: p.Timeout, Mask: mask},
+		Allow:       balancer.Stickiness{Quiesced: !p.LeaveQuiesced, Overloaded: !p.LeaveOverloaded},
+	}, err
 }
 
 // firstRound bounds how long silent backends may hold up the start of all services.
@@ -161,6 +186,10 @@ func (r *running) end(cut context.Context) {
 func (r *running) close() {
 	r.drops.close()
 	r.names.Close()
+	r.closeKeepers()
+}
+
+func (r *running) closeKeepers() {
 	for _, k := range r.keepers {
 		k.close()
 	}

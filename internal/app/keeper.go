@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"usher/balancer"
 	"usher/health"
 	"usher/internal/config"
+	"usher/proxy"
 )
 
 // keeper keeps the pool of one service in line with what name look-ups and health checks find.
@@ -24,8 +26,9 @@ type keeper struct {
 	journal *journal
 	// admit sorts out backends that would lead clients back to this process; nil lets all pass.
 	admit func([]config.Backend) (kept []config.Backend, refused []error)
-	// cut ends the flows of a backend; nil in tests. Both are set before the first apply.
-	cut func(*balancer.Backend)
+	// cuts ends the flows of backends; nil in tests. Both are set before the first apply.
+	cuts   *cuts
+	tender *tender // nil: there is nothing to tend
 
 	// updating makes apply run one at a time. A report never takes it, because apply waits for reports under way.
 	updating sync.Mutex
@@ -34,16 +37,13 @@ type keeper struct {
 	names      map[string][]netip.Addr // of backends that are host names; empty: does not resolve
 	unanswered map[string]bool         // names whose first look-up has not ended
 	targets    map[health.Target]*balancer.Backend
+	checkedAt  map[balancer.Endpoint]config.Addr // of backends that are checked elsewhere
 	told       outage          // as last logged
 	leftOut    map[string]bool // what admit refused, and was logged
 }
 
 func newKeeper(s config.Service, log *zap.Logger, j *journal) (*keeper, error) {
-	initial := balancer.Unknown
-	if s.Health.Off() {
-		initial = balancer.Up
-	}
-	pool, err := balancer.NewPool(balancer.Options{Scheduler: s.Scheduler, FailClosed: s.FailClosed, Initial: initial})
+	pool, err := balancer.NewPool(s.PoolOptions(rand.Uint64))
 	if err != nil {
 		return nil, fmt.Errorf("service %s: %w", s.Name, err)
 	}
@@ -56,34 +56,26 @@ func newKeeper(s config.Service, log *zap.Logger, j *journal) (*keeper, error) {
 		names:      make(map[string][]netip.Addr),
 		unanswered: make(map[string]bool),
 		targets:    make(map[health.Target]*balancer.Backend),
+		checkedAt:  make(map[balancer.Endpoint]config.Addr),
 		leftOut:    make(map[string]bool),
 	}
 	for _, host := range k.hosts() {
 		k.unanswered[host] = true
 	}
 	if !s.Health.Off() {
-		checker, err := checkerOf(s.Health)
+		checker, err := s.Health.Checker()
 		if err != nil {
 			return nil, fmt.Errorf("service %s: %w", s.Name, err)
 		}
 		k.monitor = health.NewMonitor(checker, health.Policy{
-			Interval: s.Health.Interval, Timeout: s.Health.Timeout, Rise: s.Health.Rise, Fall: s.Health.Fall,
+			Interval: s.Health.Interval, DownInterval: s.Health.DownInterval, ChangeInterval: s.Health.ChangeInterval,
+			Timeout: s.Health.Timeout, Rise: s.Health.Rise, Fall: s.Health.Fall,
 		}, k.report)
 	}
-	return k, nil
-}
-
-// checkerOf makes what checks the backends.
-func checkerOf(h config.Health) (health.Checker, error) {
-	switch h.Kind {
-	case "tcp":
-		return health.TCP{}, nil
-	case "udp":
-		return health.UDP{Send: h.Send, Expect: h.Expect}, nil
-	case "dns":
-		return health.NewDNS(h.Name)
+	if k.tender, err = newTender(&s, pool, k.ejected, k.log); err != nil {
+		return nil, fmt.Errorf("service %s: %w", s.Name, err)
 	}
-	return nil, fmt.Errorf("no health check %q", h.Kind)
+	return k, nil
 }
 
 // hosts returns the host names among the backends, each once.
@@ -125,8 +117,9 @@ func (k *keeper) apply() {
 	k.mu.Unlock()
 
 	k.journal.flush()
+	k.tender.tell()
 	for _, b := range removed {
-		k.lost(b)
+		k.lost(b, k.service.OnRemove)
 	}
 	if k.monitor != nil {
 		k.monitor.Set(targets)
@@ -148,8 +141,12 @@ func (k *keeper) specs() []balancer.Spec {
 	}
 	backends = k.admitted(backends)
 	specs := make([]balancer.Spec, len(backends))
+	clear(k.checkedAt)
 	for i, b := range backends {
-		specs[i] = balancer.Spec{Endpoint: endpoint(b.Addr), Weight: b.Weight}
+		if b.Check != (config.Addr{}) {
+			k.checkedAt[endpoint(b.Addr)] = b.Check
+		}
+		specs[i] = balancer.Spec{Endpoint: endpoint(b.Addr), Weight: b.Weight, Backup: b.Backup, Limits: b.Limits}
 	}
 	return specs
 }
@@ -161,7 +158,11 @@ func endpoint(a config.Addr) balancer.Endpoint {
 	case a.Name != "":
 		return balancer.Endpoint{Host: a.HostPort()}
 	}
-	return balancer.Endpoint{Addr: netip.AddrPortFrom(a.IP, a.Port), Ports: uint16(a.Ports)}
+	e := balancer.Endpoint{Addr: netip.AddrPortFrom(a.IP, a.Port)}
+	if a.Ports > 1 {
+		e.Ports = uint16(a.Ports)
+	}
+	return e
 }
 
 // admitted asks admit, and tells once of each backend that it refuses. It needs mu.
@@ -179,11 +180,17 @@ func (k *keeper) admitted(backends []config.Backend) []config.Backend {
 	return kept
 }
 
-// target says where a backend is checked: at the first port of its range, or, when it has no port of its own, at the
+// target says where a backend is checked: where its options or those of the check say, else at the first port of its range, or, when it has no port of its own, at the
 // first one that clients may ask for. There is nothing to check at a name that does not resolve.
 func (k *keeper) target(b *balancer.Backend) (health.Target, bool) {
-	e := b.Endpoint()
+	e, elsewhere := b.Endpoint(), k.checkedAt[b.Endpoint()]
+	network := "tcp"
+	if kind := k.service.Health.Kind; kind == "udp" || kind == "dns" || kind == "exec" && k.service.IsUDP() {
+		network = "udp"
+	}
 	switch {
+	case elsewhere.IP.IsValid():
+		return health.Target{Name: b.String(), Network: network, Address: elsewhere.HostPort()}, true
 	case e.Path != "":
 		return health.Target{Name: b.String(), Network: "unix", Address: e.Path}, true
 	case !e.Addr.IsValid():
@@ -193,9 +200,11 @@ func (k *keeper) target(b *balancer.Backend) (health.Target, bool) {
 	if port == 0 {
 		port = k.service.Listeners[0].Port
 	}
-	network := "tcp"
-	if kind := k.service.Health.Kind; kind == "udp" || kind == "dns" {
-		network = "udp"
+	switch {
+	case elsewhere.Port > 0:
+		port = elsewhere.Port
+	case k.service.Health.Port > 0:
+		port = uint16(k.service.Health.Port)
 	}
 	address := net.JoinHostPort(e.Addr.Addr().String(), strconv.Itoa(int(port)))
 	return health.Target{Name: b.String(), Network: network, Address: address}, true
@@ -205,17 +214,39 @@ func (k *keeper) target(b *balancer.Backend) (health.Target, bool) {
 func (k *keeper) report(t health.Target, up bool, err error) {
 	b := k.record(t, up, err)
 	k.journal.flush() // the reason first, then the flows that end for it
-	if b != nil && !up {
-		k.lost(b)
+	k.tender.tell()
+	switch {
+	case b == nil || k.cuts == nil:
+	case up:
+		k.cuts.spare(b)
+	default:
+		k.lost(b, k.service.OnDown)
 	}
 }
 
-// lost is told of a backend that gets no new flows any more, and ends its flows if the service wants that. Of tcp it
-// does not: a connection tells by itself whether its backend still lives, a UDP flow may talk into a void for ever.
-func (k *keeper) lost(b *balancer.Backend) {
-	if k.cut != nil && k.service.IsUDP() && k.service.UDP.OnDown == "reset" {
-		k.cut(b)
+// lost is told of a backend that gets no new flows any more, and does with its flows what the service wants. Those of
+// tcp are kept unless that says otherwise: a connection tells by itself whether its backend still lives, a UDP flow may
+// talk into a void for ever.
+func (k *keeper) lost(b *balancer.Backend, policy config.Cut) {
+	if k.cuts != nil {
+		k.cuts.plan(b, policy)
 	}
+}
+
+// witness is who the data path tells how flows went, nil if nobody wants to know.
+func (k *keeper) witness() proxy.Witness {
+	if k.tender == nil || k.tender.ejector == nil {
+		return nil
+	}
+	return k.tender
+}
+
+// ejected is called when flows have taken backends out of the pool, or time has brought some back.
+func (k *keeper) ejected() {
+	k.mu.Lock()
+	k.tellOutage()
+	k.mu.Unlock()
+	k.journal.flush()
 }
 
 // record takes what report is told into the pool and the journal. It returns the backend, nil if that is gone.
@@ -253,9 +284,13 @@ func (k *keeper) up() int {
 	return n
 }
 
-// close ends the checks.
+// close ends the checks and what they have set off.
 func (k *keeper) close() {
 	if k.monitor != nil {
 		k.monitor.Close()
+	}
+	k.tender.close()
+	if k.cuts != nil {
+		k.cuts.close()
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"usher/balancer"
 	"usher/health"
 	"usher/internal/config"
+	"usher/proxy"
 )
 
 // parse makes the config of a command line that is right.
@@ -199,7 +200,7 @@ func TestKeeperCuts(t *testing.T) {
 	} {
 		words := config.Words{Mappings: []string{tt.mapping}}
 		if tt.onDown != "" {
-			words.Options = []config.Option{{Name: "on-down", Value: tt.onDown}}
+			words.Options = []config.Option{{Name: "on-down", Value: tt.onDown}, {Name: "on-remove", Value: tt.onDown}}
 		}
 		k, err := newKeeper(parse(t, words).Services[0], zap.NewNop(), &journal{begun: true})
 		if err != nil {
@@ -209,13 +210,16 @@ func TestKeeperCuts(t *testing.T) {
 			k.monitor.Close()
 		}
 		var cut []string
-		k.cut = func(b *balancer.Backend) {
+		k.cuts = newCuts(func(b *balancer.Backend, how proxy.Cut) {
+			if how == proxy.Keep {
+				return
+			}
 			// No new flow may come to a backend while its flows are cut.
 			if b.Status() == balancer.Up && slices.Contains(k.pool.Backends(), b) {
 				t.Errorf("%s is cut while it is up", b)
 			}
 			cut = append(cut, b.String())
-		}
+		})
 		expect := func(step string, want ...string) {
 			t.Helper()
 			if !tt.want {

@@ -216,7 +216,7 @@ func TestWarningsAtStart(t *testing.T) {
 		{backend + "@0", `"level":"warn".*"all backends of service default have weight 0".*"so":"clients are refused"`, nil},
 		{backend + "@0", `"all backends of service default have weight 0".*"so":"clients wait up to 30s for one, and are refused then \(--wait\)"`,
 			[]config.Option{{Name: "wait", Value: "30s"}}},
-		{backend + "@2 127.0.0.1:1@3", `"weights have no effect: scheduler rr does not weigh`, nil},
+		{backend + "@2 127.0.0.1:1@3", `"weights have no effect: scheduler rr does not weigh`, []config.Option{{Name: "scheduler", Value: "rr"}}},
 		{backend, `"drain-timeout":"0s"`, []config.Option{{Name: "drain-timeout", Value: "0"}}},
 	} {
 		c := parse(t, config.Words{Listen: []string{"127.0.0.1:0"}, Backend: strings.Fields(tt.backends), Options: tt.options})

@@ -27,15 +27,39 @@ func (r *running) tell() {
 			zap.Strings("listen", texts(s.Listeners)),
 			zap.Strings("backends", backendWords(c.Backends)),
 			zap.String("up", fmt.Sprintf("%d of %d", k.up(), len(k.pool.Backends()))),
-			zap.String("scheduler", c.Scheduler),
+			zap.String("scheduler", c.Scheduler.String()),
 			zap.String("health", checked(c)),
 			zap.String("fail", fail),
 		}
-		r.log.Info("service", append(fields, limits(&c)...)...)
-		if weighs := c.Scheduler == "mh"; !weighs && weighted(k.pool.Backends()) {
-			k.log.Warn("weights have no effect: scheduler " + c.Scheduler + " does not weigh (0 still means no new clients)")
+		fields = append(fields, limits(&c)...)
+		r.log.Info("service", append(fields, life(&c)...)...)
+		if slices.Contains([]string{"rr", "lc"}, c.Scheduler.Name) && weighted(k.pool.Backends()) {
+			k.log.Warn("weights have no effect: scheduler " + c.Scheduler.Name + " does not weigh (0 still means no new clients)")
 		}
 	}
+}
+
+// life is what the service chooses by, and what becomes of its backends.
+func life(c *config.Service) []zap.Field {
+	var fields []zap.Field
+	a, err := balancer.Lookup(c.Scheduler.Name)
+	exact := slices.Contains(c.Scheduler.Flags, balancer.IPVS) // the kernel's own key, and no bound
+	if err == nil && a.Hashes && !exact {
+		fields = append(fields, zap.String("hash-key", config.FormatHashKey(c.HashKey)))
+	}
+	if err == nil && a.Bounds && !exact {
+		fields = append(fields, zap.String("hash-balance", share(c.HashBalance)))
+	}
+	fields = append(fields,
+		zap.Stringer("persist", c.Persist),
+		zap.String("panic", share(c.Panic)),
+		zap.Stringer("eject", c.Eject),
+		zap.String("slow-start", config.Limit(c.SlowStart)),
+		zap.Stringer("max-age", c.MaxAge),
+		zap.Stringer("on-down", c.OnDown),
+		zap.Stringer("on-remove", c.OnRemove),
+	)
+	return fields
 }
 
 // limits are the effective values of the options that depend on the network.
@@ -46,6 +70,7 @@ func limits(s *config.Service) []zap.Field {
 			zap.String("idle-timeout", config.Limit(s.IdleTimeout)),
 			zap.String("half-close-timeout", config.Limit(s.HalfCloseTimeout)),
 			zap.String("wait", config.Limit(s.Wait)),
+			zap.Stringer("queue", s.Queue),
 		}
 	}
 	number := func(n int) string {
@@ -62,8 +87,15 @@ func limits(s *config.Service) []zap.Field {
 		zap.Bool("ops", u.OnePacket),
 		zap.String("max-flows", number(u.MaxFlows)),
 		zap.String("max-client-flows", number(u.MaxClientFlows)),
-		zap.String("on-down", u.OnDown),
 	}
+}
+
+// share writes a percentage for people; zero is off.
+func share(percent int) string {
+	if percent == 0 {
+		return "off"
+	}
+	return strconv.Itoa(percent) + "%"
 }
 
 // backendWords writes backends as they are written everywhere else: without the udp that their service has said.

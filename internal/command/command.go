@@ -134,8 +134,12 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 				if topic == "" || topic == "help" {
 					return cli.ShowAppHelp(c)
 				}
+				if page, ok := topics()[topic]; ok {
+					_, err := io.WriteString(stdout, page)
+					return err
+				}
 				if c.App.Command(topic) == nil {
-					return usageError{fmt.Errorf("no help on %q%s", topic, config.DidYouMean(topic, []string{"demo"}))}
+					return usageError{fmt.Errorf("no help on %q%s", topic, config.DidYouMean(topic, []string{"demo", "schedulers", "backends", "health"}))}
 				}
 				return cli.ShowCommandHelp(c, topic)
 			},

@@ -87,9 +87,9 @@ func TestMistakes(t *testing.T) {
 		"8080=1 --wait 1\u200bs":          `usher: --wait 1\u200bs: "1\u200bs" is not a duration such as 500ms, 30s or 5m` + "\n",
 		"demo --scheduler default=lc":     `usher: --scheduler default=lc: no service "default" (have demo)` + "\n",
 		"demo more":                       `usher: demo takes no words, not "more"` + "\n",
-		"demo --scheduler banana":         `usher: --scheduler banana: unknown scheduler "banana" (have rr, lc, mh)` + "\n",
+		"demo --scheduler banana":         `usher: --scheduler banana: unknown scheduler "banana" (have rr, wrr, lc, wlc, sed, nq, fo, ovf, twos, p2c, ewma, lblc, lblcr, mh, sh, dh, ring, hrw)` + "\n",
 		"8080":                            `usher: "8080" is not LISTEN=BACKEND[,BACKEND...], as in 8080=9001,9002` + "\n",
-		"8080=1 --scheduler leastcon":     `usher: --scheduler leastcon: unknown scheduler "leastcon" (did you mean "lc"? have rr, lc, mh)` + "\n",
+		"8080=1 --scheduler leastcon":     `usher: --scheduler leastcon: unknown scheduler "leastcon" (did you mean "lc"? have rr, wrr, lc, wlc, sed, nq, fo, ovf, twos, p2c, ewma, lblc, lblcr, mh, sh, dh, ring, hrw)` + "\n",
 		"--workers 1":                     "usher: nothing to listen on: give LISTEN=BACKEND, as in 8080=9001,9002, or --listen and --backend\n",
 		"udp:53=1 --udp-replies -1":       "usher: --udp-replies -1: -1 is out of range (0 to 1000000000)\n",
 		"udp:53=1 --ops=perhaps":          `usher: --ops perhaps: "perhaps" is neither true nor false` + "\n",
@@ -143,6 +143,17 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%v: %s", args, got)
 		}
 	}
+	for topic, want := range topics() {
+		got := main("help", topic)
+		if got != want || strings.Count(got, "\n") > 40 {
+			t.Errorf("help %s:\n%s", topic, got)
+		}
+		for _, line := range strings.Split(got, "\n") {
+			if len(line) > 120 {
+				t.Errorf("help %s has a long line: %s", topic, line)
+			}
+		}
+	}
 	for _, args := range [][]string{{"--version"}, {"-v"}} {
 		if got := main(args...); !strings.HasPrefix(got, "usher version ") || strings.Count(got, "\n") != 1 {
 			t.Errorf("%v: %q", args, got)
@@ -172,7 +183,7 @@ func TestExamples(t *testing.T) {
 		}
 		for _, s := range c.Services {
 			for _, b := range s.Backends {
-				if b.Weight != s.Backends[0].Weight && s.Scheduler != "mh" {
+				if b.Weight != s.Backends[0].Weight && !slices.Contains([]string{"mh", "wrr"}, s.Scheduler.Name) {
 					t.Errorf("%s: weights have no effect", line)
 				}
 			}

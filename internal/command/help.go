@@ -27,19 +27,19 @@ Addresses
   and AAAA record)   udp:5353 (the same of udp)   unix:///run/app.sock   10000-10100
   {{ "'{{ GetPrivateIP }}:8080'" }} (go-sockaddr template)
 
-Flags of services, repeatable; NAME=VALUE is for one service, VALUE alone for all (--listen, --backend: for "default";
-a LISTEN=BACKEND word makes a service named after its port: 8080, udp-5353)
+Flags of services, repeatable; NAME=VALUE is for one (LISTEN=BACKEND makes one named as its port), VALUE alone for all
   -l, --listen ADDR              where clients connect
-  -b, --backend ADDR[@WEIGHT]    where they are sent; weight 0: nobody new
-  -s, --scheduler ALG            rr (default), lc least connections, mh consistent hash of the client's address
-  --health off|tcp[,OPTION...]   default tcp,interval=2s,timeout=1s,rise=2,fall=3; of udp services off
+  -b, --backend ADDR[@WEIGHT]    where they are sent; ,backup ,max=N ... may follow (usher help backends)
+  -s, --scheduler ALG[,FLAG]     rr, wrr, lc, wlc, p2c, ewma, mh ... (usher help schedulers); --hash-key addr/24,
+       --hash-balance 125 and --persist 300s/24 say what goes together
+  --health SPEC                  off, tcp, http:/path, grpc, exec: ... (usher help health); default tcp, of udp off
   --fail open|closed             with all backends down: try them anyway (default), or refuse clients
-  with their defaults, of tcp and unix: --connect-timeout 5s   --idle-timeout off   --half-close-timeout 5m
+  and what becomes of backends, all off by default (usher help backends): --panic 50%   --eject 5   --slow-start 30s
+       --max-age 1h   --on-down keep|fin|reset   --on-remove keep|fin|reset
+  of tcp and unix: --connect-timeout 5s   --idle-timeout off   --half-close-timeout 5m   --queue off (or 100,5s)
        --wait off (or for how long a client is held while there is no backend for it)
   of udp: --udp-idle-timeout 60s   --udp-unreplied-timeout 30s   --udp-replies 0 (how many end a flow; 0: not counted)
        --max-flows 0   --max-client-flows 0 (of one address)   --ops[=NAME=true] (each datagram has its own backend)
-       --on-down keep|reset (default: flows of a backend that goes down end)   --health udp (fails if refused)
-       --health udp:send=TEXT|hex:DIGITS,expect=... (\r \n \t \xNN \\ \, in TEXT)   --health dns:NAME
 
 Flags of the process
   --drain-timeout 30s            default; how long flows may go on after SIGTERM, 0 cuts them at once
@@ -54,7 +54,7 @@ Flags of the process
 const demoHelp = `usher demo starts three small HTTP backends and a service in front of them, on 127.0.0.1 alone. Ctrl-C ends it.
 
 Flags
-  -s, --scheduler ALG              rr (default), lc, mh
+  -s, --scheduler ALG              rr (default), lc, mh ... (usher help schedulers)
   --engine auto|epoll|portable     --workers N     --log-level debug|info|warn|error (default warn)
 `
 

@@ -14,6 +14,13 @@ func (c *Config) check() error {
 				return fmt.Errorf("service %q: %w", s.Name, err)
 			}
 		}
+		if err := s.checkLife(); err != nil {
+			return fmt.Errorf("service %q: %w", s.Name, err)
+		}
+		pool := s.PoolOptions(func() uint64 { return 0 })
+		if err := pool.Check(); err != nil {
+			return fmt.Errorf("service %q: %w", s.Name, err)
+		}
 		if s.UDP.OnePacket && s.UDP.Replies > 0 {
 			return fmt.Errorf("service %q: --ops keeps no flow whose replies --udp-replies could count", s.Name)
 		}

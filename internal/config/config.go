@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-sockaddr/template"
+
+	"usher/balancer"
 )
 
 // Config is all that a run of usher is told.
@@ -23,8 +25,17 @@ type Service struct {
 	Name             string
 	Listeners        []Addr // each has a port (0: the kernel chooses) or a path
 	Backends         []Backend
-	Scheduler        string
+	Scheduler        Scheduler        // not named: rr, or wrr where weights differ or backends start slowly
+	HashKey          balancer.HashKey // of a scheduler that hashes
+	HashBalance      int              // of a scheduler that hashes: a bound on a backend's load, in percent; 0: none
+	Persist          Persist
 	Health           Health
+	Panic            int // with less than this percentage of backends up, those that are down are used too
+	Eject            Eject
+	SlowStart        time.Duration // how long a backend that has come up takes to get its whole weight
+	MaxAge           Age
+	OnDown, OnRemove Cut
+	Queue            Queue
 	FailClosed       bool          // with all backends down: refuse clients (true) or try the backends anyway
 	ConnectTimeout   time.Duration // budget for all attempts to reach a backend
 	IdleTimeout      time.Duration // 0: never
@@ -41,7 +52,6 @@ type UDPOptions struct {
 	OnePacket        bool          // every datagram is scheduled anew
 	MaxFlows         int           // at once; 0: as many as the process may have
 	MaxClientFlows   int           // of one client address; 0: no such limit
-	OnDown           string        // keep or reset: what happens to the flows of a backend that goes down or is removed
 }
 
 // Process holds what is set once for all services.
@@ -58,7 +68,8 @@ type Process struct {
 // DefaultServiceOptions is a TCP service without addresses and with every option at its default.
 func DefaultServiceOptions() Service {
 	return Service{
-		Scheduler:        "rr",
+		OnDown:           Cut{How: "keep"},
+		OnRemove:         Cut{How: "keep"},
 		Health:           DefaultHealth(),
 		ConnectTimeout:   5 * time.Second,
 		HalfCloseTimeout: 5 * time.Minute,
@@ -67,7 +78,7 @@ func DefaultServiceOptions() Service {
 
 // DefaultUDPOptions are every option that only a udp service has, at its default.
 func DefaultUDPOptions() UDPOptions {
-	return UDPOptions{IdleTimeout: time.Minute, UnrepliedTimeout: 30 * time.Second, OnDown: "reset"}
+	return UDPOptions{IdleTimeout: time.Minute, UnrepliedTimeout: 30 * time.Second}
 }
 
 // IsUDP tells services whose listeners are udp from those whose listeners are tcp and unix.
@@ -113,6 +124,7 @@ func parse(words Words, expand expander) (*Config, error) {
 		return nil, err
 	}
 	for i := range c.Services {
+		c.Services[i].settle()
 		u := &c.Services[i].UDP
 		u.UnrepliedTimeout = min(u.UnrepliedTimeout, u.IdleTimeout)
 	}
@@ -150,11 +162,7 @@ func (b *builder) addresses(words Words) error {
 		if s == nil {
 			return fmt.Errorf("--backend %s: %w", word, b.noListener(name))
 		}
-		err := one(addr, "--backend")
-		if err == nil {
-			err = b.backend(s, addr)
-		}
-		if err != nil {
+		if err := b.backend(s, addr); err != nil {
 			return fmt.Errorf("--backend %s: %w", word, err)
 		}
 	}
@@ -213,6 +221,7 @@ func (b *builder) listen(s *Service, word string) error {
 		switch isUDP := addr.Network == UDP; {
 		case len(s.Listeners) == 0 && isUDP:
 			s.UDP, s.Health = DefaultUDPOptions(), Health{Kind: "off"}
+			s.OnDown, s.OnRemove = Cut{How: "reset"}, Cut{How: "reset"}
 		case len(s.Listeners) > 0 && isUDP != s.IsUDP():
 			return fmt.Errorf("service %q listens on %s already: udp needs a service of its own (give one a NAME=)", s.Name, s.Listeners[0])
 		}

@@ -130,13 +130,15 @@ func TestOptions(t *testing.T) {
 	want := &Config{
 		Services: []Service{
 			{
-				Name: "8080", Scheduler: "lc", Health: Health{Kind: "off"},
+				Name: "8080", Scheduler: Scheduler{Name: "lc"}, Health: Health{Kind: "off"},
 				ConnectTimeout: 3 * time.Second, IdleTimeout: time.Hour, HalfCloseTimeout: time.Minute,
+				OnDown: Cut{How: "keep"}, OnRemove: Cut{How: "keep"},
 			},
 			{
-				Name: "8081", Scheduler: "mh", FailClosed: true,
+				Name: "8081", Scheduler: Scheduler{Name: "mh"}, FailClosed: true,
 				Health:         Health{Kind: "tcp", Interval: 250 * time.Millisecond, Timeout: 100 * time.Millisecond, Rise: 1, Fall: 5},
 				ConnectTimeout: 3 * time.Second, HalfCloseTimeout: time.Minute, Wait: 250 * time.Millisecond,
+				OnDown: Cut{How: "keep"}, OnRemove: Cut{How: "keep"},
 			},
 		},
 		Process: Process{MaxConns: 10, Workers: 3, Engine: "portable", LogFormat: "json", LogLevel: "debug", AccessLog: true},
@@ -154,9 +156,10 @@ func TestDefaults(t *testing.T) {
 	}
 	want := &Config{
 		Services: []Service{{
-			Name: "8080", Scheduler: "rr",
+			Name: "8080", Scheduler: Scheduler{Name: "rr"},
 			Health:         Health{Kind: "tcp", Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3},
 			ConnectTimeout: 5 * time.Second, HalfCloseTimeout: 5 * time.Minute,
+			OnDown: Cut{How: "keep"}, OnRemove: Cut{How: "keep"},
 		}},
 		Process: Process{DrainTimeout: 30 * time.Second, Engine: "auto", LogLevel: "info"},
 	}
@@ -183,19 +186,23 @@ func TestUDPOptions(t *testing.T) {
 	tcp := DefaultServiceOptions()
 	defaults := func(name string) Service {
 		s := tcp
-		s.Name = name
+		s.Name, s.Scheduler = name, Scheduler{Name: "rr"}
+		if strings.HasPrefix(name, "udp") {
+			s.OnDown, s.OnRemove = Cut{How: "reset"}, Cut{How: "reset"}
+		}
 		return s
 	}
 	want := []Service{defaults("udp-53"), defaults("8080"), defaults("udp-54"), defaults("udp-55")}
 	want[1].IdleTimeout = time.Hour
 	// The flow without a reply does not outlive the one with replies.
-	want[0].UDP = UDPOptions{IdleTimeout: 10 * time.Second, UnrepliedTimeout: 10 * time.Second, Replies: 1, MaxFlows: 1000, OnDown: "reset"}
+	want[0].UDP = UDPOptions{IdleTimeout: 10 * time.Second, UnrepliedTimeout: 10 * time.Second, Replies: 1, MaxFlows: 1000}
 	want[3].UDP = want[0].UDP
 	want[2].UDP = UDPOptions{IdleTimeout: 2 * time.Minute, UnrepliedTimeout: 40 * time.Second, OnePacket: true,
-		MaxFlows: 1000, MaxClientFlows: 7, OnDown: "keep"}
+		MaxFlows: 1000, MaxClientFlows: 7}
+	want[2].OnDown = Cut{How: "keep"}
 	want[0].Health = Health{Kind: "dns", Name: "example.com", Interval: time.Second, Timeout: time.Second, Rise: 2, Fall: 3}
 	want[2].Health = Health{Kind: "udp", Send: "\x00,a", Expect: "\xff\r", Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 1}
-	want[3].Scheduler = "mh"
+	want[3].Scheduler = Scheduler{Name: "mh"}
 	if diff := cmp.Diff(want, c.Services, cmpopts.IgnoreFields(Service{}, "Listeners", "Backends")); diff != "" {
 		t.Error(diff)
 	}
@@ -208,8 +215,8 @@ func TestUDPDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := c.Services[0]
-	want := UDPOptions{IdleTimeout: time.Minute, UnrepliedTimeout: 30 * time.Second, OnDown: "reset"}
-	if s.UDP != want || !s.Health.Off() || s.Scheduler != "rr" {
+	want := UDPOptions{IdleTimeout: time.Minute, UnrepliedTimeout: 30 * time.Second}
+	if s.UDP != want || !s.Health.Off() || s.Scheduler.Name != "rr" {
 		t.Errorf("%+v, health %s, scheduler %s", s.UDP, s.Health, s.Scheduler)
 	}
 }
@@ -228,7 +235,18 @@ func TestHealthString(t *testing.T) {
 		"udp:send=hex:68656c6c6f,expect=hex:00": "udp:send=hello,expect=hex:00" + rest,
 		`udp:send=\x68ex:00,expect=é`:           `udp:send=\x68ex:00,expect=hex:c3a9` + rest,
 		"dns:.":                                 "dns:." + rest,
-		"dns:example.com.,fall=1":               "dns:example.com.,interval=2s,timeout=1s,rise=2,fall=1",
+		"http":                                  "http" + rest,
+		"http:/a\\,b?c=d,status=204+300-302":    "http:/a\\,b?c=d,status=204+300-302" + rest,
+		"https:/,sni=a.b,verify=off,expect=ok":  "https:/,expect=ok,sni=a.b,verify=off" + rest,
+		"http:/x,method=HEAD,host=h:1,port=81":  "http:/x,method=HEAD,host=h:1,port=81" + rest,
+		"grpc":                                  "grpc" + rest,
+		"grpcs:my.Service,host=x":               "grpcs:my.Service,host=x" + rest,
+		`exec:/bin/sh  -c exit\ 0`:              `exec:/bin/sh -c exit\ 0` + rest,
+		`tcp:send=PING\r\n,expect=^+PONG`:       `tcp:send=PING\r\n,expect=^+PONG` + rest,
+		`tcp,expect=220,send=QUIT\r\n,expect=2\|1|3`: `tcp:expect=220,send=QUIT\r\n,expect=2\|1|3` + rest,
+		`tcps:expect=\^x,sni=a`:                      `tcps:expect=\^x,sni=a` + rest,
+		"tcp,interval-down=5s,interval-change=100ms": "tcp,interval=2s,interval-down=5s,interval-change=100ms,timeout=1s,rise=2,fall=3",
+		"dns:example.com.,fall=1":                    "dns:example.com.,interval=2s,timeout=1s,rise=2,fall=1",
 	} {
 		h, err := ParseHealth(spec)
 		if err != nil || h.String() != want {

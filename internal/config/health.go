@@ -3,21 +3,33 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"usher/health"
 )
 
-// Health says how a service's backends are checked. The zero value, and Kind "off", mean not at all.
+// Health says how a service's backends are checked. The zero value, and Kind "off", mean not at all. Texts that are
+// made of several words are kept as they are written, in canonical form, so that two of these can be compared.
 type Health struct {
-	Kind              string // "off", "tcp", "udp" or "dns"
-	Send, Expect      string // of kind udp: the bytes of a datagram, and those that a reply contains
-	Name              string // of kind dns: what is asked for
-	Interval, Timeout time.Duration
-	Rise, Fall        int // consecutive results that turn a backend up, down
+	Kind string // one of healthKinds
+	// Name is what is asked for: of dns the name, of http and https the path, of grpc and grpcs the service, of exec the
+	// program and its arguments.
+	Name         string
+	Send, Expect string // of udp: the bytes of a datagram, and those that a reply contains
+	Script       string // of tcp and tcps: send=TEXT and expect=TEXT, each after a comma
+	Method, Host string // of http and https
+	Status       string // of http and https: 200-399; several with + between them
+	Body         string // of http and https: what the body contains
+	ServerName   string // of those that speak TLS
+	CAFile       string
+	SkipVerify   bool
+
+	Port                         int           // where a backend is checked; 0: at its own port
+	Interval, Timeout            time.Duration // of a backend that is up
+	DownInterval, ChangeInterval time.Duration // of one that is down, and of one about to change; 0: Interval
+	Rise, Fall                   int           // consecutive results that turn a backend up, down
 }
 
 // minInterval keeps a slip (1us for 1s) from becoming a flood of probes.
@@ -38,45 +50,79 @@ func (h Health) String() string {
 	}
 	spec := h.Kind
 	if h.Name != "" {
-		spec += ":" + h.Name
+		spec += ":" + formatName(h.Kind, h.Name)
 	}
-	separator := ":"
-	if h.Send != "" {
-		spec += separator + "send=" + formatPayload(h.Send)
-		separator = ","
+	for _, o := range h.options() {
+		separator := ","
+		if spec == h.Kind && slices.Contains(scripted, h.Kind) {
+			separator = ":"
+		}
+		spec += separator + o
 	}
-	if h.Expect != "" {
-		spec += separator + "expect=" + formatPayload(h.Expect)
-	}
-	return fmt.Sprintf("%s,interval=%s,timeout=%s,rise=%d,fall=%d", spec, short(h.Interval), short(h.Timeout), h.Rise, h.Fall)
+	return fmt.Sprintf("%s,interval=%s%s,timeout=%s,rise=%d,fall=%d", spec, short(h.Interval), h.intervals(), short(h.Timeout), h.Rise, h.Fall)
 }
 
-// ParseHealth reads off, tcp, udp or dns:NAME, then options, each after a comma: interval=DUR, timeout=DUR, rise=N,
-// fall=N, and of udp send=PAYLOAD and expect=PAYLOAD. The first one after udp may follow a colon. The timeout is at most
-// the interval, its default too.
+// options are those of the kind that are not at their default.
+func (h Health) options() []string {
+	var out []string
+	add := func(name, value string) {
+		if value != "" {
+			out = append(out, name+"="+formatPayload(value))
+		}
+	}
+	add("send", h.Send)
+	add("expect", h.Expect)
+	if h.Script != "" {
+		out = append(out, h.Script)
+	}
+	add("method", h.Method)
+	add("host", h.Host)
+	add("status", h.Status)
+	add("expect", h.Body)
+	add("sni", h.ServerName)
+	add("ca", h.CAFile)
+	if h.SkipVerify {
+		add("verify", "off")
+	}
+	if h.Port > 0 {
+		add("port", strconv.Itoa(h.Port))
+	}
+	return out
+}
+
+func (h Health) intervals() string {
+	s := ""
+	if h.DownInterval > 0 {
+		s += ",interval-down=" + short(h.DownInterval)
+	}
+	if h.ChangeInterval > 0 {
+		s += ",interval-change=" + short(h.ChangeInterval)
+	}
+	return s
+}
+
+// ParseHealth reads off, or a kind with what it asks for, and options, each after a comma. The first one after tcp, tcps
+// and udp may follow a colon. The timeout is at most the interval, its default too.
 func ParseHealth(spec string) (Health, error) {
-	if options, ok := strings.CutPrefix(spec, "udp:"); ok {
-		spec = "udp," + options
+	for _, kind := range scripted {
+		if options, ok := strings.CutPrefix(spec, kind+":"); ok {
+			spec = kind + "," + options
+		}
 	}
 	head, rest, more := cutOption(spec)
 	h := DefaultHealth()
-	kind, name, hasName := strings.Cut(head, ":")
+	kind, name, named := strings.Cut(head, ":")
 	h.Kind = kind
 	switch {
 	case head == "off" && more:
 		return Health{}, fmt.Errorf("health check off takes no options, not %q", rest)
 	case head == "off":
 		return Health{Kind: "off"}, nil
-	case head == "tcp", head == "udp":
-	case kind == "dns" && hasName:
-		if _, err := health.NewDNS(name); err != nil {
-			return Health{}, fmt.Errorf("health check dns: %w", err)
-		}
-		h.Name = name
-	case kind == "dns":
-		return Health{}, errors.New("health check dns lacks the name to ask for, as in dns:example.com")
-	default:
-		return Health{}, fmt.Errorf("unknown health check %q%s", head, orHave(head, []string{"off", "tcp", "udp", "dns"}))
+	case !slices.Contains(healthKinds, kind):
+		return Health{}, fmt.Errorf("unknown health check %q%s", head, orHave(head, healthKinds))
+	}
+	if err := h.setName(name, named); err != nil {
+		return Health{}, err
 	}
 	given := make(map[string]bool)
 	for more {
@@ -86,7 +132,7 @@ func ParseHealth(spec string) (Health, error) {
 		if !ok {
 			return Health{}, fmt.Errorf("health option %q lacks its =VALUE", option)
 		}
-		if given[key] {
+		if given[key] && !h.scripts(key) {
 			return Health{}, fmt.Errorf("health option %s is there twice", key)
 		}
 		given[key] = true
@@ -99,6 +145,9 @@ func ParseHealth(spec string) (Health, error) {
 	}
 	if h.Timeout > h.Interval {
 		return Health{}, fmt.Errorf("health option timeout: %s is longer than the interval of %s", short(h.Timeout), short(h.Interval))
+	}
+	if _, err := h.Checker(); err != nil {
+		return Health{}, fmt.Errorf("health check %s: %w", h.Kind, err)
 	}
 	return h, nil
 }
@@ -127,32 +176,30 @@ func (h *Health) set(key, value string) (err error) {
 		return fmt.Errorf("unknown health option %q%s", key, orHave(key, healthOptions(h.Kind)))
 	}
 	switch key {
-	case "send":
-		h.Send, err = parsePayload(value)
-	case "expect":
-		h.Expect, err = parsePayload(value)
 	case "interval":
 		h.Interval, err = parseDuration(value, minInterval)
+	case "interval-down":
+		h.DownInterval, err = parseDuration(value, minInterval)
+	case "interval-change":
+		h.ChangeInterval, err = parseDuration(value, minInterval)
 	case "timeout":
 		h.Timeout, err = parseDuration(value, minTimeout)
 	case "rise":
 		h.Rise, err = parseNumber(value, 1, maxCount)
 	case "fall":
 		h.Fall, err = parseNumber(value, 1, maxCount)
+	case "port":
+		h.Port, err = parseNumber(value, 1, math.MaxUint16)
+	case "verify":
+		value, err = oneOf(value, "on", "off")
+		h.SkipVerify = value == "off"
+	default:
+		err = h.setText(key, value)
 	}
 	if err != nil {
 		return fmt.Errorf("health option %s: %w", key, err)
 	}
 	return nil
-}
-
-// healthOptions lists what may follow a kind.
-func healthOptions(kind string) []string {
-	common := []string{"interval", "timeout", "rise", "fall"}
-	if kind == "udp" {
-		return append([]string{"send", "expect"}, common...)
-	}
-	return common
 }
 
 // healthKindWith is how a spec may begin that has the option.

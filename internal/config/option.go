@@ -4,23 +4,23 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
-
-	"usher/balancer"
 )
 
 // ServiceOptions lists the options of services, [NAME=]VALUE on the command line.
 func ServiceOptions() []string {
-	return slices.Concat([]string{"scheduler", "health", "fail"}, tcpOptions(), udpOptions())
+	return slices.Concat([]string{
+		"scheduler", "hash-key", "hash-balance", "persist", "health", "fail", "panic", "eject", "slow-start", "max-age",
+		"on-down", "on-remove",
+	}, tcpOptions(), udpOptions())
 }
 
 // tcpOptions lists those of services that listen on tcp or unix, udpOptions those of services that listen on udp.
 func tcpOptions() []string {
-	return []string{"connect-timeout", "idle-timeout", "half-close-timeout", "wait"}
+	return []string{"connect-timeout", "idle-timeout", "half-close-timeout", "wait", "queue"}
 }
 
 func udpOptions() []string {
-	return []string{"udp-idle-timeout", "udp-unreplied-timeout", "udp-replies", "ops", "max-flows", "max-client-flows", "on-down"}
+	return []string{"udp-idle-timeout", "udp-unreplied-timeout", "udp-replies", "ops", "max-flows", "max-client-flows"}
 }
 
 // Switches lists the options of services that mean true when they come without a value.
@@ -118,6 +118,24 @@ func (s *Service) set(option, value string) (err error) {
 	switch option {
 	case "scheduler":
 		s.Scheduler, err = parseScheduler(value)
+	case "hash-key":
+		s.HashKey, err = parseHashKey(value)
+	case "hash-balance":
+		s.HashBalance, err = parseBalance(value)
+	case "persist":
+		s.Persist, err = parsePersist(value)
+	case "panic":
+		s.Panic, err = parsePanic(value)
+	case "eject":
+		s.Eject, err = parseEject(value)
+	case "slow-start":
+		s.SlowStart, err = parseOptional(value)
+	case "max-age":
+		s.MaxAge, err = parseAge(value)
+	case "queue":
+		s.Queue, err = parseQueue(value)
+	case "on-remove":
+		s.OnRemove, err = parseCut(value)
 	case "health":
 		s.Health, err = ParseHealth(value)
 	case "fail":
@@ -145,7 +163,7 @@ func (s *Service) set(option, value string) (err error) {
 	case "max-client-flows":
 		s.UDP.MaxClientFlows, err = parseNumber(value, 0, maxCount)
 	case "on-down":
-		s.UDP.OnDown, err = oneOf(value, "keep", "reset")
+		s.OnDown, err = parseCut(value)
 	default:
 		err = fmt.Errorf("unknown option%s", DidYouMean(option, append(ServiceOptions(), ProcessOptions()...)))
 	}
@@ -174,36 +192,6 @@ func (p *Process) set(option, value string) (err error) {
 
 // maxWorkers is beyond any machine; each worker costs a thread and a socket per listener.
 const maxWorkers = 1024
-
-// parseScheduler looks a scheduler up. People come with the names that other balancers use; the nearest word is sought
-// among those too.
-func parseScheduler(word string) (string, error) {
-	have := balancer.Schedulers()
-	if slices.Contains(have, word) {
-		return word, nil
-	}
-	elsewhere := map[string]string{
-		"roundrobin": "rr", "round-robin": "rr",
-		"leastconn": "lc", "least-conn": "lc", "least-connections": "lc",
-		"maglev": "mh", "maglev-hash": "mh",
-	}
-	candidates := slices.Clone(have)
-	for name, short := range elsewhere {
-		if slices.Contains(have, short) {
-			candidates = append(candidates, name)
-		}
-	}
-	slices.Sort(candidates[len(have):])
-	near := Nearest(strings.ReplaceAll(strings.ToLower(word), "_", "-"), candidates)
-	if short, ok := elsewhere[near]; ok {
-		near = short
-	}
-	all := "have " + strings.Join(have, ", ")
-	if near != "" {
-		return "", fmt.Errorf("unknown scheduler %q (did you mean %q? %s)", word, near, all)
-	}
-	return "", fmt.Errorf("unknown scheduler %q (%s)", word, all)
-}
 
 func parseBool(word string) (bool, error) {
 	b, err := strconv.ParseBool(word)

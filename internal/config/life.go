@@ -1,0 +1,190 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Queue is where clients wait while every backend has all the flows that it may.
+type Queue struct {
+	Length  int // 0: there is none
+	Timeout time.Duration
+}
+
+// String returns the canonical word: parseQueue of it yields the same Queue.
+func (q Queue) String() string {
+	if q.Length == 0 {
+		return "off"
+	}
+	return strconv.Itoa(q.Length) + "," + short(q.Timeout)
+}
+
+// parseQueue reads off or LENGTH,DURATION.
+func parseQueue(word string) (q Queue, err error) {
+	if word == "off" {
+		return Queue{}, nil
+	}
+	length, timeout, ok := strings.Cut(word, ",")
+	if !ok {
+		return Queue{}, fmt.Errorf("%q is not LENGTH,DURATION, as in 100,5s", word)
+	}
+	if q.Length, err = parseNumber(length, 1, maxCount); err != nil {
+		return Queue{}, err
+	}
+	q.Timeout, err = parseDuration(timeout, minTimeout)
+	return q, err
+}
+
+// Cut says what becomes of the flows of a backend that is down or removed.
+type Cut struct {
+	How   string        // keep, fin or reset
+	After time.Duration // how long they may go on before
+}
+
+// String returns the canonical word: parseCut of it yields the same Cut.
+func (c Cut) String() string {
+	if c.After == 0 {
+		return c.How
+	}
+	return c.How + "," + short(c.After)
+}
+
+// parseCut reads keep, fin or reset, and with the last two how long the flows may go on before, as in reset,30s.
+func parseCut(word string) (c Cut, err error) {
+	how, after, delayed := strings.Cut(word, ",")
+	if c.How, err = oneOf(how, "keep", "fin", "reset"); err != nil || !delayed {
+		return c, err
+	}
+	if c.How == "keep" {
+		return Cut{}, fmt.Errorf("keep lets flows go on for ever, not for %s", after)
+	}
+	c.After, err = parseDelay(after)
+	return c, err
+}
+
+// Age bounds how long a flow may last.
+type Age struct {
+	Max    time.Duration // 0: for ever
+	Jitter int           // in percent of Max, more or less
+}
+
+// String returns the canonical word: parseAge of it yields the same Age.
+func (a Age) String() string {
+	if a.Max == 0 {
+		return "off"
+	}
+	return fmt.Sprintf("%s,jitter=%d%%", short(a.Max), a.Jitter)
+}
+
+const defaultAgeJitter = 10
+
+// parseAge reads off or DURATION[,jitter=PERCENT].
+func parseAge(word string) (a Age, err error) {
+	if word == "off" {
+		return Age{}, nil
+	}
+	head, rest, more := strings.Cut(word, ",")
+	a.Jitter = defaultAgeJitter
+	if a.Max, err = parseDuration(head, time.Second); err != nil || !more {
+		return a, err
+	}
+	value, ok := strings.CutPrefix(rest, "jitter=")
+	if !ok {
+		return Age{}, fmt.Errorf("%q is not jitter=PERCENT", rest)
+	}
+	a.Jitter, err = parsePercent(value, 0)
+	return a, err
+}
+
+// Eject is passive health: a backend that fails flow after flow is left alone for a while.
+type Eject struct {
+	Failures int           // in a row; 0: off
+	Time     time.Duration // of the first ejection; the next ones are longer
+	Share    int           // of the backends, in percent, that may be ejected at once
+}
+
+const (
+	defaultEjectTime  = 30 * time.Second
+	defaultEjectShare = 50
+)
+
+// String returns the canonical word: parseEject of it yields the same Eject.
+func (e Eject) String() string {
+	if e.Failures == 0 {
+		return "off"
+	}
+	return fmt.Sprintf("%d,time=%s,share=%d%%", e.Failures, short(e.Time), e.Share)
+}
+
+// parseEject reads off or FAILURES[,time=DURATION][,share=PERCENT].
+func parseEject(word string) (e Eject, err error) {
+	if word == "off" {
+		return Eject{}, nil
+	}
+	head, rest, more := strings.Cut(word, ",")
+	e = Eject{Time: defaultEjectTime, Share: defaultEjectShare}
+	if e.Failures, err = parseNumber(head, 1, maxCount); err != nil {
+		return Eject{}, err
+	}
+	for more {
+		var option string
+		option, rest, more = strings.Cut(rest, ",")
+		key, value, ok := strings.Cut(option, "=")
+		if !ok {
+			return Eject{}, fmt.Errorf("option %q lacks its =VALUE", option)
+		}
+		switch key {
+		case "time":
+			e.Time, err = parseDuration(value, minInterval)
+		case "share":
+			e.Share, err = parsePercent(value, 1)
+		default:
+			err = fmt.Errorf("unknown option %q%s", key, orHave(key, []string{"time", "share"}))
+		}
+		if err != nil {
+			return Eject{}, err
+		}
+	}
+	return e, nil
+}
+
+// parsePercent reads a share of at most 100, with or without its sign.
+func parsePercent(word string, least int) (int, error) {
+	return parseNumber(strings.TrimSuffix(word, "%"), least, 100)
+}
+
+// parsePanic reads a share of backends; 0 and off are none.
+func parsePanic(word string) (int, error) {
+	if word == "off" {
+		return 0, nil
+	}
+	return parsePercent(word, 0)
+}
+
+// checkLife looks at what the options of a backend's life need of each other.
+func (s *Service) checkLife() error {
+	limited := false
+	for _, b := range s.Backends {
+		limited = limited || b.Limits.Max > 0 || b.Limits.Upper > 0
+	}
+	backups := 0
+	for _, b := range s.Backends {
+		if b.Backup {
+			backups++
+		}
+	}
+	switch {
+	case s.Queue.Length > 0 && !limited:
+		return errors.New("--queue has nothing to wait for: no backend has a limit (--backend ADDR,max=N)")
+	case backups == len(s.Backends) && backups > 0:
+		return errors.New("every backend is a backup: of what?")
+	case s.Eject.Failures > 0 && len(s.Backends) == 1 && s.Backends[0].Addr.Name == "":
+		return errors.New("--eject has no effect on the only backend")
+	case s.Panic > 0 && s.Health.Off() && s.Eject.Failures == 0:
+		return errors.New("--panic has no effect with --health off: no backend is ever down")
+	}
+	return s.Persist.check(s)
+}

@@ -1,0 +1,396 @@
+package proxy
+
+import (
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"usher/balancer"
+	"usher/conntrack"
+)
+
+// backendOf echoes, and knows its connections.
+type backendOf struct {
+	addr        netip.AddrPort
+	open, most  atomic.Int64
+	connections atomic.Int64
+}
+
+func newBackend(t *testing.T) *backendOf {
+	t.Helper()
+	b := new(backendOf)
+	b.addr = serve(t, func(c *net.TCPConn) {
+		b.connections.Add(1)
+		n := b.open.Add(1)
+		for most := b.most.Load(); n > most && !b.most.CompareAndSwap(most, n); most = b.most.Load() {
+		}
+		var buf [512]byte
+		for {
+			n, err := c.Read(buf[:])
+			if n > 0 {
+				_, _ = c.Write(buf[:n])
+			}
+			if err != nil {
+				break
+			}
+		}
+		// The proxy gives the place back when it sees the FIN, so that comes last.
+		b.open.Add(-1)
+	})
+	return b
+}
+
+// refusing is an address that nobody listens on.
+func refusing(t *testing.T) netip.AddrPort {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().(*net.TCPAddr).AddrPort()
+}
+
+// TestCutConnections: what is told to stay stays, what is cut looks as it was told to,
+// and flows of other backends go on.
+func TestCutConnections(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		for _, how := range []Cut{Keep, Fin, Reset} {
+			t.Run(how.String(), func(t *testing.T) {
+				a, b := newBackend(t), newBackend(t)
+				c := service(t, a.addr, b.addr)
+				s, addr := start(t, Options{Engine: engine, Workers: 2}, c)
+				one, two := dial(t, addr), dial(t, addr)
+				roundTrip(t, one) // at a
+				roundTrip(t, two) // at b
+				first := c.Pool.Backends()[0]
+				c.Pool.SetStatus(first, balancer.Down)
+				s.CutBackend(first, how)
+				switch how {
+				case Keep:
+					roundTrip(t, one)
+				case Fin:
+					if _, err := one.Read(make([]byte, 1)); err != io.EOF {
+						t.Errorf("read: %v, want the end", err)
+					}
+				case Reset:
+					wantReset(t, one)
+				}
+				roundTrip(t, two)
+				want := uint64(1)
+				if how == Keep {
+					want = 0
+				}
+				eventually(t, "it is counted", func() bool { return s.Services()[0].Ended(BackendDown) == want })
+				roundTrip(t, dial(t, addr))
+				if n := a.connections.Load(); n != 1 {
+					t.Errorf("the backend that is down got %d connections, want 1", n)
+				}
+			})
+		}
+	})
+}
+
+func TestOldFlowsEnd(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		c := service(t, newBackend(t).addr)
+		c.MaxAge, c.MaxAgeJitter = 200*time.Millisecond, 0.1
+		s, addr := start(t, Options{Engine: engine, Workers: 1}, c)
+		begin := time.Now()
+		conn := dial(t, addr)
+		for { // never idle
+			if _, err := conn.Write([]byte{'x'}); err != nil {
+				break
+			}
+			if _, err := conn.Read(make([]byte, 1)); err != nil {
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		if d := time.Since(begin); d < 180*time.Millisecond {
+			t.Errorf("the flow ended after %v", d)
+		}
+		eventually(t, "it is counted", func() bool { return s.Services()[0].Ended(Aged) == 1 })
+	})
+}
+
+func TestLifetimeHasJitter(t *testing.T) {
+	t.Parallel()
+	s := &Service{ServiceConfig: ServiceConfig{MaxAge: time.Hour, MaxAgeJitter: 0.1}}
+	seen := make(map[time.Duration]bool)
+	for range 100 {
+		d := s.lifetime()
+		if d < 54*time.Minute || d > 66*time.Minute {
+			t.Errorf("a flow may last %v, want an hour give or take a tenth", d)
+		}
+		seen[d] = true
+	}
+	if len(seen) < 50 {
+		t.Errorf("%d different lifetimes of 100", len(seen))
+	}
+	if d := new(Service).lifetime(); d != 0 {
+		t.Errorf("without a maximum age flows last %v", d)
+	}
+}
+
+// persistent is a service that keeps clients together.
+func persistent(t *testing.T, backends ...netip.AddrPort) ServiceConfig {
+	c := service(t, backends...)
+	c.Persist = Persist{
+		On: true, Persistence: conntrack.Persistence{Timeout: time.Minute},
+		Allow: balancer.Stickiness{Quiesced: true, Overloaded: true},
+	}
+	return c
+}
+
+func TestPersistKeepsAClientAtItsBackend(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		a, b := newBackend(t), newBackend(t)
+		c := persistent(t, a.addr, b.addr)
+		s, addr := start(t, Options{Engine: engine, Workers: 2}, c)
+		for range 10 {
+			conn := dial(t, addr)
+			roundTrip(t, conn)
+			conn.Close()
+		}
+		at, other := a, b
+		if b.connections.Load() > 0 {
+			at, other = b, a
+		}
+		if at.connections.Load() != 10 || other.connections.Load() != 0 {
+			t.Fatalf("%d and %d connections, want all at one", a.connections.Load(), b.connections.Load())
+		}
+		eventually(t, "all flows end", func() bool { return s.Open() == 0 })
+		rows := 0
+		for row := range s.Clients() {
+			rows++
+			if row.Flows != 0 || row.Backend.Endpoint().Addr != at.addr {
+				t.Errorf("client %v at %v with %d flows", row.Client, row.Backend, row.Flows)
+			}
+		}
+		if rows != 1 {
+			t.Errorf("%d clients are remembered, want 1", rows)
+		}
+
+		// Its backend goes: the client has another one, for good.
+		for _, x := range c.Pool.Backends() {
+			if x.Endpoint().Addr == at.addr {
+				c.Pool.SetStatus(x, balancer.Down)
+				s.CutBackend(x, Keep)
+			}
+		}
+		roundTrip(t, dial(t, addr))
+		for _, x := range c.Pool.Backends() {
+			c.Pool.SetStatus(x, balancer.Up)
+		}
+		for range 4 {
+			roundTrip(t, dial(t, addr))
+		}
+		if n := other.connections.Load(); n != 5 {
+			t.Errorf("the other backend has %d connections, want 5", n)
+		}
+	})
+}
+
+// TestPersistLeavesABackendThatRefuses: a client whose backend does not take its
+// connect is served by another one, and stays there.
+func TestPersistLeavesABackendThatRefuses(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		b := newBackend(t)
+		c := persistent(t, refusing(t), b.addr)
+		s, addr := start(t, Options{Engine: engine, Workers: 1}, c)
+		for range 6 {
+			roundTrip(t, dial(t, addr))
+		}
+		if n := b.connections.Load(); n != 6 {
+			t.Errorf("%d connections, want 6", n)
+		}
+		if n := c.Pool.Backends()[0].Failures(); n > 1 {
+			t.Errorf("the refusing backend was tried %d times, want once", n)
+		}
+		s.Close()
+		for _, x := range c.Pool.Backends() {
+			if x.Active() != 0 {
+				t.Errorf("%v has %d reservations left", x, x.Active())
+			}
+		}
+		for row := range s.Clients() {
+			if row.Flows != 0 {
+				t.Errorf("a client has %d flows left", row.Flows)
+			}
+		}
+	})
+}
+
+// TestPersistPassesTheThreshold as in IPVS, unless it is told not to; nobody passes Max.
+func TestPersistPassesTheThreshold(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		limits balancer.Limits
+		allow  bool
+		want   int64 // connections of four at the first backend
+	}{
+		{balancer.Limits{Upper: 1}, true, 4},
+		{balancer.Limits{Upper: 1}, false, 1},
+		{balancer.Limits{Max: 2}, true, 2},
+	} {
+		eachEngine(t, func(t *testing.T, engine string) {
+			a, b := newBackend(t), newBackend(t)
+			c := persistent(t, a.addr)
+			c.Persist.Allow.Overloaded = tt.allow
+			all := specs(a.addr, b.addr)
+			all[0].Limits = tt.limits
+			all[1].Weight = 0
+			c.Pool.Update(all)
+			_, addr := start(t, Options{Engine: engine, Workers: 1}, c)
+			roundTrip(t, dial(t, addr))
+			all[1].Weight = 1
+			c.Pool.Update(all)
+			for range 3 {
+				roundTrip(t, dial(t, addr))
+			}
+			if n := a.connections.Load(); n != tt.want {
+				t.Errorf("%+v: %d connections at the first backend, want %d", tt, n, tt.want)
+			}
+		})
+	}
+}
+
+// witness counts what it is told.
+type witness struct{ good, bad atomic.Int64 }
+
+func (w *witness) Success(*balancer.Backend) { w.good.Add(1) }
+func (w *witness) Failure(*balancer.Backend) { w.bad.Add(1) }
+
+func TestWitnessHearsHowFlowsWent(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name      string
+		backend   func(t *testing.T) netip.AddrPort
+		good, bad int64
+	}{
+		{"answers", echo, 1, 0},
+		{"refuses", refusing, 0, 1},
+		{"resets at once", func(t *testing.T) netip.AddrPort {
+			return serve(t, func(c *net.TCPConn) {
+				_, _ = c.Read(make([]byte, 1))
+				c.SetLinger(0)
+			})
+		}, 0, 1},
+		{"resets after its answer", func(t *testing.T) netip.AddrPort {
+			return serve(t, func(c *net.TCPConn) {
+				_, _ = c.Read(make([]byte, 1))
+				_, _ = c.Write([]byte{'x'})
+				_, _ = c.Read(make([]byte, 1))
+				c.SetLinger(0)
+			})
+		}, 1, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			eachEngine(t, func(t *testing.T, engine string) {
+				w := new(witness)
+				c := service(t, tt.backend(t))
+				c.Witness = w
+				s, addr := start(t, Options{Engine: engine, Workers: 1}, c)
+				if conn, err := net.Dial("tcp", addr); err == nil { // else it is reset already
+					defer conn.Close()
+					_, _ = conn.Write([]byte{'x'})
+					_, _ = conn.Read(make([]byte, 1))
+					_, _ = conn.Write([]byte{'x'})
+					conn.(*net.TCPConn).CloseWrite()
+					_, _ = io.Copy(io.Discard, conn)
+				}
+				eventually(t, "the flow ends", func() bool { return s.Services()[0].Accepted() == 1 && s.Open() == 0 })
+				if w.good.Load() != tt.good || w.bad.Load() != tt.bad {
+					t.Errorf("%d good and %d bad, want %d and %d", w.good.Load(), w.bad.Load(), tt.good, tt.bad)
+				}
+			})
+		})
+	}
+}
+
+// TestLearnsFromConnectAndFirstReply: a scheduler that learns hears of both.
+func TestLearnsFromConnectAndFirstReply(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		slow := serve(t, func(c *net.TCPConn) {
+			for {
+				if _, err := c.Read(make([]byte, 1)); err != nil {
+					return
+				}
+				time.Sleep(30 * time.Millisecond)
+				_, _ = c.Write([]byte{'x'})
+			}
+		})
+		quick := newBackend(t)
+		c := service(t)
+		pool, err := balancer.NewPool(balancer.Options{Scheduler: "ewma", Initial: balancer.Up, Random: rand.Uint64})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pool.Update(specs(slow, quick.addr))
+		c.Pool = pool
+		_, addr := start(t, Options{Engine: engine, Workers: 1}, c)
+		for range 40 {
+			conn := dial(t, addr)
+			roundTrip(t, conn)
+			conn.Close()
+		}
+		if n := quick.connections.Load(); n < 30 {
+			t.Errorf("%d of 40 clients went to the quick backend", n)
+		}
+	})
+}
+
+// TestPersistKeepsDatagramsTogether: the flows of one client address, from whatever
+// port, have one backend.
+func TestPersistKeepsDatagramsTogether(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		_, a := udpNamed(t, "a")
+		_, b := udpNamed(t, "b")
+		c := udpService(t, UDPConfig{}, a, b)
+		c.Persist = Persist{On: true, Persistence: conntrack.Persistence{Timeout: time.Minute}}
+		s, _, at := startUDP(t, engine, c)
+		seen := make(map[string]int)
+		for range 10 {
+			name, _, _ := strings.Cut(ask(t, dialUDP(t, at), "?"), " ")
+			seen[name]++
+		}
+		if len(seen) != 1 {
+			t.Errorf("one client has backends %v", seen)
+		}
+		s.Close()
+		for row := range s.Clients() {
+			if row.Flows != 0 {
+				t.Errorf("%d flows are left", row.Flows)
+			}
+		}
+	})
+}
+
+func TestOldSessionsEnd(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		c := udpService(t, UDPConfig{}, udpEcho(t))
+		c.MaxAge = 100 * time.Millisecond
+		_, svc, at := startUDP(t, engine, c)
+		conn := dialUDP(t, at)
+		eventually(t, "the flow ends although it is never idle", func() bool {
+			say(t, conn, "?")
+			_ = conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond)) // a reply under way is lost
+			_, _ = conn.Read(make([]byte, 1))
+			return svc.Ended(Aged) > 0
+		})
+	})
+}

@@ -1,0 +1,167 @@
+package proxy
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// disturbed is a socket that sends datagrams to peer, with an error pending that no
+// datagram to come is to blame for: as of an ICMP message about an earlier one.
+// Sockets of the unix family do the same as those of UDP here, and can be brought to
+// it without a network: an error is pending (ECONNRESET) at who is connected to a
+// socket that then connects to another one, and a datagram longer than the send
+// buffer is too long (EMSGSIZE).
+type disturbed struct {
+	fd, peer, third int
+}
+
+func newDisturbed(t *testing.T) *disturbed {
+	t.Helper()
+	open := func(name string) (int, *unix.SockaddrUnix) {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		at := &unix.SockaddrUnix{Name: fmt.Sprintf("@usher %d %s %s", os.Getpid(), t.Name(), name)}
+		if err := unix.Bind(fd, at); err != nil {
+			t.Fatal(err)
+		}
+		return fd, at
+	}
+	var d disturbed
+	var own, peer, third *unix.SockaddrUnix
+	d.fd, own = open("own")
+	d.peer, peer = open("peer")
+	d.third, third = open("third")
+	for _, step := range []struct {
+		fd int
+		to *unix.SockaddrUnix
+	}{{d.fd, peer}, {d.peer, own}, {d.peer, third}, {d.peer, own}} {
+		if err := unix.Connect(step.fd, step.to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &d
+}
+
+// got returns the sizes of the datagrams that the peer has.
+func (d *disturbed) got() (sizes []int) {
+	b := make([]byte, 64<<10)
+	for {
+		n, err := unix.Read(d.peer, b)
+		if err != nil {
+			return sizes
+		}
+		sizes = append(sizes, n)
+	}
+}
+
+func TestSendAfterAnErrorOfBefore(t *testing.T) {
+	t.Parallel()
+	const giant = 1 << 20
+	block := make([]byte, giant)
+	for _, tc := range []struct {
+		name      string
+		sizes     []int
+		got       []int
+		oversized uint64
+	}{
+		{"one", []int{5}, []int{5}, 0},
+		{"several", []int{5, 6, 7}, []int{5, 6, 7}, 0},
+		{"too long", []int{giant}, nil, 1},
+		{"too long, then others", []int{giant, 6, 7}, []int{6, 7}, 1},
+		{"too long between others", []int{5, giant, 7}, []int{5, 7}, 1},
+		{"too long at the end", []int{5, 6, giant}, []int{5, 6}, 1},
+		{"too long all along", []int{giant, 5, giant, giant, 6}, []int{5, 6}, 3},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			x := newDisturbed(t)
+			d, svc, gso := new(datagrams), new(Service), true
+			d.up.reset()
+			for i, n := range tc.sizes {
+				// Messages to different receivers make no train.
+				if !d.up.add(block[:n], 0, nil, 0, uint32(i), netip.Addr{}, false, false) {
+					t.Fatal("no room")
+				}
+			}
+			r := d.send(&d.up, 0, int32(x.fd), &gso, svc)
+			bytes := 0
+			for _, n := range tc.got {
+				bytes += n
+			}
+			if r.refused || r.messages != len(tc.sizes) || r.datagrams != len(tc.got) || r.bytes != bytes {
+				t.Errorf("%+v", r)
+			}
+			if n := svc.Dropped(DropOversized); n != tc.oversized || svc.Dropped(DropRefused)+svc.Dropped(DropFull) > 0 {
+				t.Errorf("%d oversized, %d refused, %d found no room", n, svc.Dropped(DropRefused), svc.Dropped(DropFull))
+			}
+			if got := x.got(); fmt.Sprint(got) != fmt.Sprint(tc.got) {
+				t.Errorf("the peer has %d, want %d", got, tc.got)
+			}
+			if !gso {
+				t.Error("segmentation was turned off for it")
+			}
+		})
+	}
+}
+
+// TestSendThatFailsForGood: an error that stays is the way's, not a datagram's.
+func TestSendThatFailsForGood(t *testing.T) {
+	t.Parallel()
+	x := newDisturbed(t)
+	// Who is not the peer of its peer may not send to it (EPERM), as with a firewall.
+	if err := unix.Connect(x.peer, &unix.SockaddrUnix{Name: fmt.Sprintf("@usher %d %s third", os.Getpid(), t.Name())}); err != nil {
+		t.Fatal(err)
+	}
+	d, svc, gso := new(datagrams), new(Service), true
+	for i := range 3 {
+		d.up.add(make([]byte, 10), 0, nil, 0, uint32(i), netip.Addr{}, false, false)
+	}
+	if r := d.send(&d.up, 0, int32(x.fd), &gso, svc); !r.refused || r.messages != 0 || r.datagrams != 0 {
+		t.Errorf("%+v", r)
+	}
+	for reason := range drops {
+		if n := svc.Dropped(reason); n != 0 {
+			t.Errorf("%d %v: the datagrams are still to be sent elsewhere", n, reason)
+		}
+	}
+}
+
+// TestSendToAFullPeer drops all that there is no room for, and counts it.
+func TestSendToAFullPeer(t *testing.T) {
+	t.Parallel()
+	x := newDisturbed(t)
+	setsockoptInt(int32(x.fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 1) // as little as there is
+	d, svc, gso := new(datagrams), new(Service), true
+	for i := range maxTrain {
+		d.up.add([]byte{byte(i)}, 0, nil, 0, uint32(i), netip.Addr{}, false, false)
+	}
+	r := d.send(&d.up, 0, int32(x.fd), &gso, svc)
+	got := len(x.got())
+	if got == 0 || got == maxTrain || r.refused || r.messages != maxTrain || r.datagrams != got || svc.Dropped(DropFull) != uint64(maxTrain-got) {
+		t.Errorf("%d of %d have come; %+v, %d found no room", got, maxTrain, r, svc.Dropped(DropFull))
+	}
+}
+
+// TestDropsOfTheKernelWrap: its counter has 32 bits, and datagrams may bring an older
+// count than those before them.
+func TestDropsOfTheKernelWrap(t *testing.T) {
+	t.Parallel()
+	l := udpListener{svc: new(Service), drops: 1<<32 - 10}
+	want := uint64(0)
+	for _, step := range []struct {
+		count uint32
+		more  uint64
+	}{{1<<32 - 10, 0}, {1<<32 - 1, 9}, {5, 6}, {5, 0}, {3, 0}, {6, 1}, {1<<32 - 1, 0}, {8, 2}} {
+		l.count(step.count)
+		if want += step.more; l.svc.Dropped(DropKernel) != want {
+			t.Errorf("at %d: %d drops, want %d", step.count, l.svc.Dropped(DropKernel), want)
+		}
+	}
+}
