@@ -119,7 +119,7 @@ func ParseHealth(spec string) (Health, error) {
 	case head == "off":
 		return Health{Kind: "off"}, nil
 	case !slices.Contains(healthKinds, kind):
-		return Health{}, fmt.Errorf("unknown health check %q%s", head, orHave(head, healthKinds))
+		return Health{}, fmt.Errorf("unknown health check %q%s", head, orHave(kind, healthKinds))
 	}
 	if err := h.setName(name, named); err != nil {
 		return Health{}, err
