@@ -38,8 +38,8 @@ type keeper struct {
 	unanswered map[string]bool         // names whose first look-up has not ended
 	targets    map[health.Target]*balancer.Backend
 	checkedAt  map[balancer.Endpoint]config.Addr // of backends that are checked elsewhere
-	told       outage          // as last logged
-	leftOut    map[string]bool // what admit refused, and was logged
+	told       outage                            // as last logged
+	leftOut    map[string]bool                   // what admit refused, and was logged
 }
 
 func newKeeper(s config.Service, log *zap.Logger, j *journal) (*keeper, error) {
