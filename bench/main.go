@@ -5,6 +5,13 @@
 //	go run ./bench -only crr,pingpong -rounds 9 -out bench/results/tcp.md
 //	sudo go run ./bench -as-user nobody
 //
+// Without sockets or peers, and on any system, it also measures what a choice and a
+// table cost as they grow, and what a change of the backends does to their clients:
+//
+//	go run ./bench schedulers -out bench/results
+//	go run ./bench disruption -out bench/results
+//	go run ./bench tables -rounds 5
+//
 // # What is measured
 //
 // The proxy is pinned to one CPU; clients and backends are one process (see
@@ -42,6 +49,15 @@
 // The crr workload leaves tens of thousands of sockets in TIME_WAIT. Each run
 // has ports of its own, so none is missing; beyond net.ipv4.tcp_max_tw_buckets
 // the kernel drops such sockets early, in whatever run it happens.
+//
+// # The studies
+//
+// A study runs inside this process: schedulers times a choice and the building of
+// tables, and looks for choices that wait for a table; disruption counts which clients
+// move; tables times the connection table beside a list. Each thing is measured in all
+// rounds, for about -time, in an order of its own in each round. The text goes to
+// stdout; with -out, it and the drawings go to that folder as well. They need nothing
+// that is said below, but tables takes 2 GB of memory for lists and tables of a million.
 //
 // # Needs
 //
@@ -98,16 +114,32 @@ func main() {
 		}
 		return
 	}
-	o, err := parseFlags(os.Args[1:], os.Stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return
-	}
-	if err != nil {
-		os.Exit(2) // parseFlags has said why
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, o, os.Stdout, os.Stderr); err != nil {
+	if s, ok := lookupStudy(os.Args[1:]); ok {
+		o, err := parseStudyFlags(os.Args[1:], os.Stderr)
+		exitUnparsed(err)
+		exitFailed(s.do(ctx, o, os.Stdout, os.Stderr))
+		return
+	}
+	o, err := parseFlags(os.Args[1:], os.Stderr)
+	exitUnparsed(err)
+	exitFailed(run(ctx, o, os.Stdout, os.Stderr))
+}
+
+// exitUnparsed ends the program if its flags ask for help or are wrong, which whoever
+// parsed them has said.
+func exitUnparsed(err error) {
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(0)
+	case err != nil:
+		os.Exit(2)
+	}
+}
+
+func exitFailed(err error) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

@@ -74,7 +74,7 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) error {
 		return err
 	}
 	s := setup{
-		machine: machine(), kernel: kernel(), compiler: runtime.Version() + " " + runtime.GOARCH,
+		machine: machine(), kernel: kernel(), compiler: compiler(),
 		skipped: skipped, user: r.userName(), command: o.command, rounds: o.rounds, duration: o.duration,
 		files: r.files,
 	}
@@ -360,16 +360,6 @@ func measure(w *workload, d *loadDone) measurement {
 }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
-
-// machine names the processor and how many of it there are.
-func machine() string {
-	b, _ := os.ReadFile("/proc/cpuinfo") // unknown then
-	model := parseCPUModel(b)
-	if model == "" {
-		model = "unknown processor"
-	}
-	return fmt.Sprintf("%s, %s", model, count(runtime.NumCPU(), "CPU"))
-}
 
 func kernel() string {
 	var u unix.Utsname

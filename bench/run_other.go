@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 )
 
 var errNotLinux = errors.New("needs Linux: epoll, CPU affinity and /proc")
@@ -13,3 +14,5 @@ var errNotLinux = errors.New("needs Linux: epoll, CPU affinity and /proc")
 func run(context.Context, options, io.Writer, io.Writer) error { return errNotLinux }
 
 func runLoad(io.Reader, io.Writer) error { return errNotLinux }
+
+func kernel() string { return runtime.GOOS }

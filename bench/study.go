@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"usher/bench/chart"
+)
+
+// study measures parts of usher inside this process, without sockets or peers. Its name
+// is the first argument of the program, and that of its results.
+type study struct {
+	name string
+	run  func(context.Context, studyOptions, io.Writer) ([]result, error)
+}
+
+// studies are those that there are.
+var studies = [...]study{
+	{"schedulers", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+		return runSchedulers(ctx, schedulerStudy, o, progress)
+	}},
+	{"disruption", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+		return runDisruption(ctx, disruptionStudy, o, progress)
+	}},
+	{"tables", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+		return runTables(ctx, tableStudy, o, progress)
+	}},
+}
+
+// studyOptions are a study's flags, and where and when it runs.
+type studyOptions struct {
+	rounds    int
+	slot      time.Duration
+	out       string
+	command   string // as typed
+	machine   string
+	kernel    string
+	goVersion string // Go's version
+	date      string
+}
+
+// result is a file that a study writes; the first one is the text.
+type result struct {
+	name    string
+	content []byte
+}
+
+// lookupStudy returns the study that the program's arguments ask for, if they do.
+func lookupStudy(args []string) (study, bool) {
+	for _, s := range studies {
+		if len(args) > 0 && args[0] == s.name {
+			return s, true
+		}
+	}
+	return study{}, false
+}
+
+func parseStudyFlags(args []string, stderr io.Writer) (studyOptions, error) {
+	o := studyOptions{
+		command: strings.Join(append([]string{"go run ./bench"}, args...), " "),
+		machine: machine(), kernel: kernel(), goVersion: compiler(),
+		date: time.Now().UTC().Format(time.DateOnly),
+	}
+	f := flag.NewFlagSet("bench "+args[0], flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.IntVar(&o.rounds, "rounds", 9, "how often each thing is measured")
+	f.DurationVar(&o.slot, "time", 20*time.Millisecond, "measured time of one thing in a round, about")
+	f.StringVar(&o.out, "out", "", "folder to write the results and drawings to (default: the text on stdout alone)")
+	if err := f.Parse(args[1:]); err != nil {
+		return studyOptions{}, err
+	}
+	var wrong string
+	switch {
+	case f.NArg() > 0:
+		wrong = fmt.Sprintf("unexpected argument %q", f.Arg(0))
+	case o.rounds < 1:
+		wrong = "-rounds must be at least 1"
+	case o.slot < time.Microsecond || o.slot > time.Minute:
+		wrong = "-time must be from 1µs to 1m"
+	default:
+		return o, nil
+	}
+	fmt.Fprintln(stderr, "bench:", wrong)
+	return studyOptions{}, errors.New(wrong)
+}
+
+// do runs the study, writes its text to stdout, and all its files to the folder that is
+// asked for.
+func (s study) do(ctx context.Context, o studyOptions, stdout, stderr io.Writer) error {
+	if o.out != "" { // rather now than after minutes
+		if info, err := os.Stat(o.out); err != nil {
+			return fmt.Errorf("folder for the results: %w", err)
+		} else if !info.IsDir() {
+			return fmt.Errorf("folder for the results: %s is none", o.out)
+		}
+	}
+	results, err := s.run(ctx, o, stderr)
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.name, err)
+	}
+	if _, err := stdout.Write(results[0].content); err != nil || o.out == "" {
+		return err
+	}
+	for _, r := range results {
+		if err := os.WriteFile(filepath.Join(o.out, r.name), r.content, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeStudyHead writes the title of a result, and where it came about.
+func writeStudyHead(b *strings.Builder, title string, o studyOptions) {
+	fmt.Fprintf(b, "# %s\n\n", title)
+	fmt.Fprintf(b, "- command: `%s`\n- machine: %s\n- kernel: %s\n- Go: %s\n- date: %s\n",
+		o.command, o.machine, o.kernel, o.goVersion, o.date)
+}
+
+func drawn(name string, f chart.Figure) (result, error) {
+	var b bytes.Buffer
+	if err := chart.Write(&b, f); err != nil {
+		return result{}, err
+	}
+	return result{name, b.Bytes()}, nil
+}
+
+// grouped writes a whole number with a comma between thousands.
+func grouped(n int) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// sizesHead is the head of a table with a column for each size.
+func sizesHead(first string, sizes []int, more ...string) []string {
+	head := []string{first}
+	for _, n := range sizes {
+		head = append(head, grouped(n))
+	}
+	return append(head, more...)
+}
+
+// fine is number with more digits below 1.
+func fine(v float64) string {
+	if v < 0.995 {
+		return fmt.Sprintf("%.3g", v)
+	}
+	return number(v)
+}
