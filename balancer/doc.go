@@ -11,7 +11,8 @@
 //     that are down: a failed check may be wrong, an empty pool always is.
 //
 // Of each kind those that are no backups come first: backups are members only when
-// there is nobody else of their kind or better. With [Options.Panic] the kinds are used
+// there is nobody else of their kind or better, or relieve a flow that has been to all
+// members in vain. With [Options.Panic] the kinds are used
 // together until enough of those that are no backups are in use.
 //
 // A backend in drain or maintenance, one of weight 0 and one whose name does not

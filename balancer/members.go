@@ -30,6 +30,19 @@ func (p *Pool) eligible() []member {
 	return nil
 }
 
+// relief returns the backups that are up and not members: a flow that has been to all
+// members in vain goes on to them, since it knows better than the checks. It needs mu,
+// and member.slot set.
+func (p *Pool) relief() []*Backend {
+	var out []*Backend
+	for _, b := range p.Backends() {
+		if b.slot < 0 && b.Backup() && b.Status() == Up && b.Weight() > 0 && b.endpoint.Resolved() {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
 // level is the index of the backend's status in findings, or beyond them.
 func (b *Backend) level() int {
 	if i := slices.Index(findings[:], b.Status()); i >= 0 {

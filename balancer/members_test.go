@@ -249,3 +249,48 @@ func TestEject(t *testing.T) {
 		t.Errorf("its successor starts %v, ejected %v", fresh.Status(), fresh.Ejected())
 	}
 }
+
+// TestBackupRelievesThoseThatTriedAll: a flow that all members have failed goes on to a
+// backup, before any check has told; others do not.
+func TestBackupRelievesThoseThatTriedAll(t *testing.T) {
+	t.Parallel()
+	eachScheduler(t, func(t *testing.T, scheduler string) {
+		s := specs(4)
+		s[2].Backup, s[3].Backup = true, true
+		s[3].Limits.Max = 1
+		for i := range s {
+			s[i].Weight = 10
+		}
+		p := newPool(t, scheduler, s)
+		all := p.Backends()
+		p.SetStatus(all[2], Down)
+		var tried Tried
+		for i := range 2 {
+			b := acquire(p, client(i), &tried)
+			if b == nil || b.Backup() {
+				t.Fatalf("try %d goes to %v", i, b)
+			}
+			p.Release(b)
+			tried.Add(b)
+		}
+		b := acquire(p, client(3), &tried)
+		if b != all[3] {
+			t.Fatalf("after all members: %v, want the backup that is up", b)
+		}
+		if c, busy := p.Acquire(client(4), &tried); c != nil || !busy {
+			t.Errorf("with the backup full: %v, busy %v", c, busy)
+		}
+		p.Release(b)
+		tried.Add(b)
+		if c, busy := p.Acquire(client(5), &tried); c != nil || busy {
+			t.Errorf("with all tried: %v, busy %v", c, busy)
+		}
+		if n := all[3].Active(); n != 0 {
+			t.Errorf("the backup has %d flows left", n)
+		}
+		p.Update(s[:3])
+		if c := acquire(p, client(6), &tried); c != nil {
+			t.Errorf("a backup that is gone relieves: %v", c)
+		}
+	})
+}

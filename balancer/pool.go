@@ -49,6 +49,7 @@ type Pool struct {
 	build   sync.Mutex
 	built   uint64 // the version that members come from
 	members []member
+	reliefs atomic.Pointer[[]*Backend] // see relief
 }
 
 // NewPool returns a pool without backends. The error is that of o.Check.
@@ -72,6 +73,7 @@ func NewPool(o Options) (*Pool, error) {
 	}
 	p.learner, _ = p.scheduler.(learner)
 	p.backends.Store(new([]*Backend))
+	p.reliefs.Store(new([]*Backend))
 	p.scheduler.update(nil)
 	return p, nil
 }
@@ -85,7 +87,19 @@ func (p *Pool) Backends() []*Backend { return *p.backends.Load() }
 // waiting may help: some backend would do, but has all the flows that its limits
 // allow. The caller owes one Release. It does not allocate.
 func (p *Pool) Acquire(f Flow, tried *Tried) (b *Backend, busy bool) {
-	return p.scheduler.acquire(f, tried)
+	if b, busy = p.scheduler.acquire(f, tried); b != nil || busy || tried.Len() == 0 {
+		return b, busy
+	}
+	for _, b := range *p.reliefs.Load() {
+		switch {
+		case tried.Has(b):
+		case p.scheduler.take(b, false):
+			return b, false
+		default:
+			busy = true
+		}
+	}
+	return nil, busy
 }
 
 // Release gives back a backend that Acquire or Rejoin reserved, exactly once, however
@@ -278,17 +292,22 @@ func (p *Pool) apply(v uint64) {
 	}
 	p.mu.Lock()
 	members := p.eligible()
+	changed := !slices.Equal(members, p.members)
+	if changed {
+		for _, m := range p.members {
+			m.slot = -1
+		}
+		for i, m := range members {
+			m.slot = i
+			m.member.Store(true)
+		}
+	}
+	relief := p.relief()
 	p.built = p.version
 	p.mu.Unlock()
-	if slices.Equal(members, p.members) {
+	p.reliefs.Store(&relief)
+	if !changed {
 		return
-	}
-	for _, m := range p.members {
-		m.slot = -1
-	}
-	for i, m := range members {
-		m.slot = i
-		m.member.Store(true)
 	}
 	for _, m := range p.members {
 		if m.slot < 0 {
