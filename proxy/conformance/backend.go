@@ -25,6 +25,8 @@ type Backend struct {
 	conns    chan *Conn
 	accepted atomic.Int64
 	vanished atomic.Bool
+	stuck    atomic.Bool
+	kept     chan net.Conn // what was accepted as it got stuck
 }
 
 // Backend listens on 127.0.0.1 for connections that the case accepts.
@@ -74,7 +76,7 @@ func (c *C) serveOn(network, addr string, handle func(*Conn)) *Backend {
 		c.Fatalf("backend: %v", err)
 	}
 	c.own(ln)
-	b := &Backend{Addr: ln.Addr().String(), c: c, ln: ln, conns: make(chan *Conn, 1<<14)}
+	b := &Backend{Addr: ln.Addr().String(), c: c, ln: ln, conns: make(chan *Conn, 1<<14), kept: make(chan net.Conn, 1)}
 	if network == "unix" {
 		b.Addr = "unix://" + addr
 	}
@@ -85,11 +87,16 @@ func (c *C) serveOn(network, addr string, handle func(*Conn)) *Backend {
 func (b *Backend) accept(handle func(*Conn)) {
 	for {
 		conn, err := b.ln.Accept()
-		if errors.Is(err, net.ErrClosed) || b.vanished.Load() {
+		if errors.Is(err, net.ErrClosed) || err != nil && b.vanished.Load() {
 			return
 		}
 		if err != nil {
 			b.c.Errorf("backend: %v", err)
+			return
+		}
+		if b.stuck.Load() {
+			b.c.own(conn)
+			b.kept <- conn
 			return
 		}
 		b.accepted.Add(1)
@@ -130,6 +137,20 @@ func (b *Backend) Vanish() {
 		raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
 	}
 	b.ln.Close()
+}
+
+// Blackhole stops accepting and fills the accept queue: who connects now gets no
+// answer. A few clients of a proxy may be in the queue, connected and never
+// served.
+func (b *Backend) Blackhole() {
+	b.stuck.Store(true)
+	b.c.fill(b.ln.(*net.TCPListener))
+}
+
+// Release resets the connections that wait since Blackhole, and refuses new ones.
+func (b *Backend) Release() {
+	b.Vanish()
+	(<-b.kept).Close()
 }
 
 // Dial connects to the first address of p.
@@ -173,7 +194,13 @@ func (c *C) Blackhole() string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	c.Must(err)
 	c.own(ln)
-	raw, err := ln.(*net.TCPListener).SyscallConn()
+	c.fill(ln.(*net.TCPListener))
+	return ln.Addr().String()
+}
+
+// fill has the kernel drop each SYN to a listener that nobody accepts from.
+func (c *C) fill(ln *net.TCPListener) {
+	raw, err := ln.SyscallConn()
 	c.Must(err)
 	// A second listen call only changes the backlog.
 	var listenErr error
@@ -182,12 +209,11 @@ func (c *C) Blackhole() string {
 	for range 16 {
 		conn, err := net.DialTimeout("tcp", ln.Addr().String(), 100*time.Millisecond)
 		if err != nil {
-			return ln.Addr().String()
+			return
 		}
 		c.own(conn)
 	}
 	c.Skipf("this kernel answers although the accept queue is full")
-	return ""
 }
 
 // fileCloser closes a plain descriptor.

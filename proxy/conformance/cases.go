@@ -7,9 +7,10 @@ import "slices"
 // Cases returns every case, in the order of the table.
 func Cases() []Case {
 	return slices.Concat(
-		byteCases(), endCases(), backendCases(), timeCases(),
+		byteCases(), endCases(), backendCases(), failingCases(), checkCases(), cutCases(), poolCases(),
+		queueCases(), persistCases(), shareCases(), timeCases(),
 		limitCases(), crowdCases(), addressCases(), logCases(),
-		udpByteCases(), udpFlowCases(), udpTimeCases(), udpFailureCases(),
+		udpByteCases(), udpFlowCases(), udpTimeCases(), udpFailureCases(), udpFailingCases(),
 		udpLimitCases(), udpThrashCases(), udpCrowdCases(), udpLogCases(),
 	)
 }

@@ -167,7 +167,7 @@ func udpDown(c *C) {
 func udpDownKeep(c *C) {
 	a, streams := streamChecked(c, "a")
 	b, _ := streamChecked(c, "b")
-	p, client, at := watched(c, Config{KeepDown: true}, a, b)
+	p, client, at := watched(c, Config{OnDown: "keep"}, a, b)
 	streams.Vanish()
 	leaves(c, p)
 	c.Must(client.Stays(at))

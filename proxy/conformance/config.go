@@ -16,9 +16,11 @@ import (
 // more.
 type Config struct {
 	Listen   []Listener // none: one port of 127.0.0.1
-	Backends []string   // "127.0.0.1:9001", "[::1]:9001", "unix:///run/x.sock", "127.0.0.2:10000-11999"
+	Backends []string   // "127.0.0.1:9001", "[::1]:9001@3,max=2", "unix:///run/x.sock", "127.0.0.2:10000-11999"; see ParseBackend
 
-	Scheduler string // rr, lc, mh (a consistent hash of the client's address); empty: rr
+	Scheduler   string // in usher's words; empty: rr
+	HashBits    int    // of an IPv4 address, which a hash looks at; zero: all
+	HashBalance int    // no backend gets more than this percentage of its fair share
 
 	ConnectTimeout   time.Duration // the whole budget of a client, over all backends
 	IdleTimeout      time.Duration // no byte in either direction; zero: never for TCP
@@ -26,13 +28,26 @@ type Config struct {
 	DrainTimeout     time.Duration
 	Wait             time.Duration // how long a client is held when no backend answers; zero: not
 
+	QueueLength  int // clients that wait while every backend has its max
+	QueueTimeout time.Duration
+	Persist      time.Duration // a client keeps its backend until it was away for so long
+	PersistBits  int           // of an IPv4 address, which are one client; zero: all
+	MaxAge       time.Duration // of a flow, without jitter
+
+	OnDown    string        // what becomes of the flows of a backend that checks take down: keep, fin, reset
+	Eject     int           // failures in a row that take a backend out
+	EjectTime time.Duration // for how long
+	Panic     int           // percent of backends up, below which those that are down are used too
+	SlowStart time.Duration // how long a backend that has come up takes to get its whole share
+
 	MaxConns int // of the whole service; the next client is ended
 	Workers  int
 	Nofile   int // descriptor limit of the process, soft and hard
 
-	Health    bool // active checks, a few a second
-	AsNobody  bool // never as root
-	AccessLog bool // one JSON line a flow, see Proxy.AccessLog
+	Health    bool   // active checks, a few a second
+	Probe     string // the check to run in place of a TCP connect, in usher's words
+	AsNobody  bool   // never as root
+	AccessLog bool   // one JSON line a flow, see Proxy.AccessLog
 
 	// For UDP alone.
 	UnrepliedTimeout time.Duration // silence that ends a flow which never got a reply
@@ -40,8 +55,6 @@ type Config struct {
 	OnePacket        bool          // each datagram is scheduled anew
 	MaxFlows         int           // of the service
 	MaxClientFlows   int           // of one client address
-	KeepDown         bool          // a backend that checks take down keeps its flows
-	Probe            string        // the check to run in place of a TCP connect, in usher's words
 }
 
 // Listener is an address to accept on. C.Start fills in a Port or Path that is

@@ -34,6 +34,7 @@ var build = struct {
 }{}
 
 func TestMain(m *testing.M) {
+	conformance.BackendMain()
 	if order := os.Getenv(forwarderEnv); order != "" {
 		runForwarder(order)
 		return

@@ -51,7 +51,7 @@ func (f flawed) Command(c *conformance.C, cfg conformance.Config) conformance.Co
 type forwarder struct {
 	forwarderOrder
 	next   atomic.Uint64
-	active []atomic.Int64 // flows of each backend
+	pool   pool
 	flows  sync.WaitGroup
 	count  atomic.Int64
 	serial sync.Mutex
@@ -69,7 +69,7 @@ func runForwarder(order string) {
 		runUDPForwarder(f.forwarderOrder)
 		return
 	}
-	f.active = make([]atomic.Int64, len(f.Config.Backends))
+	f.pool = newPool(f.forwarderOrder)
 	var listeners []net.Listener
 	for _, l := range f.Config.Listen {
 		for i := range max(1, l.Ports) {
@@ -174,35 +174,29 @@ func (f *forwarder) flow(client *net.TCPConn) {
 
 // connect tries the backends, each for half a second.
 func (f *forwarder) connect(client *net.TCPConn) (*net.TCPConn, func()) {
-	backends := f.Config.Backends
-	first := int(f.next.Add(1)-1) % len(backends)
-	if f.Flaw == "first-backend-only" {
-		first = 0
-	}
-	if f.Config.Scheduler == "mh" {
-		first = hashed(client.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()) % len(backends)
-	}
-	if f.Config.Scheduler == "lc" && f.Flaw != "counts-nothing" {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		for i := range f.active {
-			if f.active[i].Load() < f.active[first].Load() {
-				first = i
-			}
-		}
-	}
-	tries := len(backends)
-	if f.Flaw == "no-failover" {
-		tries = 1
-	}
+	var queued time.Time
 	for held := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-		for i := range tries {
-			b := (first + i) % len(backends)
-			conn, err := net.DialTimeout("tcp", f.address(backends[b], client), 500*time.Millisecond)
-			if err == nil {
-				f.active[b].Add(1)
-				return conn.(*net.TCPConn), func() { f.active[b].Add(-1) }
+		var tried []int
+		for f.Flaw != "no-failover" || len(tried) == 0 {
+			b, busy := f.pool.choose(client.RemoteAddr().(*net.TCPAddr).AddrPort().Addr(), tried)
+			if busy && f.Config.QueueLength > 0 {
+				if queued.IsZero() {
+					queued = time.Now()
+				}
+				if !f.pool.wait(client, queued) {
+					return nil, nil
+				}
+				continue
 			}
+			if b < 0 {
+				break
+			}
+			tried = append(tried, b)
+			conn, err := net.DialTimeout("tcp", f.address(f.pool.backends[b].Addr, client), 500*time.Millisecond)
+			if err == nil {
+				return conn.(*net.TCPConn), func() { f.pool.release(b) }
+			}
+			f.pool.release(b)
 		}
 		if time.Since(held) >= f.Config.Wait {
 			return nil, nil
@@ -241,6 +235,12 @@ func (f *forwarder) relay(client, backend *net.TCPConn) {
 				}
 			}
 		}()
+	}
+	if age := f.Config.MaxAge; age > 0 && f.Flaw != "never-ages" {
+		if f.Flaw == "ages-all" {
+			age = time.Duration(f.next.Add(1)%20) * 100 * time.Microsecond
+		}
+		defer time.AfterFunc(age, both).Stop()
 	}
 	var ways sync.WaitGroup
 	for _, way := range []struct {

@@ -4,11 +4,11 @@ package conformance_test
 
 import (
 	"errors"
-	"hash/fnv"
 	"net"
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,6 +23,7 @@ type udpForwarder struct {
 	forwarderOrder
 	mu       sync.Mutex
 	flows    map[udpKey]*udpFlow
+	pool     pool
 	next     int
 	refused  map[string]time.Time // backends, and when they did
 	draining bool
@@ -51,7 +52,7 @@ type udpFlow struct {
 }
 
 func runUDPForwarder(order forwarderOrder) {
-	f := &udpForwarder{forwarderOrder: order, flows: make(map[udpKey]*udpFlow), refused: make(map[string]time.Time)}
+	f := &udpForwarder{forwarderOrder: order, pool: newPool(order), flows: make(map[udpKey]*udpFlow), refused: make(map[string]time.Time)}
 	for _, l := range f.Config.Listen {
 		for i := range max(1, l.Ports) {
 			host := l.Host
@@ -214,35 +215,23 @@ func (f *udpForwarder) port(backend string, front *net.UDPConn) string {
 	return net.JoinHostPort(host, strconv.Itoa(p))
 }
 
-// choose takes backends in turn, or by the client's address alone, and passes
-// over one that has refused lately.
+// choose takes a backend as the pool has it, and passes over one that has refused
+// lately.
 func (f *udpForwarder) choose(client netip.AddrPort) string {
 	f.next++
-	n := f.next - 1
-	switch {
-	case f.Flaw == "first-backend-only":
-		n = 0
-	case f.Config.Scheduler == "mh":
-		n = hashed(client.Addr())
-		if f.Flaw == "hashes-the-port" {
-			n += int(client.Port())
-		}
+	order := f.pool.order(client.Addr())
+	if f.Flaw == "hashes-the-port" && f.Config.Scheduler == "mh" {
+		order = slices.Concat(order[int(client.Port())%len(order):], order)
 	}
-	backends := f.Config.Backends
-	for range backends {
-		if time.Since(f.refused[backends[n%len(backends)]]) > time.Second {
+	chosen := order[0]
+	for _, b := range order {
+		if time.Since(f.refused[f.pool.backends[b].Addr]) > time.Second {
+			chosen = b
 			break
 		}
-		n++
 	}
-	return backends[n%len(backends)]
-}
-
-// hashed is what both protocols choose a backend by.
-func hashed(client netip.Addr) int {
-	h := fnv.New32a()
-	h.Write([]byte(client.Unmap().String()))
-	return int(h.Sum32() >> 8)
+	f.pool.keep(client.Addr(), chosen)
+	return f.pool.backends[chosen].Addr
 }
 
 // room makes room for a flow of that client, if there is none and may be.

@@ -53,6 +53,26 @@ func (h *HAProxy) Command(c *C, cfg Config) Command {
 	if cfg.AccessLog {
 		c.Skipf("the words of the access log are usher's")
 	}
+	balance := map[string]string{
+		"rr": "roundrobin", "wrr": "roundrobin", "lc": "leastconn", "wlc": "leastconn", "p2c": "random(2)",
+		"mh": "source", "sh": "source", "ring": "source",
+	}[cfg.Scheduler]
+	switch {
+	case balance == "":
+		c.Skipf("has no scheduler like %s", cfg.Scheduler)
+	case cfg.HashBits > 0:
+		c.Skipf("cannot balance by a part of the client's address")
+	case cfg.MaxAge > 0:
+		c.Skipf("has no limit for the age of a flow")
+	case cfg.Eject > 0:
+		c.Skipf("does not see that a backend resets connections that it has accepted")
+	case cfg.Panic > 0:
+		c.Skipf("never uses backends that are down")
+	case cfg.OnDown == "fin":
+		c.Skipf("has one way only of ending the flows of a backend that is down")
+	case cfg.Probe != "" && !strings.HasPrefix(cfg.Probe, "http:/"):
+		c.Skipf("the check is written in usher's words")
+	}
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	ms := func(word string, d time.Duration) {
@@ -78,7 +98,21 @@ func (h *HAProxy) Command(c *C, cfg Config) Command {
 	}
 	ms("timeout client-fin", cfg.HalfCloseTimeout)
 	ms("timeout server-fin", cfg.HalfCloseTimeout)
-	line("    balance %s", map[string]string{"rr": "roundrobin", "lc": "leastconn", "mh": "source"}[cfg.Scheduler])
+	line("    balance %s", balance)
+	if cfg.Scheduler == "ring" || cfg.HashBalance > 0 {
+		line("    hash-type consistent")
+	}
+	if cfg.HashBalance > 0 {
+		line("    hash-balance-factor %d", cfg.HashBalance)
+	}
+	ms("timeout queue", cfg.QueueTimeout)
+	if cfg.Persist > 0 {
+		line("    stick-table type ip size 10k expire %dms", cfg.Persist.Milliseconds())
+		line("    stick on src,ipmask(%d)", cmp.Or(cfg.PersistBits, 32))
+	}
+	if path, ok := strings.CutPrefix(cfg.Probe, "http:"); ok && cfg.Health {
+		line("    option httpchk GET %s", path)
+	}
 	for _, l := range cfg.Listen {
 		switch {
 		case l.Network == "unix":
@@ -92,17 +126,37 @@ func (h *HAProxy) Command(c *C, cfg Config) Command {
 	if cfg.MaxConns > 0 {
 		line("    tcp-request connection reject if { fe_conn gt %d }", cfg.MaxConns)
 	}
-	for i, addr := range cfg.Backends {
+	for i, word := range cfg.Backends {
+		b := ParseBackend(word)
+		addr := b.Addr
 		if path, ok := unixPath(addr); ok {
 			addr = "unix@" + path
 		} else if isRange(addr) {
 			addr, _, _ = net.SplitHostPort(addr) // without a port: the client's
 		}
-		check := ""
+		options := fmt.Sprintf(" weight %d", b.Weight)
 		if cfg.Health {
-			check = " check inter 200ms rise 1 fall 2"
+			options += " check inter 200ms rise 1 fall 2"
 		}
-		line("    server s%d %s%s", i, addr, check)
+		switch {
+		case b.Upper > 0:
+			c.Skipf("has no thresholds for the flows of a backend")
+		case b.Check > 0:
+			options += fmt.Sprintf(" port %d", b.Check)
+		}
+		if b.Backup {
+			options += " backup"
+		}
+		if b.Max > 0 {
+			options += fmt.Sprintf(" maxconn %d", b.Max)
+		}
+		if cfg.SlowStart > 0 {
+			options += fmt.Sprintf(" slowstart %dms", cfg.SlowStart.Milliseconds())
+		}
+		if cfg.OnDown == "reset" {
+			options += " on-marked-down shutdown-sessions"
+		}
+		line("    server s%d %s%s", i, addr, options)
 	}
 	file := filepath.Join(c.TempDir(), "haproxy.cfg")
 	c.Must(os.WriteFile(file, []byte(b.String()), 0o644))

@@ -69,6 +69,23 @@ func (n *Nginx) Command(c *C, cfg Config) Command {
 		c.Skipf("has no timeout of its own for flows without a reply")
 	case cfg.HalfCloseTimeout > 0:
 		c.Skipf("has no timeout for half-closed flows")
+	case cfg.Persist > 0:
+		c.Skipf("remembers no client's backend")
+	case cfg.MaxAge > 0:
+		c.Skipf("has no limit for the age of a flow")
+	case cfg.Eject > 0:
+		c.Skipf("does not see that a backend resets connections that it has accepted")
+	case cfg.QueueLength > 0:
+		c.Skipf("has no queue for clients of full backends")
+	case cfg.HashBits > 0 || cfg.HashBalance > 0:
+		c.Skipf("has no such hash")
+	}
+	scheduler, ok := map[string]string{
+		"rr": "", "wrr": "", "lc": "least_conn;", "wlc": "least_conn;", "p2c": "random two least_conn;",
+		"mh": "hash $remote_addr consistent;", "ring": "hash $remote_addr consistent;", "sh": "hash $remote_addr;",
+	}[cfg.Scheduler]
+	if !ok {
+		c.Skipf("has no scheduler like %s", cfg.Scheduler)
 	}
 	dir := c.TempDir()
 	var b strings.Builder
@@ -106,17 +123,25 @@ func (n *Nginx) Command(c *C, cfg Config) Command {
 	} else {
 		line("  upstream service {")
 		line("    zone service 256k;")
-		switch cfg.Scheduler {
-		case "lc":
-			line("    least_conn;")
-		case "mh":
-			line("    hash $remote_addr consistent;")
+		if scheduler != "" {
+			line("    %s", scheduler)
 		}
-		for _, addr := range cfg.Backends {
+		for _, word := range cfg.Backends {
+			b := ParseBackend(word)
+			addr, options := b.Addr, fmt.Sprintf(" weight=%d", b.Weight)
+			if b.Backup {
+				options += " backup"
+			}
+			if b.Upper > 0 {
+				c.Skipf("has no thresholds for the flows of a backend")
+			}
+			if b.Max > 0 {
+				options += fmt.Sprintf(" max_conns=%d", b.Max)
+			}
 			if path, ok := unixPath(addr); ok {
 				addr = "unix:" + path
 			}
-			line("    server %s;", addr)
+			line("    server %s%s;", addr, options)
 		}
 		line("  }")
 	}

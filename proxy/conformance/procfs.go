@@ -57,6 +57,21 @@ func (p *Proxy) Memory() int {
 	return sum
 }
 
+// Resting reports whether no thread of the process and its children runs or
+// wants to: what has come so far has been dealt with.
+func (p *Proxy) Resting() bool {
+	for _, pid := range p.PIDs() {
+		tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+		for _, task := range tasks {
+			text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/stat", pid, task.Name()))
+			if _, state, ok := strings.Cut(string(text), ") "); ok && !strings.HasPrefix(state, "S") {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // Threads counts the threads of the process and its children.
 func (p *Proxy) Threads() int {
 	sum := 0

@@ -114,6 +114,11 @@ func TestSuiteIsFair(t *testing.T) {
 		"udp-down-backend-loses-its-flows", "udp-down-backend-may-keep-its-flows",
 		"udp-check-hears-the-refusal", "udp-check-wants-its-reply",
 		"udp-flow-leaves-a-backend-that-is-down-for-another",
+		"backend-is-paused-under-load", "udp-backend-is-killed-under-load", "udp-backend-is-paused-under-load",
+		"check-http", "check-grpc", "check-conversation", "check-program", "slow-start",
+		"down-backend-keeps-its-flows", "down-backend-ends-its-flows", "down-backend-resets-its-flows",
+		"resetting-backend-is-ejected", "panic-uses-those-that-are-down", "thresholds-have-hysteresis",
+		"latency-shares-the-clients", "hash-with-bounded-load",
 	}
 	conformance.Run(t, flawed("none"), conformance.Options{
 		Strict: true, Short: true, Instrumented: raceEnabled,

@@ -4,6 +4,7 @@ package conformance
 
 import (
 	"cmp"
+	"fmt"
 	"strconv"
 	"syscall"
 	"time"
@@ -35,6 +36,25 @@ func (u *Usher) Command(_ *C, cfg Config) Command {
 		check = cmp.Or(cfg.Probe, "tcp") + ",interval=200ms,timeout=200ms,rise=1,fall=2"
 	}
 	args = append(args, "--health", check)
+	word := func(flag, format string, values ...any) { args = append(args, flag, fmt.Sprintf(format, values...)) }
+	if cfg.HashBits > 0 {
+		word("--hash-key", "addr/%d", cfg.HashBits)
+	}
+	if cfg.QueueLength > 0 {
+		word("--queue", "%d,%v", cfg.QueueLength, cfg.QueueTimeout)
+	}
+	if cfg.Persist > 0 {
+		word("--persist", "%v/%d", cfg.Persist, cmp.Or(cfg.PersistBits, 32))
+	}
+	if cfg.MaxAge > 0 {
+		word("--max-age", "%v,jitter=0", cfg.MaxAge)
+	}
+	if cfg.OnDown != "" {
+		word("--on-down", "%s", cfg.OnDown)
+	}
+	if cfg.Eject > 0 {
+		word("--eject", "%d,time=%v", cfg.Eject, cfg.EjectTime)
+	}
 	duration := func(flag string, d time.Duration) {
 		if d > 0 {
 			args = append(args, flag, d.String())
@@ -50,21 +70,21 @@ func (u *Usher) Command(_ *C, cfg Config) Command {
 	duration("--half-close-timeout", cfg.HalfCloseTimeout)
 	duration("--drain-timeout", cfg.DrainTimeout)
 	duration("--wait", cfg.Wait)
+	duration("--slow-start", cfg.SlowStart)
 	number := func(flag string, n int) {
 		if n > 0 {
 			args = append(args, flag, strconv.Itoa(n))
 		}
 	}
 	number("--max-conns", cfg.MaxConns)
+	number("--hash-balance", cfg.HashBalance)
+	number("--panic", cfg.Panic)
 	number("--workers", cfg.Workers)
 	number("--udp-replies", cfg.Replies)
 	number("--max-flows", cfg.MaxFlows)
 	number("--max-client-flows", cfg.MaxClientFlows)
 	if cfg.OnePacket {
 		args = append(args, "--ops")
-	}
-	if cfg.KeepDown {
-		args = append(args, "--on-down", "keep")
 	}
 	if cfg.AccessLog {
 		args = append(args, "--access-log")
