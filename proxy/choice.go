@@ -19,7 +19,8 @@ type Persist struct {
 
 // choose reserves a backend for a flow that has not been to those in tried: the one
 // that its client has, if the service keeps clients together and it may be used, else
-// the scheduler's choice, which the client has from then on. h is the flow's part in
+// the scheduler's choice, which the client has from then on; also if its own is merely
+// full, because a choice for each flow would scatter it while that lasts. h is the flow's part in
 // that, to be given back by forget. busy is as of Pool.Acquire.
 func (s *Service) choose(f balancer.Flow, tried *balancer.Tried, h *conntrack.Hold) (b *balancer.Backend, busy bool) {
 	if s.affinity == nil {
@@ -40,7 +41,7 @@ func (s *Service) choose(f balancer.Flow, tried *balancer.Tried, h *conntrack.Ho
 		}
 		// Another flow of the client was faster.
 		if !tried.Has(has) && s.Pool.Rejoin(has, p.Allow) {
-			s.Pool.Release(b)
+			s.release(b) // another client may have found b full meanwhile
 			return has, false
 		}
 		had = has
@@ -68,7 +69,7 @@ func (s *Service) failed(b *balancer.Backend) {
 	}
 }
 
-// worked notes a flow that b answered, or that did not end by its fault.
+// worked notes a flow that b has answered, or that it has ended in good order.
 func (s *Service) worked(b *balancer.Backend) {
 	if s.Witness != nil {
 		s.Witness.Success(b)
@@ -81,5 +82,5 @@ func (s *Service) lifetime() time.Duration {
 	if s.MaxAge <= 0 {
 		return 0
 	}
-	return s.MaxAge + time.Duration((2*rand.Float64()-1)*s.MaxAgeJitter*float64(s.MaxAge))
+	return max(s.MaxAge+time.Duration((2*rand.Float64()-1)*s.MaxAgeJitter*float64(s.MaxAge)), 1)
 }

@@ -62,8 +62,8 @@ func (w *worker) newConn(svc *Service, from, local netip.AddrPort, offset uint16
 	w.grow(id)
 	c := w.conn(id)
 	c.id, c.ent = id, ent
-	if c.wake == nil && svc.QueueLength > 0 {
-		c.wake = func() { w.post(func() { w.woken(c) }) } // once a slot, which never moves
+	if c.ticket == nil && svc.QueueLength > 0 {
+		c.ticket = &ticket{wake: func() { w.post(func() { w.woken(c) }) }} // once a slot, which never moves
 	}
 	c.flow.open(svc, from, local, offset, w.now)
 	c.queued = false
@@ -74,7 +74,8 @@ func (w *worker) newConn(svc *Service, from, local netip.AddrPort, offset uint16
 
 // end closes both sockets and settles the flow.
 func (w *worker) end(c *conn, o Outcome) {
-	orderly := c.orderly(o, c.half[client].pending() || c.half[backend].pending())
+	orderly := c.orderly(o, c.half[client].pending() || c.half[backend].pending()) &&
+		(o == Finished || !unread(c.half[client].fd) && !unread(c.half[backend].fd))
 	for s := range c.half {
 		h := &c.half[s]
 		if h.pipe != nil {

@@ -81,8 +81,12 @@ func (w *worker) attempt(c *conn) bool {
 		w.abandon(c)
 		w.table.Arm(c.id, min(w.now+busyRetry, c.attempt))
 		return true
+	case unix.EADDRNOTAVAIL: // no local port left towards it
+		w.abandon(c)
+		c.unable()
+		return false
 	default:
-		// Refused, unreachable, or no local port left: the next one may do.
+		// Refused or unreachable: the next one may do.
 		w.abandon(c)
 		c.refused()
 		return false

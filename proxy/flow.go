@@ -78,14 +78,12 @@ type flow struct {
 	quiet     time.Duration // since then one direction at most is open
 	looked    time.Duration // when the peers were last looked at
 
-	tried  balancer.Tried
-	ticket ticket         // in the service's queue
-	sticky conntrack.Hold // on its client's persistence
-	wake   func()         // the engine's: has next called soon, from any goroutine
-
-	gentle   bool         // a cut is to look like an end
-	asked    atomic.Int64 // when the client first sent something, where the scheduler learns
-	answered bool         // the backend has, where the scheduler learns
+	tried    balancer.Tried
+	sticky   conntrack.Hold // on its client's persistence
+	gentle   bool           // a cut is to look like an end
+	answered bool           // the backend has, where somebody follows
+	asked    atomic.Int64   // when the client first sent something, where somebody follows
+	ticket   *ticket        // for the service's queue, from the engine; nil if there is none
 }
 
 // open begins a flow for a client that was accepted at now.
@@ -97,9 +95,6 @@ func (f *flow) open(svc *Service, client, local netip.AddrPort, offset uint16, n
 	f.budget = now + svc.ConnectTimeout
 	f.hold = now + svc.Wait
 	f.patience, f.ends = 0, 0
-	if d := svc.lifetime(); d > 0 {
-		f.ends = now + d
-	}
 	f.gentle, f.answered = false, false
 	f.asked.Store(0)
 	f.tried.Reset()
@@ -108,8 +103,11 @@ func (f *flow) open(svc *Service, client, local netip.AddrPort, offset uint16, n
 // next reserves a backend to try. Running means: connect to f.backend, and ask
 // again when that fails or when deadline passes. Any other outcome ends the
 // flow, unless the phase became waiting: then the deadline says when to call
-// next again, or f.wake is called before.
+// next again, or the ticket's wake is called before.
 func (f *flow) next(now time.Duration) Outcome {
+	if f.phase == waiting && now >= f.attempt {
+		f.tried.Reset()
+	}
 	f.phase = connecting
 	b, busy := f.choose(now)
 	if b != nil {
@@ -119,7 +117,7 @@ func (f *flow) next(now time.Duration) Outcome {
 	if busy && f.svc.QueueLength > 0 {
 		return f.lineUp(now)
 	}
-	f.svc.queue.leave(&f.ticket, false)
+	f.svc.queue.leave(f.ticket, false)
 	if now < f.hold {
 		f.wait(min(now+waitStep, f.hold))
 		f.budget = f.attempt + f.svc.ConnectTimeout
@@ -140,42 +138,42 @@ func (f *flow) choose(now time.Duration) (b *balancer.Backend, busy bool) {
 	if now >= f.budget || f.tried.Full() {
 		return nil, false
 	}
-	if f.svc.queue.closed(&f.ticket) {
+	if f.svc.queue.closed(f.ticket) {
 		return nil, true
 	}
 	if b, busy = f.svc.choose(balancer.Flow{Client: f.client, Local: f.local, Now: now}, &f.tried, &f.sticky); b != nil {
-		if f.svc.queue.leave(&f.ticket, true) {
+		if f.svc.queue.leave(f.ticket, true) {
 			f.budget = now + f.svc.ConnectTimeout
 		}
 	}
 	return b, busy
 }
 
-// lineUp has the flow wait for a backend with room.
+// lineUp has the flow wait for a backend with room. Until it has waited for queueLook
+// it does not go back to a backend that it has tried: one that refuses but has room
+// would be tried again and again.
 func (f *flow) lineUp(now time.Duration) Outcome {
-	q := &f.svc.queue
-	if f.patience == 0 {
+	q, back := &f.svc.queue, f.patience > 0
+	if !back {
 		f.patience = now + f.svc.QueueTimeout
 	}
 	if now >= f.patience {
-		q.leave(&f.ticket, false)
+		q.leave(f.ticket, false)
 		return QueueTimeout
 	}
-	place, look := q.enter(&f.ticket, f.wake)
+	place, look := q.enter(f.ticket, back)
 	if !place {
 		return LimitReached
 	}
-	f.wait(min(now+queueLook, f.patience))
 	f.budget = f.patience + f.svc.ConnectTimeout
-	for look || !q.stay(&f.ticket) {
+	for look || !q.stay(f.ticket) {
 		look = false
-		f.phase = connecting
 		if b, _ := f.choose(now); b != nil {
 			f.reserve(b, now)
 			return Running
 		}
-		f.phase = waiting
 	}
+	f.wait(min(now+queueLook, f.patience))
 	return Running
 }
 
@@ -189,11 +187,9 @@ func (f *flow) reserve(b *balancer.Backend, now time.Duration) {
 	f.ent.SetBackend(b)
 }
 
-// wait holds the client: until then next is asked again, and all backends are new
-// to it.
+// wait holds the client: then next is asked again, and all backends are new to it.
 func (f *flow) wait(until time.Duration) {
 	f.phase, f.step, f.attempt = waiting, 0, until
-	f.tried.Reset()
 }
 
 // starved gives the reserved backend back after an attempt for which there was
@@ -204,6 +200,7 @@ func (f *flow) starved(now time.Duration) Outcome {
 	if now+waitStep >= f.budget {
 		return LimitReached
 	}
+	f.tried.Reset()
 	f.wait(now + waitStep)
 	return Running
 }
@@ -213,6 +210,10 @@ func (f *flow) refused() {
 	f.svc.failed(f.backend)
 	f.release()
 }
+
+// unable gives the reserved backend back after an attempt that could not be made, for
+// want of a local port towards it. That is no fault of the backend.
+func (f *flow) unable() { f.release() }
 
 // slow is asked when an attempt has used up its step. It reports whether to
 // give the attempt up: either another backend is reserved in its place, or the
@@ -231,6 +232,9 @@ func (f *flow) slow(now time.Duration) (giveUp bool) {
 		f.attempt = f.budget
 		return false
 	}
+	if f.svc.learns {
+		f.svc.Pool.Observe(f.backend, now-f.began, now) // at least so long
+	}
 	f.refused()
 	f.reserve(b, now)
 	return true
@@ -239,6 +243,9 @@ func (f *flow) slow(now time.Duration) (giveUp bool) {
 // established notes that the backend has accepted.
 func (f *flow) established(now time.Duration) {
 	f.phase, f.connected, f.looked = relaying, now, now
+	if d := f.svc.lifetime(); d > 0 {
+		f.ends = now + d
+	}
 	f.ent.SetState(conntrack.Established)
 	if f.svc.learns {
 		f.svc.Pool.Observe(f.backend, now-f.began, now)
@@ -248,8 +255,8 @@ func (f *flow) established(now time.Duration) {
 // passed counts n bytes from side s that were passed on. The two sides may be counted
 // by two goroutines.
 func (f *flow) passed(s side, n int, now time.Duration) {
-	if f.svc.learns {
-		f.learn(s, now)
+	if f.svc.follows {
+		f.follow(s, now)
 	}
 	if s == client {
 		f.ent.CountUp(n, now)
@@ -258,16 +265,22 @@ func (f *flow) passed(s side, n int, now time.Duration) {
 	}
 }
 
-// learn tells the scheduler how long the backend took to begin its answer, since the
-// client first sent something, or since it was connected if it speaks first.
-func (f *flow) learn(s side, now time.Duration) {
+// follow notes when the client first sent something, and the first answer: that the
+// backend works, and how long it took since then, or since it was connected if it
+// speaks first.
+func (f *flow) follow(s side, now time.Duration) {
 	switch {
 	case s == client:
-		f.asked.CompareAndSwap(0, int64(now))
+		if f.asked.Load() == 0 {
+			f.asked.Store(int64(now))
+		}
 	case !f.answered:
 		f.answered = true
-		since := max(time.Duration(f.asked.Load()), f.connected)
-		f.svc.Pool.Observe(f.backend, max(now-since, 0), now)
+		if f.svc.learns {
+			since := max(time.Duration(f.asked.Load()), f.connected)
+			f.svc.Pool.Observe(f.backend, max(now-since, 0), now)
+		}
+		f.svc.worked(f.backend)
 	}
 }
 
@@ -327,15 +340,16 @@ func (f *flow) overdue(now time.Duration) (o Outcome, look bool) {
 // and the bytes are counted. The entry is still the caller's to remove.
 func (f *flow) account(o Outcome, now time.Duration) {
 	s := f.svc
-	switch {
-	case f.phase != relaying:
-	case o == BackendReset && f.ent.Down() == 0:
-		s.failed(f.backend)
-	default:
-		s.worked(f.backend)
+	if f.phase == relaying && f.ent.Down() == 0 {
+		switch o {
+		case BackendReset, BackendLost:
+			s.failed(f.backend)
+		case Finished:
+			s.worked(f.backend) // with nothing to say it has closed in good order
+		}
 	}
 	f.release()
-	s.queue.leave(&f.ticket, false)
+	s.queue.leave(f.ticket, false)
 	s.forget(&f.sticky, now)
 	s.ended[o].Add(1)
 	s.up.Add(f.ent.Up())
@@ -356,27 +370,6 @@ func (f *flow) orderly(o Outcome, pending bool) bool {
 		return f.gentle && !pending
 	}
 	return false
-}
-
-// target returns where the reserved backend is reached by this flow: a path for
-// a unix socket, else an address. A backend without a port gets the port that
-// the client asked for; one with a range, the port at the listener's offset.
-func (f *flow) target() (addr netip.AddrPort, path string) {
-	return endpointFor(f.backend, f.local, f.offset)
-}
-
-func endpointFor(b *balancer.Backend, local netip.AddrPort, offset uint16) (addr netip.AddrPort, path string) {
-	ep := b.Endpoint()
-	switch {
-	case ep.Path != "":
-		return netip.AddrPort{}, ep.Path
-	case ep.Addr.Port() == 0:
-		return netip.AddrPortFrom(ep.Addr.Addr(), local.Port()), ""
-	case ep.Ports > 1:
-		return netip.AddrPortFrom(ep.Addr.Addr(), ep.Addr.Port()+offset), ""
-	default:
-		return ep.Addr, ""
-	}
 }
 
 // release gives the reservation back, if there is one.

@@ -66,9 +66,18 @@ func TestCutConnections(t *testing.T) {
 				a, b := newBackend(t), newBackend(t)
 				c := service(t, a.addr, b.addr)
 				s, addr := start(t, Options{Engine: engine, Workers: 2}, c)
-				one, two := dial(t, addr), dial(t, addr)
+				one := dial(t, addr)
 				roundTrip(t, one) // at a
+				two := dial(t, addr)
 				roundTrip(t, two) // at b
+				eventually(t, "no byte is on its way", func() bool {
+					for row := range s.Flows() {
+						if row.Up == 0 || row.Down == 0 {
+							return false
+						}
+					}
+					return true
+				})
 				first := c.Pool.Backends()[0]
 				c.Pool.SetStatus(first, balancer.Down)
 				s.CutBackend(first, how)
@@ -184,7 +193,6 @@ func TestPersistKeepsAClientAtItsBackend(t *testing.T) {
 		for _, x := range c.Pool.Backends() {
 			if x.Endpoint().Addr == at.addr {
 				c.Pool.SetStatus(x, balancer.Down)
-				s.CutBackend(x, Keep)
 			}
 		}
 		roundTrip(t, dial(t, addr))
@@ -265,60 +273,6 @@ func TestPersistPassesTheThreshold(t *testing.T) {
 	}
 }
 
-// witness counts what it is told.
-type witness struct{ good, bad atomic.Int64 }
-
-func (w *witness) Success(*balancer.Backend) { w.good.Add(1) }
-func (w *witness) Failure(*balancer.Backend) { w.bad.Add(1) }
-
-func TestWitnessHearsHowFlowsWent(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		name      string
-		backend   func(t *testing.T) netip.AddrPort
-		good, bad int64
-	}{
-		{"answers", echo, 1, 0},
-		{"refuses", refusing, 0, 1},
-		{"resets at once", func(t *testing.T) netip.AddrPort {
-			return serve(t, func(c *net.TCPConn) {
-				_, _ = c.Read(make([]byte, 1))
-				c.SetLinger(0)
-			})
-		}, 0, 1},
-		{"resets after its answer", func(t *testing.T) netip.AddrPort {
-			return serve(t, func(c *net.TCPConn) {
-				_, _ = c.Read(make([]byte, 1))
-				_, _ = c.Write([]byte{'x'})
-				_, _ = c.Read(make([]byte, 1))
-				c.SetLinger(0)
-			})
-		}, 1, 0},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			eachEngine(t, func(t *testing.T, engine string) {
-				w := new(witness)
-				c := service(t, tt.backend(t))
-				c.Witness = w
-				s, addr := start(t, Options{Engine: engine, Workers: 1}, c)
-				if conn, err := net.Dial("tcp", addr); err == nil { // else it is reset already
-					defer conn.Close()
-					_, _ = conn.Write([]byte{'x'})
-					_, _ = conn.Read(make([]byte, 1))
-					_, _ = conn.Write([]byte{'x'})
-					conn.(*net.TCPConn).CloseWrite()
-					_, _ = io.Copy(io.Discard, conn)
-				}
-				eventually(t, "the flow ends", func() bool { return s.Services()[0].Accepted() == 1 && s.Open() == 0 })
-				if w.good.Load() != tt.good || w.bad.Load() != tt.bad {
-					t.Errorf("%d good and %d bad, want %d and %d", w.good.Load(), w.bad.Load(), tt.good, tt.bad)
-				}
-			})
-		})
-	}
-}
-
 // TestLearnsFromConnectAndFirstReply: a scheduler that learns hears of both.
 func TestLearnsFromConnectAndFirstReply(t *testing.T) {
 	t.Parallel()
@@ -391,6 +345,28 @@ func TestOldSessionsEnd(t *testing.T) {
 			_ = conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond)) // a reply under way is lost
 			_, _ = conn.Read(make([]byte, 1))
 			return svc.Ended(Aged) > 0
+		})
+	})
+}
+
+// TestRefusedDatagramsHoldNoPersistence: a flow that cannot be had because its client's
+// backend is full is none under the client's template.
+func TestRefusedDatagramsHoldNoPersistence(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		c := udpService(t, UDPConfig{}, udpEcho(t))
+		c.Persist = Persist{On: true, Persistence: conntrack.Persistence{Timeout: time.Minute}}
+		all := c.Pool.Backends()
+		c.Pool.Update([]balancer.Spec{{Endpoint: all[0].Endpoint(), Weight: 1, Limits: balancer.Limits{Max: 1}}})
+		s, svc, at := startUDP(t, engine, c)
+		ask(t, dialUDP(t, at), "?")
+		say(t, dialUDP(t, at), "?")
+		eventually(t, "it is refused", func() bool { return svc.Ended(LimitReached) == 1 })
+		eventually(t, "one flow holds the client", func() bool {
+			for row := range s.Clients() {
+				return row.Flows == 1
+			}
+			return false
 		})
 	})
 }

@@ -186,12 +186,15 @@ func (e *portableEngine) admit(conn net.Conn, l *portableListener) {
 	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok && l.svc.located && local.Addr().IsUnspecified() {
 		local = netip.AddrPortFrom(a.AddrPort().Addr().Unmap().WithZone(""), local.Port())
 	}
-	x := &stream{engine: e, woken: make(chan struct{}, 1)}
-	x.wake = func() {
-		select {
-		case x.woken <- struct{}{}:
-		default:
-		}
+	x := &stream{engine: e}
+	if l.svc.QueueLength > 0 {
+		x.woken = make(chan struct{}, 1)
+		x.ticket = &ticket{wake: func() {
+			select {
+			case x.woken <- struct{}{}:
+			default:
+			}
+		}}
 	}
 	x.conn[client] = conn
 	proto := conntrack.TCP

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// queueLook is how often a client in a queue looks for a backend without being woken:
+// queueLook is how often the first in a queue looks for a backend without being woken:
 // room may come in other ways than by the end of a flow of the service.
 const queueLook = time.Second
 
@@ -22,9 +22,10 @@ type queue struct {
 	missed      bool // room came while nobody was in line but somebody was looking
 }
 
-// ticket is a flow's place in a queue. The queue's mu guards it.
+// ticket is a flow's place in a queue. The queue's mu guards it, but for wake.
 type ticket struct {
 	state      ticketState
+	more       bool // looking not for the room of one flow that has ended: there may be more
 	prev, next *ticket
 	wake       func() // has the flow's engine call next soon; called with no lock held
 }
@@ -45,26 +46,28 @@ func (q *queue) closed(t *ticket) bool {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return t.state == outside
+	return t.state == outside || t.state == inLine && t != q.first
 }
 
-// enter counts a flow in, unless there is no place. One that found the queue empty has
-// to look again, because room may have come before it was counted, and then to stay;
-// behind others it stands in line at once.
-func (q *queue) enter(t *ticket, wake func()) (place, look bool) {
+// enter counts a flow in, unless there is no place. One that found the queue empty, or
+// comes after room that nobody was in line for, has to look, and then to stay; behind
+// others it stands in line at once. One that comes back, because the backend that it
+// was given did not take it, has waited already, and nobody has taken its place: it has
+// to look, too, for it may have been woken for the room of another one.
+func (q *queue) enter(t *ticket, back bool) (place, look bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if t.state != outside {
 		return true, false
 	}
 	before := q.n.Load()
-	if before >= q.most {
+	if before >= q.most && !back {
 		return false, false
 	}
 	q.n.Store(before + 1)
-	t.wake = wake
-	if before == 0 {
-		t.state = looking
+	if before == 0 || q.missed || back {
+		q.missed = false
+		t.state, t.more = looking, true // room may have come before it was counted
 		return true, true
 	}
 	t.state, t.prev = inLine, q.last
@@ -99,30 +102,35 @@ func (q *queue) stay(t *ticket) bool {
 	return true
 }
 
-// leave takes a flow out of the queue, if it is in it. If it was woken and is not
-// served, the next one is woken in its place. It reports whether it was.
+// leave takes a flow out of the queue, if it is in it, and reports whether it was. The
+// next one is woken if this one was woken and is not served, or if it is served and
+// there may be room for more.
 func (q *queue) leave(t *ticket, served bool) (left bool) {
 	if q.n.Load() == 0 {
 		return false
 	}
 	q.mu.Lock()
-	state := t.state
+	state, more := t.state, t.more
 	if state == inLine {
 		q.unlink(t)
+		more = true // it looked without being woken
 	}
 	if state != outside && q.n.Add(-1) == 0 {
 		q.missed = false
 	}
-	*t = ticket{}
+	t.state, t.more = outside, false
 	q.mu.Unlock()
-	if state == looking && !served {
-		q.wake()
+	if state == looking && !served || state != outside && served && more {
+		q.call(more)
 	}
 	return state != outside
 }
 
-// wake lets the first in line look for a backend.
-func (q *queue) wake() {
+// wake lets the first in line look for a backend, because a flow has ended.
+func (q *queue) wake() { q.call(false) }
+
+// call is wake; more says that there may be room for others, too.
+func (q *queue) call(more bool) {
 	if q.n.Load() == 0 {
 		return
 	}
@@ -134,7 +142,7 @@ func (q *queue) wake() {
 		return
 	}
 	q.unlink(t)
-	t.state = looking
+	t.state, t.more = looking, more
 	wake := t.wake
 	q.mu.Unlock()
 	wake()

@@ -47,16 +47,19 @@ func TestQueueEqualsAList(t *testing.T) {
 		switch op := rnd.IntN(10); {
 		case op < 4: // a client comes
 			x := new(ticket)
-			place, look := q.enter(x, func() {
+			x.wake = func() {
 				line = drop(line, x)
 				lookers = append(lookers, x)
-			})
-			if want := len(line)+len(lookers) < 20; place != want {
+			}
+			back := rnd.IntN(4) == 0
+			place, look := q.enter(x, back)
+			if want := back || len(line)+len(lookers) < 20; place != want {
 				t.Fatalf("step %d: place %v with %d in line and %d looking", step, place, len(line), len(lookers))
 			}
-			if place && look {
+			switch {
+			case place && look:
 				lookers = append(lookers, x)
-			} else if place {
+			case place:
 				line = append(line, x)
 			}
 		case op < 7: // there is room
@@ -85,6 +88,14 @@ func TestQueueEqualsAList(t *testing.T) {
 		if n := int(q.n.Load()); n != len(line)+len(lookers) {
 			t.Fatalf("step %d: %d in the queue, want %d and %d", step, n, len(line), len(lookers))
 		}
+		if q.missed && len(line) > 0 {
+			t.Fatalf("step %d: room is left while %d are in line", step, len(line))
+		}
+		for i, x := range line {
+			if q.closed(x) != (i > 0) {
+				t.Fatalf("step %d: closed to number %d in line: %v", step, i, q.closed(x))
+			}
+		}
 		i := 0
 		for x := q.first; x != nil; x = x.next {
 			if i >= len(line) || line[i] != x {
@@ -102,7 +113,7 @@ func TestQueueEqualsAList(t *testing.T) {
 func TestRoomIsNotMissed(t *testing.T) {
 	t.Parallel()
 	q, x := queue{most: 2}, new(ticket)
-	if place, look := q.enter(x, func() {}); !place || !look {
+	if place, look := q.enter(x, false); !place || !look {
 		t.Fatal("the first client does not look")
 	}
 	q.wake()
@@ -114,18 +125,55 @@ func TestRoomIsNotMissed(t *testing.T) {
 	}
 }
 
+// TestRoomIsNotMissedByTheNext: room that came while another one was looking and nobody
+// was in line is there for who comes then.
+func TestRoomIsNotMissedByTheNext(t *testing.T) {
+	t.Parallel()
+	q, first, second := queue{most: 3}, new(ticket), new(ticket)
+	q.enter(first, false)
+	q.wake()
+	if place, look := q.enter(second, false); !place || !look {
+		t.Error("the second client does not look although there is room")
+	}
+}
+
 // TestLookerThatGoesPassesItsChanceOn: a woken client that has gone must not take the
 // room with it.
 func TestLookerThatGoesPassesItsChanceOn(t *testing.T) {
 	t.Parallel()
-	q, first, second, woken := queue{most: 3}, new(ticket), new(ticket), 0
-	q.enter(first, func() {})
+	woken := 0
+	q, first, second := queue{most: 3}, &ticket{wake: func() {}}, &ticket{wake: func() { woken++ }}
+	q.enter(first, false)
 	q.stay(first)
-	q.enter(second, func() { woken++ })
+	q.enter(second, false)
 	q.wake()
 	q.leave(first, false)
 	if woken != 1 {
 		t.Errorf("the second client was woken %d times, want once", woken)
+	}
+}
+
+// TestNewRoomIsPassedOn: who finds room without having been woken by the end of a flow
+// has the next one look, and so on; the end of one flow is room for one.
+func TestNewRoomIsPassedOn(t *testing.T) {
+	t.Parallel()
+	q, woken := queue{most: 9}, 0
+	var all [5]*ticket
+	for i := range all {
+		all[i] = &ticket{wake: func() { woken++ }}
+		q.enter(all[i], false)
+		q.stay(all[i])
+	}
+	q.wake()
+	q.leave(all[0], true)
+	if woken != 1 {
+		t.Errorf("the end of one flow woke %d", woken)
+	}
+	for i := 1; i < len(all); i++ { // the second looks by itself
+		q.leave(all[i], true)
+		if want := min(i+1, len(all)-1); woken != want {
+			t.Errorf("after number %d was served %d had been woken, want %d", i, woken, want)
+		}
 	}
 }
 
@@ -163,7 +211,7 @@ func TestQueueIsBounded(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, engine string) {
 		c := limited(t, 1, newBackend(t))
-		c.QueueLength, c.QueueTimeout = 1, 300*time.Millisecond
+		c.QueueLength, c.QueueTimeout = 1, 2*time.Second // long enough for a busy machine
 		s, addr := start(t, Options{Engine: engine, Workers: 1}, c)
 		svc := s.Services()[0]
 		holder := dial(t, addr)
@@ -171,9 +219,7 @@ func TestQueueIsBounded(t *testing.T) {
 		patient := dial(t, addr)
 		eventually(t, "the client waits", func() bool { return svc.queue.n.Load() == 1 })
 		wantTurnedAway(t, addr)
-		if n := svc.Ended(LimitReached); n != 1 {
-			t.Errorf("%d refused for want of a place, want 1", n)
-		}
+		eventually(t, "it is counted", func() bool { return svc.Ended(LimitReached) == 1 })
 		wantReset(t, patient)
 		eventually(t, "the flow is settled", func() bool { return s.Open() == 1 })
 		if n := svc.Ended(QueueTimeout); n != 1 {
@@ -251,8 +297,9 @@ func TestQueueUnderLoad(t *testing.T) {
 		if n := svc.Ended(Finished); n != clients*rounds {
 			t.Errorf("%d flows ended well, want %d", n, clients*rounds)
 		}
-		for _, b := range []*backendOf{a, b} {
-			if n := b.most.Load(); n > limit {
+		for i, b := range []*backendOf{a, b} {
+			// On a busy machine an attempt is given up that the backend has seen.
+			if n, given := b.most.Load(), svc.Pool.Backends()[i].Failures(); n > limit+int64(given) {
 				t.Errorf("a backend had %d connections at once, more than %d", n, limit)
 			}
 		}

@@ -132,6 +132,7 @@ func New(o Options, services []ServiceConfig) (*Server, error) {
 // newService readies a service to be served.
 func (s *Server) newService(c ServiceConfig) *Service {
 	svc := &Service{ServiceConfig: c, learns: c.Pool.Learns(), located: c.Pool.LooksAtLocal()}
+	svc.follows = svc.learns || c.Witness != nil
 	svc.queue.most = int64(c.QueueLength)
 	if c.Persist.On {
 		if s.affinity == nil {
@@ -208,16 +209,21 @@ func (s *Server) Notes() []string { return s.notes }
 // to the program, for it is the whole process's.
 func (s *Server) Procs() int { return s.engine.procs() }
 
-// CutBackend ends the flows of a backend that is down or was removed, as how says, and
-// has its clients forget it. The pool must know of it before: flows that are still
-// connecting choose another one. When it returns they end, and carry nothing more; any
-// goroutine may call it at any time.
-func (s *Server) CutBackend(b *balancer.Backend, how Cut) {
-	s.running.RLock()
-	defer s.running.RUnlock()
+// Forget has clients forget a backend that was removed: nothing holds it in memory but
+// its flows. Those of one that is down keep it, and go back there if they come when it
+// is up again; who comes before gets another one.
+func (s *Server) Forget(b *balancer.Backend) {
 	if s.affinity != nil {
 		s.affinity.Drop(b)
 	}
+}
+
+// CutBackend ends the flows of a backend that is down or was removed, as how says. The
+// pool must know of it before: flows that are still connecting choose another one. When
+// it returns they end, and carry nothing more; any goroutine may call it at any time.
+func (s *Server) CutBackend(b *balancer.Backend, how Cut) {
+	s.running.RLock()
+	defer s.running.RUnlock()
 	if !s.halted && how != Keep {
 		s.engine.cutBackend(b, how)
 	}

@@ -77,7 +77,7 @@ type ServiceConfig struct {
 	// for udp.
 	QueueLength  int
 	QueueTimeout time.Duration
-	// MaxAge ends a flow that has lasted so long, give or take a random part of up to
+	// MaxAge ends a flow that has been with its backend for so long, give or take a random part of up to
 	// MaxAgeJitter (0 … 1) of it; zero is never. Of udp a reply under way is lost.
 	MaxAge       time.Duration
 	MaxAgeJitter float64
@@ -92,10 +92,12 @@ type ServiceConfig struct {
 // Witness is told how backends treat flows. It is called on the data path, from any
 // goroutine, and must not block.
 type Witness interface {
-	// Success: the backend has answered, or the flow has not ended by its fault.
+	// Success: the backend has begun to answer, or has closed a connection in good
+	// order without.
 	Success(*balancer.Backend)
-	// Failure: the backend did not take the flow up, or reset it before it had said
-	// anything.
+	// Failure: the backend did not take the flow up, or reset it or vanished before it
+	// had said anything. Flows that end in another way without an answer, because
+	// the client has gone, say nothing.
 	Failure(*balancer.Backend)
 }
 
@@ -122,6 +124,7 @@ type Service struct {
 	ServiceConfig
 
 	learns   bool      // Pool.Observe has an effect
+	follows  bool      // the scheduler or the witness wants to know of answers
 	located  bool      // choices depend on the very address that the client asked for
 	affinity *affinity // nil: clients are not kept together
 	queue    queue

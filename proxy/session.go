@@ -126,6 +126,7 @@ func (m *sessions) routeOnce(svc *Service, client, local netip.AddrPort, offset 
 	k := onceKey{conntrack.NewKey(conntrack.UDP, client, local), b}
 	if id, ok := m.once[k]; ok {
 		svc.Pool.Release(b)
+		svc.forget(&m.sticky, now)
 		return m.at(id), false, Running
 	}
 	if x, o = m.open(k.key, svc, b, client, local, offset, now); x != nil {
@@ -136,7 +137,7 @@ func (m *sessions) routeOnce(svc *Service, client, local netip.AddrPort, offset 
 
 // choose reserves a backend for a new flow, whose part in its client's persistence is
 // m.sticky then.
-func (m *sessions) choose(svc *Service, client, local netip.AddrPort, now time.Duration) (*balancer.Backend, Outcome) {
+func (m *sessions) choose(svc *Service, client, local netip.AddrPort, now time.Duration) (b *balancer.Backend, o Outcome) {
 	if m.closed {
 		return nil, Drained
 	}
@@ -145,9 +146,12 @@ func (m *sessions) choose(svc *Service, client, local netip.AddrPort, now time.D
 	case b != nil:
 		return b, Running
 	case busy:
-		return nil, LimitReached
+		o = LimitReached
+	default:
+		o = NoBackend
 	}
-	return nil, NoBackend
+	svc.forget(&m.sticky, now) // that of a backend which the client cannot go back to
+	return nil, o
 }
 
 // stranded reports whether a session is with a backend that is down although there

@@ -27,7 +27,7 @@ type stream struct {
 	broken [2]Outcome // by side: how it failed
 	dial   context.CancelFunc
 	shun   *balancer.Backend // one that must not be relayed to: it was cut
-	woken  chan struct{}     // room may have come for a client in the queue
+	woken  chan struct{}     // room may have come for a client in the queue; nil: there is none
 
 	writing [2]atomic.Bool // by side: bytes are on their way to it
 	watcher sync.WaitGroup // of the client while no backend has accepted
@@ -74,6 +74,7 @@ func (x *stream) connect() Outcome {
 	}
 	for {
 		x.mu.Lock() // see leave
+		x.shun = nil
 		o := x.next(x.engine.server.Now())
 		x.mu.Unlock()
 		if o != Running {
@@ -136,6 +137,9 @@ func (x *stream) try(ctx context.Context) (net.Conn, Outcome) {
 				return nil, Drained
 			case errors.Is(r.err, syscall.EMFILE) || errors.Is(r.err, syscall.ENFILE):
 				return nil, x.starved(clock.Now())
+			case errors.Is(r.err, syscall.EADDRNOTAVAIL):
+				x.unable()
+				return nil, Running
 			}
 			x.refused()
 			return nil, Running
@@ -143,6 +147,9 @@ func (x *stream) try(ctx context.Context) (net.Conn, Outcome) {
 			x.watchClient()
 			x.mu.Lock()
 			giveUp := x.slow(clock.Now())
+			if giveUp {
+				x.shun = nil // that was the backend before
+			}
 			x.mu.Unlock()
 			if !giveUp {
 				step.Reset(x.attempt - clock.Now())
@@ -383,7 +390,8 @@ func (x *stream) end(o Outcome) {
 		return
 	}
 	x.ending = o
-	orderly := x.orderly(o, x.writing[client].Load() || x.writing[backend].Load())
+	orderly := x.orderly(o, x.writing[client].Load() || x.writing[backend].Load()) &&
+		(o == Finished || !connUnread(x.conn[client]) && !connUnread(x.conn[backend]))
 	for _, c := range x.conn {
 		if orderly {
 			_ = c.Close()

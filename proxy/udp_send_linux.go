@@ -57,7 +57,7 @@ func (d *datagrams) send(o *outgoing, first int, fd int32, gso *bool, svc *Servi
 			return r
 		case t.count > 1:
 			// No such offload on this way (EIO), or parts larger than its MTU.
-			if e == unix.EIO {
+			if e == unix.EIO && *gso { // once a socket, however many trains were under way
 				*gso = false
 				svc.fellBack.Add(1)
 			}

@@ -149,6 +149,87 @@ func TestSendToAFullPeer(t *testing.T) {
 	}
 }
 
+// TestSendWithoutSegmentation has the kernel refuse to cut trains, in the two ways in
+// which it does so of an ordinary user's sockets: those of UDP-Lite have no such offload
+// (EIO), which is what a way without it says, and nor has a datagram without a checksum
+// (EINVAL), which is what parts larger than the MTU get from some kernels. Of the two
+// only the first holds for whatever may come.
+func TestSendWithoutSegmentation(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name     string
+		protocol int
+		sumless  bool
+		gso      bool // afterwards
+		fellBack uint64
+	}{
+		{"no such way", unix.IPPROTO_UDPLITE, false, false, 1},
+		{"not this train", unix.IPPROTO_UDP, true, true, 0},
+		{"as ever", unix.IPPROTO_UDP, false, true, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			open := func() int {
+				fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, tc.protocol)
+				if err != nil {
+					t.Skipf("socket of protocol %d: %v", tc.protocol, err)
+				}
+				t.Cleanup(func() { unix.Close(fd) })
+				return fd
+			}
+			peer, fd := open(), open()
+			if err := unix.Bind(peer, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+				t.Fatal(err)
+			}
+			at, err := unix.Getsockname(peer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := unix.Connect(fd, at); err != nil {
+				t.Fatal(err)
+			}
+			if tc.sumless {
+				if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_NO_CHECK, 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			d, svc, gso := new(datagrams), new(Service), true
+			var sent []int
+			for round := range 2 {
+				// Two receivers make two trains, and one more datagram is none.
+				d.up.reset()
+				for receiver, sizes := range [][]int{{100, 100, 100, 7}, {50, 50}, {9}} {
+					for _, n := range sizes {
+						if !d.up.add(make([]byte, n), 0, nil, 0, uint32(receiver), netip.Addr{}, false, gso) {
+							t.Fatal("no room")
+						}
+						sent = append(sent, n)
+					}
+				}
+				messages := d.up.n
+				if want := map[bool]int{true: 3, false: 7}[gso]; messages != want {
+					t.Fatalf("round %d: %d messages, want %d", round, messages, want)
+				}
+				r := d.send(&d.up, 0, int32(fd), &gso, svc)
+				if r.refused || r.messages != messages || r.datagrams != 7 || r.bytes != 416 {
+					t.Errorf("round %d: %+v", round, r)
+				}
+				if gso != tc.gso || svc.FellBack() != tc.fellBack {
+					t.Errorf("round %d: segmentation is on: %v; %d sockets fell back", round, gso, svc.FellBack())
+				}
+			}
+			if got := (&disturbed{peer: peer}).got(); fmt.Sprint(got) != fmt.Sprint(sent) {
+				t.Errorf("the peer has %d, want %d", got, sent)
+			}
+			for reason := range drops {
+				if n := svc.Dropped(reason); n != 0 {
+					t.Errorf("%d dropped: %v", n, reason)
+				}
+			}
+		})
+	}
+}
+
 // TestDropsOfTheKernelWrap: its counter has 32 bits, and datagrams may bring an older
 // count than those before them.
 func TestDropsOfTheKernelWrap(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 
 	"usher/balancer"
 	"usher/conntrack"
+	"usher/health"
 	"usher/internal/config"
 	"usher/internal/discovery"
 	"usher/proxy"
@@ -66,8 +67,9 @@ func start(ctx context.Context, cfg *config.Config, log *zap.Logger, names disco
 		return nil, err
 	}
 	services := make([]proxy.ServiceConfig, len(cfg.Services))
+	slots := health.NewSlots(checksAtOnce)
 	for i, s := range cfg.Services {
-		k, err := newKeeper(s, log, &r.journal)
+		k, err := newKeeper(s, log, &r.journal, slots)
 		if err != nil {
 			r.closeKeepers()
 			return nil, err
@@ -109,7 +111,7 @@ func start(ctx context.Context, cfg *config.Config, log *zap.Logger, names disco
 	}
 	routes := newRoutes(bound(cfg.Services, r.server.Services()))
 	for i, k := range r.keepers {
-		k.cuts = newCuts(r.server.CutBackend)
+		k.cuts, k.forget = newCuts(r.server.CutBackend), r.server.Forget
 		k.admit = func(b []config.Backend) ([]config.Backend, []error) { return routes.admit(i, b) }
 	}
 	r.resolveNames(ctx, names)
@@ -154,6 +156,10 @@ func persistence(p config.Persist) (proxy.Persist, error) {
 		Allow:       balancer.Stickiness{Quiesced: !p.LeaveQuiesced, Overloaded: !p.LeaveOverloaded},
 	}, err
 }
+
+// checksAtOnce bounds the checks under way in all services together, and with them the descriptors that they take from
+// the data path.
+const checksAtOnce = 256
 
 // firstRound bounds how long silent backends may hold up the start of all services.
 const firstRound = 2 * time.Second

@@ -14,17 +14,25 @@ type cuts struct {
 	cut func(*balancer.Backend, proxy.Cut)
 
 	mu      sync.Mutex
-	planned map[*balancer.Backend]*time.Timer
+	planned map[*balancer.Backend]*planned
 	closed  bool
 	running sync.WaitGroup
 }
 
-func newCuts(cut func(*balancer.Backend, proxy.Cut)) *cuts {
-	return &cuts{cut: cut, planned: make(map[*balancer.Backend]*time.Timer)}
+// planned is a cut to come.
+type planned struct {
+	*time.Timer
+	removed bool // the backend has been: it will not be up again
 }
 
-// plan does what policy says with the flows of a backend. Its clients forget it in any case.
-func (c *cuts) plan(b *balancer.Backend, policy config.Cut) {
+func newCuts(cut func(*balancer.Backend, proxy.Cut)) *cuts {
+	return &cuts{cut: cut, planned: make(map[*balancer.Backend]*planned)}
+}
+
+// plan does what policy says with the flows of a backend that is down or, last of all, removed. The order of a removal
+// takes the place of what was planned because the backend is down, unless it is to keep the flows: those of a backend
+// that was down before are still such.
+func (c *cuts) plan(b *balancer.Backend, policy config.Cut, removed bool) {
 	how := proxy.Keep
 	switch policy.How {
 	case "fin":
@@ -32,21 +40,27 @@ func (c *cuts) plan(b *balancer.Backend, policy config.Cut) {
 	case "reset":
 		how = proxy.Reset
 	}
-	if policy.After == 0 || how == proxy.Keep {
+	if how == proxy.Keep {
+		return
+	}
+	if policy.After == 0 {
 		c.cut(b, how)
 		return
 	}
-	c.cut(b, proxy.Keep)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed || c.planned[b] != nil {
+	before := c.planned[b]
+	if c.closed || before != nil && (before.removed || !removed) {
 		return
 	}
-	var timer *time.Timer
-	timer = time.AfterFunc(policy.After, func() {
+	if before != nil {
+		before.Stop()
+	}
+	p := &planned{removed: removed}
+	p.Timer = time.AfterFunc(policy.After, func() {
 		c.mu.Lock()
-		due := c.planned[b] == timer && !c.closed
+		due := c.planned[b] == p && !c.closed
 		if due {
 			delete(c.planned, b)
 			c.running.Add(1)
@@ -57,15 +71,16 @@ func (c *cuts) plan(b *balancer.Backend, policy config.Cut) {
 			c.cut(b, how)
 		}
 	})
-	c.planned[b] = timer
+	c.planned[b] = p
 }
 
-// spare calls off what was planned for a backend: it is up again.
+// spare calls off what was planned for a backend that was down: it is up again. A report of that may come when the
+// backend has just been removed.
 func (c *cuts) spare(b *balancer.Backend) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t := c.planned[b]; t != nil {
-		t.Stop()
+	if p := c.planned[b]; p != nil && !p.removed {
+		p.Stop()
 		delete(c.planned, b)
 	}
 }
@@ -74,8 +89,8 @@ func (c *cuts) spare(b *balancer.Backend) {
 func (c *cuts) close() {
 	c.mu.Lock()
 	c.closed = true
-	for b, t := range c.planned {
-		t.Stop()
+	for b, p := range c.planned {
+		p.Stop()
 		delete(c.planned, b)
 	}
 	c.mu.Unlock()

@@ -26,8 +26,10 @@ type keeper struct {
 	journal *journal
 	// admit sorts out backends that would lead clients back to this process; nil lets all pass.
 	admit func([]config.Backend) (kept []config.Backend, refused []error)
-	// cuts ends the flows of backends; nil in tests. Both are set before the first apply.
+	// cuts ends the flows of backends, forget has clients forget one that was removed; nil in tests. All three are set
+	// before the first apply.
 	cuts   *cuts
+	forget func(*balancer.Backend)
 	tender *tender // nil: there is nothing to tend
 
 	// updating makes apply run one at a time. A report never takes it, because apply waits for reports under way.
@@ -37,12 +39,14 @@ type keeper struct {
 	names      map[string][]netip.Addr // of backends that are host names; empty: does not resolve
 	unanswered map[string]bool         // names whose first look-up has not ended
 	targets    map[health.Target]*balancer.Backend
-	checkedAt  map[balancer.Endpoint]config.Addr // of backends that are checked elsewhere
+	checkedAt  map[balancer.Endpoint]config.Addr // zero: where the check says
 	told       outage                            // as last logged
 	leftOut    map[string]bool                   // what admit refused, and was logged
 }
 
-func newKeeper(s config.Service, log *zap.Logger, j *journal) (*keeper, error) {
+// newKeeper returns a keeper whose checks share slots with those of others. Programs have a bound of their own, as each
+// costs a process. No slots are as many as a monitor has by itself.
+func newKeeper(s config.Service, log *zap.Logger, j *journal, slots *health.Slots) (*keeper, error) {
 	pool, err := balancer.NewPool(s.PoolOptions(rand.Uint64))
 	if err != nil {
 		return nil, fmt.Errorf("service %s: %w", s.Name, err)
@@ -67,9 +71,12 @@ func newKeeper(s config.Service, log *zap.Logger, j *journal) (*keeper, error) {
 		if err != nil {
 			return nil, fmt.Errorf("service %s: %w", s.Name, err)
 		}
+		if s.Health.Kind == "exec" {
+			slots = nil
+		}
 		k.monitor = health.NewMonitor(checker, health.Policy{
 			Interval: s.Health.Interval, DownInterval: s.Health.DownInterval, ChangeInterval: s.Health.ChangeInterval,
-			Timeout: s.Health.Timeout, Rise: s.Health.Rise, Fall: s.Health.Fall,
+			Timeout: s.Health.Timeout, Rise: s.Health.Rise, Fall: s.Health.Fall, Slots: slots,
 		}, k.report)
 	}
 	if k.tender, err = newTender(&s, pool, k.ejected, k.log); err != nil {
@@ -119,7 +126,10 @@ func (k *keeper) apply() {
 	k.journal.flush()
 	k.tender.tell()
 	for _, b := range removed {
-		k.lost(b, k.service.OnRemove)
+		if k.forget != nil {
+			k.forget(b)
+		}
+		k.lost(b, k.service.OnRemove, true)
 	}
 	if k.monitor != nil {
 		k.monitor.Set(targets)
@@ -143,10 +153,11 @@ func (k *keeper) specs() []balancer.Spec {
 	specs := make([]balancer.Spec, len(backends))
 	clear(k.checkedAt)
 	for i, b := range backends {
-		if b.Check != (config.Addr{}) {
-			k.checkedAt[endpoint(b.Addr)] = b.Check
+		e := endpoint(b.Addr)
+		if _, ok := k.checkedAt[e]; !ok { // of equal ones the first counts, as for the pool
+			k.checkedAt[e] = b.Check
 		}
-		specs[i] = balancer.Spec{Endpoint: endpoint(b.Addr), Weight: b.Weight, Backup: b.Backup, Limits: b.Limits}
+		specs[i] = balancer.Spec{Endpoint: e, Weight: b.Weight, Backup: b.Backup, Limits: b.Limits}
 	}
 	return specs
 }
@@ -180,8 +191,9 @@ func (k *keeper) admitted(backends []config.Backend) []config.Backend {
 	return kept
 }
 
-// target says where a backend is checked: where its options or those of the check say, else at the first port of its range, or, when it has no port of its own, at the
-// first one that clients may ask for. There is nothing to check at a name that does not resolve.
+// target says where a backend is checked: where its options or those of the check say, else at the first port of its
+// range, or, when it has no port of its own, at the first one that clients may ask for. There is nothing to check at a
+// name that does not resolve.
 func (k *keeper) target(b *balancer.Backend) (health.Target, bool) {
 	e, elsewhere := b.Endpoint(), k.checkedAt[b.Endpoint()]
 	network := "tcp"
@@ -220,16 +232,16 @@ func (k *keeper) report(t health.Target, up bool, err error) {
 	case up:
 		k.cuts.spare(b)
 	default:
-		k.lost(b, k.service.OnDown)
+		k.lost(b, k.service.OnDown, false)
 	}
 }
 
 // lost is told of a backend that gets no new flows any more, and does with its flows what the service wants. Those of
 // tcp are kept unless that says otherwise: a connection tells by itself whether its backend still lives, a UDP flow may
 // talk into a void for ever.
-func (k *keeper) lost(b *balancer.Backend, policy config.Cut) {
+func (k *keeper) lost(b *balancer.Backend, policy config.Cut, removed bool) {
 	if k.cuts != nil {
-		k.cuts.plan(b, policy)
+		k.cuts.plan(b, policy, removed)
 	}
 }
 

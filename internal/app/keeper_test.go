@@ -43,7 +43,7 @@ func TestKeeperFollowsNames(t *testing.T) {
 		Backend: []string{"db.test:5000-5001@2", "10.0.0.1", "unix:///run/x.sock@0", "db.test", "other.test:80"},
 		Options: []config.Option{{Name: "health", Value: "off"}},
 	})
-	k, err := newKeeper(c.Services[0], zap.NewNop(), &journal{begun: true})
+	k, err := newKeeper(c.Services[0], zap.NewNop(), &journal{begun: true}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestKeeperTargets(t *testing.T) {
 		Backend: []string{"10.0.0.1:5000-5009", "[fd00::1]", "10.0.0.1:5000", "unix:///run/x.sock", "db.test:1"},
 	})
 	// Targets are looked at, not checked: these addresses are not ours.
-	k, err := newKeeper(c.Services[0], zap.NewNop(), &journal{begun: true})
+	k, err := newKeeper(c.Services[0], zap.NewNop(), &journal{begun: true}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,11 +103,32 @@ func TestKeeperTargets(t *testing.T) {
 	}
 }
 
+// Of two words for one backend the first says where it is checked, as it says all else.
+func TestKeeperTargetsOfOneBackendTwice(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ first, second, want string }{
+		{"10.0.0.1:80", "db.test:80,check=81", "10.0.0.1:80"},
+		{"db.test:80,check=81", "10.0.0.1:80", "10.0.0.1:81"},
+		{"db.test:80,check=81", "10.0.0.1:80,check=10.0.0.9:82", "10.0.0.1:81"},
+	} {
+		c := parse(t, config.Words{Listen: []string{":8000"}, Backend: []string{tt.first, tt.second}})
+		k, err := newKeeper(c.Services[0], zap.NewNop(), &journal{begun: true}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.names["db.test"] = []netip.Addr{netip.MustParseAddr("10.0.0.1")}
+		k.pool.Update(k.specs())
+		if got, _ := k.target(k.pool.Backends()[0]); got.Address != tt.want {
+			t.Errorf("%s and %s: checked at %s, want %s", tt.first, tt.second, got.Address, tt.want)
+		}
+	}
+}
+
 func TestKeeperTellsEachChangeOnce(t *testing.T) {
 	t.Parallel()
 	c := parse(t, config.Words{Mappings: []string{"8080=9001,9002"}})
 	core, logs := observer.New(zap.DebugLevel)
-	k, err := newKeeper(c.Services[0], zap.New(core), &journal{begun: true})
+	k, err := newKeeper(c.Services[0], zap.New(core), &journal{begun: true}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +191,7 @@ func TestKeeperTargetsOfUDP(t *testing.T) {
 			Mappings: []string{"udp:5353=10.0.0.1:53,[fd00::1]"},
 			Options:  []config.Option{{Name: "health", Value: health}},
 		})
-		k, err := newKeeper(c.Services[0], zap.NewNop(), &journal{begun: true})
+		k, err := newKeeper(c.Services[0], zap.NewNop(), &journal{begun: true}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -200,9 +221,11 @@ func TestKeeperCuts(t *testing.T) {
 	} {
 		words := config.Words{Mappings: []string{tt.mapping}}
 		if tt.onDown != "" {
-			words.Options = []config.Option{{Name: "on-down", Value: tt.onDown}, {Name: "on-remove", Value: tt.onDown}}
+			words.Options = []config.Option{
+				{Name: "on-down", Value: tt.onDown}, {Name: "on-remove", Value: tt.onDown}, {Name: "health", Value: "tcp"},
+			}
 		}
-		k, err := newKeeper(parse(t, words).Services[0], zap.NewNop(), &journal{begun: true})
+		k, err := newKeeper(parse(t, words).Services[0], zap.NewNop(), &journal{begun: true}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

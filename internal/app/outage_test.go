@@ -67,7 +67,7 @@ func TestOutageIsToldWhenItIsKnown(t *testing.T) {
 	c := parse(t, config.Words{Mappings: []string{"8080=a.test:1,b.test:1,127.0.0.1:1@0"}})
 	core, logs := observer.New(zap.DebugLevel)
 	var j journal
-	k, err := newKeeper(c.Services[0], zap.New(core), &j)
+	k, err := newKeeper(c.Services[0], zap.New(core), &j, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

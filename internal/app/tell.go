@@ -36,6 +36,9 @@ func (r *running) tell() {
 		if slices.Contains([]string{"rr", "lc"}, c.Scheduler.Name) && weighted(k.pool.Backends()) {
 			k.log.Warn("weights have no effect: scheduler " + c.Scheduler.Name + " does not weigh (0 still means no new clients)")
 		}
+		if c.RemovesNothing() {
+			k.log.Warn("--on-remove has no effect: no backend is a host name, whose addresses may go")
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +21,8 @@ type tender struct {
 	epoch   time.Time
 	changed func() // is told when ejections begin or end
 	log     *zap.Logger
+
+	members []*balancer.Backend // that the ejector knows of; of the loop alone
 
 	news   chan struct{} // holds one
 	done   chan struct{}
@@ -68,10 +71,15 @@ func (t *tender) Failure(b *balancer.Backend) {
 	}
 }
 
+// tenderRest is how much longer than a look at the pool the tender rests after it. A look takes time for each backend, and
+// when thousands of them come up one by one there would be one for each report.
+const tenderRest = 9
+
 // run ends with close.
 func (t *tender) run() {
-	timer := time.NewTimer(0)
+	timer, rest := time.NewTimer(0), time.NewTimer(0)
 	defer timer.Stop()
+	defer rest.Stop()
 	for {
 		select {
 		case <-t.news:
@@ -79,6 +87,12 @@ func (t *tender) run() {
 		case <-t.done:
 			return
 		}
+		select {
+		case <-rest.C:
+		case <-t.done:
+			return
+		}
+		began := t.now()
 		t.eject()
 		now := t.now()
 		next, ok := t.pool.Advance(now)
@@ -92,6 +106,7 @@ func (t *tender) run() {
 		} else {
 			timer.Stop()
 		}
+		rest.Reset(tenderRest * (t.now() - began))
 	}
 }
 
@@ -101,7 +116,10 @@ func (t *tender) eject() {
 		return
 	}
 	backends, now := t.pool.Backends(), t.now()
-	t.ejector.Set(backends, now)
+	if !slices.Equal(backends, t.members) {
+		t.members = backends
+		t.ejector.Set(backends, now)
+	}
 	for _, b := range backends {
 		t.ejector.Away(b, b.Status() != balancer.Up && !b.Ejected() || b.Weight() == 0, now)
 	}

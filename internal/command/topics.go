@@ -43,7 +43,7 @@ name does; without it usher does what is sensible for a proxy (the table is in t
 const backendsHelp = `Backends: --backend [NAME=]ADDR[@WEIGHT][,OPTION...]
 
   @WEIGHT            share of new flows under schedulers that weigh; 0: nobody new
-  ,backup            used while no other backend is up
+  ,backup            used while no other backend is up, and for clients that all others have failed
   ,max=N             never more flows than this; with all backends full, clients wait in the queue or are refused
   ,upper=N ,lower=N  thresholds as in IPVS: no new flows from N on, until there are fewer than lower (3/4 of upper)
   ,check=PORT        where it is checked instead: another port, or IP:PORT

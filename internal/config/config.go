@@ -221,7 +221,7 @@ func (b *builder) listen(s *Service, word string) error {
 		switch isUDP := addr.Network == UDP; {
 		case len(s.Listeners) == 0 && isUDP:
 			s.UDP, s.Health = DefaultUDPOptions(), Health{Kind: "off"}
-			s.OnDown, s.OnRemove = Cut{How: "reset"}, Cut{How: "reset"}
+			s.OnDown, s.OnRemove = Cut{How: "reset"}, Cut{How: "reset"} // see defaultCut
 		case len(s.Listeners) > 0 && isUDP != s.IsUDP():
 			return fmt.Errorf("service %q listens on %s already: udp needs a service of its own (give one a NAME=)", s.Name, s.Listeners[0])
 		}

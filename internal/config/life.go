@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -129,6 +130,7 @@ func parseEject(word string) (e Eject, err error) {
 	if e.Failures, err = parseNumber(head, 1, maxCount); err != nil {
 		return Eject{}, err
 	}
+	given := make(map[string]bool)
 	for more {
 		var option string
 		option, rest, more = strings.Cut(rest, ",")
@@ -136,6 +138,10 @@ func parseEject(word string) (e Eject, err error) {
 		if !ok {
 			return Eject{}, fmt.Errorf("option %q lacks its =VALUE", option)
 		}
+		if given[key] {
+			return Eject{}, fmt.Errorf("option %s is there twice", key)
+		}
+		given[key] = true
 		switch key {
 		case "time":
 			e.Time, err = parseDuration(value, minInterval)
@@ -166,25 +172,68 @@ func parsePanic(word string) (int, error) {
 
 // checkLife looks at what the options of a backend's life need of each other.
 func (s *Service) checkLife() error {
-	limited := false
+	limited, names := false, false
 	for _, b := range s.Backends {
 		limited = limited || b.Limits.Max > 0 || b.Limits.Upper > 0
+		names = names || b.Addr.Name != ""
 	}
-	backups := 0
-	for _, b := range s.Backends {
-		if b.Backup {
-			backups++
-		}
-	}
+	blind := s.Health.Off() && s.Eject.Failures == 0 // no backend is ever found down
 	switch {
 	case s.Queue.Length > 0 && !limited:
 		return errors.New("--queue has nothing to wait for: no backend has a limit (--backend ADDR,max=N)")
-	case backups == len(s.Backends) && backups > 0:
-		return errors.New("every backend is a backup: of what?")
-	case s.Eject.Failures > 0 && len(s.Backends) == 1 && s.Backends[0].Addr.Name == "":
+	case s.Eject.Failures > 0 && len(s.Backends) == 1 && !names:
 		return errors.New("--eject has no effect on the only backend")
-	case s.Panic > 0 && s.Health.Off() && s.Eject.Failures == 0:
+	case s.Panic > 0 && blind:
 		return errors.New("--panic has no effect with --health off: no backend is ever down")
+	case s.SlowStart > 0 && blind && !names:
+		return errors.New("--slow-start has no effect with --health off: no backend ever comes up")
+	case s.OnDown != s.defaultCut() && s.Health.Off():
+		return errors.New("--on-down has no effect with --health off: no backend fails its checks")
+	case s.MaxAge.Max > 0 && s.UDP.OnePacket:
+		return errors.New("--max-age has nothing to end with --ops, which chooses for each datagram")
+	}
+	if err := s.checkBackups(); err != nil {
+		return err
+	}
+	for _, b := range s.Backends {
+		if err := s.checkTarget(b); err != nil {
+			return err
+		}
 	}
 	return s.Persist.check(s)
+}
+
+// checkBackups refuses backups of nobody.
+func (s *Service) checkBackups() error {
+	if slices.ContainsFunc(s.Backends, func(b Backend) bool { return !b.Backup }) {
+		return nil
+	}
+	return errors.New("every backend is a backup: of what?")
+}
+
+// checkTarget refuses to say where a backend is checked if it is not, or cannot be there.
+func (s *Service) checkTarget(b Backend) error {
+	unix := b.Addr.Network == Unix && !b.Check.IP.IsValid()
+	switch {
+	case b.Check != Addr{} && s.Health.Off():
+		return fmt.Errorf("option check of backend %s has no effect with --health off", b.Addr)
+	case b.Check != Addr{} && unix:
+		return fmt.Errorf("option check of backend %s: a port alone is one of its address, and it has none (give IP:PORT)", b.Addr)
+	case s.Health.Port > 0 && unix:
+		return fmt.Errorf("health option port: backend %s has none (its option check=IP:PORT says where it is checked)", b.Addr)
+	}
+	return nil
+}
+
+// defaultCut is what becomes of flows whose backend is down or removed, if nobody says so.
+func (s *Service) defaultCut() Cut {
+	if s.IsUDP() {
+		return Cut{How: "reset"}
+	}
+	return Cut{How: "keep"}
+}
+
+// RemovesNothing reports whether --on-remove was given although no backend is ever removed: none is a host name.
+func (s *Service) RemovesNothing() bool {
+	return s.OnRemove != s.defaultCut() && !slices.ContainsFunc(s.Backends, func(b Backend) bool { return b.Addr.Name != "" })
 }

@@ -46,6 +46,7 @@ func parsePersist(word string) (p Persist, err error) {
 			return Persist{}, err
 		}
 	}
+	given := make(map[string]bool)
 	for more {
 		var option string
 		option, rest, more = strings.Cut(rest, ",")
@@ -53,6 +54,10 @@ func parsePersist(word string) (p Persist, err error) {
 		if !ok {
 			return Persist{}, fmt.Errorf("option %q lacks its =VALUE", option)
 		}
+		if given[key] {
+			return Persist{}, fmt.Errorf("option %s is there twice", key)
+		}
+		given[key] = true
 		var field *bool
 		switch key {
 		case "quiesced":

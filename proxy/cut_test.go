@@ -1,0 +1,72 @@
+package proxy
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"usher/balancer"
+)
+
+// TestCutIsForgottenByThoseWhoWait: a client that is held takes the backend that was cut
+// once that is up again.
+func TestCutIsForgottenByThoseWhoWait(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		at := refusing(t)
+		c := service(t, at)
+		c.Wait = time.Minute
+		s, addr := start(t, Options{Engine: engine, Workers: 1}, c)
+		b := c.Pool.Backends()[0]
+		conn := dial(t, addr)
+		eventually(t, "the backend has refused", func() bool { return b.Failures() > 0 && b.Active() == 0 })
+		c.Pool.SetStatus(b, balancer.Drain) // nobody is connecting when it is cut
+		eventually(t, "the client is held", func() bool { return b.Active() == 0 })
+		s.CutBackend(b, Reset)
+		ln, err := net.Listen("tcp", at.String())
+		if err != nil {
+			t.Skip("the port has been taken: ", err)
+		}
+		defer ln.Close()
+		go func() {
+			if one, err := ln.Accept(); err == nil {
+				var p [64]byte
+				n, _ := one.Read(p[:])
+				_, _ = one.Write(p[:n])
+				one.Close()
+			}
+		}()
+		c.Pool.Resume(b)
+		roundTrip(t, conn)
+	})
+}
+
+// TestPersistOutlivesADip: a client that does not come while its backend is down goes
+// back there; one whose backend was removed does not keep it in memory.
+func TestPersistOutlivesADip(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		a, b := newBackend(t), newBackend(t)
+		c := persistent(t, a.addr, b.addr)
+		s, addr := start(t, Options{Engine: engine, Workers: 1}, c)
+		conn := dial(t, addr)
+		roundTrip(t, conn)
+		at := c.Pool.Backends()[0]
+		if at.Total() == 0 {
+			at = c.Pool.Backends()[1]
+		}
+		c.Pool.SetStatus(at, balancer.Down)
+		s.CutBackend(at, Reset)
+		c.Pool.SetStatus(at, balancer.Up)
+		for range 3 {
+			roundTrip(t, dial(t, addr))
+		}
+		if n := at.Total(); n != 4 {
+			t.Errorf("the backend had %d of the client's 4 connections", n)
+		}
+		s.Forget(at)
+		for row := range s.Clients() {
+			t.Errorf("client %v still has %v", row.Client, row.Backend)
+		}
+	})
+}
