@@ -25,7 +25,7 @@ func TestLifeSuite(t *testing.T) {
 		{"never-ages", "clean end", []string{"old-flows-end-in-order"}},
 		{"ages-all", "short clients|hear", []string{"old-flows-end-in-order"}},
 		{"max-and-one", "up to 4 flows", []string{"backend-maximum-is-never-exceeded"}},
-		{"no-max", "up to|one client more|in order|reset|to take a client", []string{
+		{"no-max", "up to|one client more|in the order|reset|to take a client", []string{
 			"backend-maximum-is-never-exceeded", "full-backend-refuses", "queue-is-in-order", "queue-is-bounded", "queue-times-out"}},
 		{"last-come-first-served", "not in the order", []string{"queue-is-in-order"}},
 		{"endless-queue", "one client more", []string{"queue-is-bounded"}},
