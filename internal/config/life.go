@@ -148,7 +148,7 @@ func parseEject(word string) (e Eject, err error) {
 		case "share":
 			e.Share, err = parsePercent(value, 1)
 		default:
-			err = fmt.Errorf("unknown option %q%s", key, orHave(key, []string{"time", "share"}))
+			err = fmt.Errorf("no such option %q%s", key, orHave(key, []string{"time", "share"}))
 		}
 		if err != nil {
 			return Eject{}, err

@@ -65,7 +65,7 @@ func parsePersist(word string) (p Persist, err error) {
 		case "overloaded":
 			field = &p.LeaveOverloaded
 		default:
-			return Persist{}, fmt.Errorf("unknown option %q%s", key, orHave(key, []string{"quiesced", "overloaded"}))
+			return Persist{}, fmt.Errorf("no such option %q%s", key, orHave(key, []string{"quiesced", "overloaded"}))
 		}
 		word, err := oneOf(value, "stay", "leave")
 		if err != nil {

@@ -176,7 +176,7 @@ func TestRefused(t *testing.T) {
 			`option check of backend unix:///x: a port alone is one of its address, and it has none (give IP:PORT)`},
 		{Words{Listen: []string{"8080"}, Backend: []string{"unix:///x"}, Options: []Option{{"health", "http:/,port=81"}}},
 			`health option port: backend unix:///x has none (its option check=IP:PORT says where it is checked)`},
-		{option("eject", "5,tim=3s"), `unknown option "tim" (did you mean "time"? have time, share)`},
+		{option("eject", "5,tim=3s"), `no such option "tim" (did you mean "time"? have time, share)`},
 		{option("max-age", "1h,jiter=3"), `"jiter=3" is not jitter=PERCENT`},
 		{option("on-remove", "keep,5s"), `keep lets flows go on for ever, not for 5s`},
 		{Words{Listen: []string{"8080"}, Backend: []string{"9001,max=0"}}, `backend option max: 0 is out of range`},
