@@ -109,7 +109,7 @@ func ParseHealth(spec string) (Health, error) {
 			spec = kind + "," + options
 		}
 	}
-	head, rest, more := cutOption(spec)
+	head, rest, more := cutUnescaped(spec, ',')
 	h := DefaultHealth()
 	kind, name, named := strings.Cut(head, ":")
 	h.Kind = kind
@@ -124,23 +124,17 @@ func ParseHealth(spec string) (Health, error) {
 	if err := h.setName(name, named); err != nil {
 		return Health{}, err
 	}
-	given := make(map[string]bool)
-	for more {
-		var option string
-		option, rest, more = cutOption(rest)
-		key, value, ok := strings.Cut(option, "=")
-		if !ok {
-			return Health{}, fmt.Errorf("health option %q lacks its =VALUE", option)
-		}
-		if given[key] && !h.scripts(key) {
-			return Health{}, fmt.Errorf("health option %s is there twice", key)
-		}
-		given[key] = true
-		if err := h.set(key, value); err != nil {
+	timed := false
+	if more {
+		err := eachOption(rest, "health option", h.scripts, func(key, value string) error {
+			timed = timed || key == "timeout"
+			return h.set(key, value)
+		})
+		if err != nil {
 			return Health{}, err
 		}
 	}
-	if !given["timeout"] {
+	if !timed {
 		h.Timeout = min(h.Timeout, h.Interval)
 	}
 	if h.Timeout > h.Interval {
@@ -150,19 +144,6 @@ func ParseHealth(spec string) (Health, error) {
 		return Health{}, fmt.Errorf("health check %s: %w", h.Kind, err)
 	}
 	return h, nil
-}
-
-// cutOption is strings.Cut at a comma that no backslash precedes.
-func cutOption(s string) (option, rest string, more bool) {
-	for i := 0; i < len(s); i++ {
-		switch s[i] {
-		case '\\':
-			i++
-		case ',':
-			return s[:i], s[i+1:], true
-		}
-	}
-	return s, "", false
 }
 
 // hasKind reports whether a spec is of a kind, whatever follows it.
@@ -200,14 +181,6 @@ func (h *Health) set(key, value string) (err error) {
 		return fmt.Errorf("health option %s: %w", key, err)
 	}
 	return nil
-}
-
-// healthKindWith is how a spec may begin that has the option.
-func healthKindWith(option string) string {
-	if slices.Contains(healthOptions("tcp"), option) {
-		return "tcp,"
-	}
-	return "udp:"
 }
 
 // maxCount bounds whole numbers that need no bound of their own.

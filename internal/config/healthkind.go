@@ -9,30 +9,28 @@ import (
 	"usher/health"
 )
 
-// healthKinds are all but off, which is none.
+// healthKinds are what a spec may begin with; off is no check.
 var healthKinds = []string{"off", "tcp", "tcps", "http", "https", "grpc", "grpcs", "exec", "udp", "dns"}
 
 // scripted are the kinds whose first option may follow a colon.
 var scripted = []string{"tcp", "tcps", "udp"}
 
+// secured are the kinds that speak TLS.
+var secured = []string{"tcps", "https", "grpcs"}
+
 // healthOptions lists what may follow a kind.
 func healthOptions(kind string) []string {
 	var own []string
 	switch kind {
-	case "tcp":
+	case "tcp", "tcps", "udp":
 		own = []string{"send", "expect"}
-	case "tcps":
-		own = []string{"send", "expect", "sni", "ca", "verify"}
-	case "udp":
-		own = []string{"send", "expect"}
-	case "http":
+	case "http", "https":
 		own = []string{"method", "host", "status", "expect"}
-	case "https":
-		own = []string{"method", "host", "status", "expect", "sni", "ca", "verify"}
-	case "grpc":
+	case "grpc", "grpcs":
 		own = []string{"host"}
-	case "grpcs":
-		own = []string{"host", "sni", "ca", "verify"}
+	}
+	if slices.Contains(secured, kind) {
+		own = append(own, "sni", "ca", "verify")
 	}
 	return append(own, "interval", "timeout", "rise", "fall", "port", "interval-down", "interval-change")
 }
@@ -81,10 +79,7 @@ func (h *Health) setName(word string, given bool) (err error) {
 
 // formatName writes what setName reads.
 func formatName(kind, name string) string {
-	switch kind {
-	case "dns":
-		return name
-	case "exec":
+	if kind == "dns" || kind == "exec" {
 		return name
 	}
 	return formatPayload(name)
@@ -178,32 +173,28 @@ func (h Health) Checker() (health.Checker, error) {
 
 // tls is nil for kinds that speak in the clear.
 func (h Health) tls() (*health.TLS, error) {
-	if !slices.Contains([]string{"tcps", "https", "grpcs"}, h.Kind) {
+	if !slices.Contains(secured, h.Kind) {
 		return nil, nil
 	}
 	return health.NewTLS(health.TLSOptions{ServerName: h.ServerName, CAFile: h.CAFile, SkipVerify: h.SkipVerify})
 }
 
 // steps reads a script again.
-func (h Health) steps() ([]health.Step, error) {
-	var steps []health.Step
-	for rest, more := h.Script, h.Script != ""; more; {
-		var option string
-		option, rest, more = cutOption(rest)
-		key, value, _ := strings.Cut(option, "=")
+func (h Health) steps() (steps []health.Step, err error) {
+	if h.Script == "" {
+		return nil, nil
+	}
+	err = eachOption(h.Script, "step", always, func(key, value string) (err error) {
 		var step health.Step
-		var err error
 		if key == "send" {
 			step.Send, err = parsePayload(value)
 		} else {
 			step, err = parseExpect(value)
 		}
-		if err != nil {
-			return nil, err
-		}
 		steps = append(steps, step)
-	}
-	return steps, nil
+		return err
+	})
+	return steps, err
 }
 
 // parseExpect reads [^]TEXT[|TEXT...]: one of several texts, which has to come next if ^ stands before them. \| and \^
@@ -212,7 +203,9 @@ func parseExpect(word string) (s health.Step, err error) {
 	if rest, ok := strings.CutPrefix(word, "^"); ok {
 		s.Anchored, word = true, rest
 	}
-	for _, part := range splitUnescaped(word, '|') {
+	for rest, more := word, true; more; {
+		var part string
+		part, rest, more = cutUnescaped(rest, '|')
 		text, err := parsePayload(strings.NewReplacer(`\\`, `\\`, `\|`, "|", `\^`, "^").Replace(part))
 		if err != nil {
 			return health.Step{}, err
@@ -240,21 +233,6 @@ func canonicalExpect(word string) (string, error) {
 		out = "^" + out
 	}
 	return out, nil
-}
-
-// splitUnescaped is strings.Split at a byte that no backslash precedes.
-func splitUnescaped(s string, at byte) (parts []string) {
-	from := 0
-	for i := 0; i < len(s); i++ {
-		switch s[i] {
-		case '\\':
-			i++
-		case at:
-			parts = append(parts, s[from:i])
-			from = i + 1
-		}
-	}
-	return append(parts, s[from:])
 }
 
 // splitArgs reads the words of a command: blanks separate them, and a backslash makes any character, a blank or a comma

@@ -130,18 +130,10 @@ func parseEject(word string) (e Eject, err error) {
 	if e.Failures, err = parseNumber(head, 1, maxCount); err != nil {
 		return Eject{}, err
 	}
-	given := make(map[string]bool)
-	for more {
-		var option string
-		option, rest, more = strings.Cut(rest, ",")
-		key, value, ok := strings.Cut(option, "=")
-		if !ok {
-			return Eject{}, fmt.Errorf("option %q lacks its =VALUE", option)
-		}
-		if given[key] {
-			return Eject{}, fmt.Errorf("option %s is there twice", key)
-		}
-		given[key] = true
+	if !more {
+		return e, nil
+	}
+	err = eachOption(rest, "option", never, func(key, value string) (err error) {
 		switch key {
 		case "time":
 			e.Time, err = parseDuration(value, minInterval)
@@ -150,11 +142,9 @@ func parseEject(word string) (e Eject, err error) {
 		default:
 			err = fmt.Errorf("no such option %q%s", key, orHave(key, []string{"time", "share"}))
 		}
-		if err != nil {
-			return Eject{}, err
-		}
-	}
-	return e, nil
+		return err
+	})
+	return e, err
 }
 
 // parsePercent reads a share of at most 100, with or without its sign.

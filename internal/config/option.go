@@ -62,8 +62,8 @@ func (c *Config) setService(name, option, value string) error {
 	network := networkOf(option, value)
 	if name != "" {
 		s := find(c.Services, name)
-		if s == nil && option == "health" && slices.Contains(healthOptions("udp"), name) {
-			return fmt.Errorf("a health check begins with its kind, as in %s%s=%s", healthKindWith(name), name, value)
+		if s == nil && option == "health" && slices.Contains(healthOptions("tcp"), name) {
+			return fmt.Errorf("a health check begins with its kind, as in tcp,%s=%s", name, value)
 		}
 		if s == nil {
 			return fmt.Errorf("no service %q%s", name, orHave(name, names(c.Services)))

@@ -46,18 +46,10 @@ func parsePersist(word string) (p Persist, err error) {
 			return Persist{}, err
 		}
 	}
-	given := make(map[string]bool)
-	for more {
-		var option string
-		option, rest, more = strings.Cut(rest, ",")
-		key, value, ok := strings.Cut(option, "=")
-		if !ok {
-			return Persist{}, fmt.Errorf("option %q lacks its =VALUE", option)
-		}
-		if given[key] {
-			return Persist{}, fmt.Errorf("option %s is there twice", key)
-		}
-		given[key] = true
+	if !more {
+		return p, nil
+	}
+	err = eachOption(rest, "option", never, func(key, value string) error {
 		var field *bool
 		switch key {
 		case "quiesced":
@@ -65,15 +57,16 @@ func parsePersist(word string) (p Persist, err error) {
 		case "overloaded":
 			field = &p.LeaveOverloaded
 		default:
-			return Persist{}, fmt.Errorf("no such option %q%s", key, orHave(key, []string{"quiesced", "overloaded"}))
+			return fmt.Errorf("no such option %q%s", key, orHave(key, []string{"quiesced", "overloaded"}))
 		}
 		word, err := oneOf(value, "stay", "leave")
 		if err != nil {
-			return Persist{}, fmt.Errorf("option %s: %w", key, err)
+			return fmt.Errorf("option %s: %w", key, err)
 		}
 		*field = word == "leave"
-	}
-	return p, nil
+		return nil
+	})
+	return p, err
 }
 
 // check refuses persistence where it cannot act.
