@@ -1,15 +1,20 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -27,6 +32,9 @@ var (
 	errTooMuch    = fmt.Errorf("more than %d KiB without an end", maxHeard>>10)
 )
 
+// queuePause is how long a unix socket whose listen queue is full is left alone.
+const queuePause = 10 * time.Millisecond
+
 // dial connects to a target of a stream network. The error names the attempt and
 // the address.
 func dial(ctx context.Context, t Target) (net.Conn, error) {
@@ -36,10 +44,41 @@ func dial(ctx context.Context, t Target) (net.Conn, error) {
 	// Keepalive would be a few system calls for a connection without a life.
 	dialer := net.Dialer{KeepAlive: -1}
 	conn, err := dialer.DialContext(ctx, t.Network, t.Address)
-	if err != nil && shortage(err) {
+	// The listen queue of a unix socket is full. TCP repeats its SYN then, without a word
+	// to the caller; a target that is merely busy deserves the same here.
+	full := t.Network == "unix" && errors.Is(err, syscall.EAGAIN)
+	for full && errors.Is(err, syscall.EAGAIN) && sleep(ctx, queuePause) {
+		conn, err = dialer.DialContext(ctx, t.Network, t.Address)
+	}
+	switch {
+	case err == nil:
+		return conn, nil
+	case full && os.IsTimeout(err): // EAGAIN is one of those
+		return nil, cmp.Or(cancelled(ctx), fmt.Errorf("dial unix %s: the listen queue is full", t.Address))
+	case shortage(err) || portsUsedUp(err, t):
 		return nil, fmt.Errorf("%w: %w", ErrInconclusive, err)
 	}
-	return conn, err
+	return nil, err
+}
+
+// sleep reports whether it went on for d: it ends with ctx.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// cancelled is nil if ctx has not ended, or because its time was over.
+func cancelled(ctx context.Context) error {
+	if err := ctx.Err(); errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
 }
 
 // converse connects to a target and gives the connection to talk, until that
@@ -154,7 +193,7 @@ func (l *loan) judge(ctx context.Context, t Target, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(ctx.Err(), context.Canceled):
+	case cancelled(ctx) != nil:
 		return ctx.Err()
 	case shortage(err):
 		return fmt.Errorf("%w: %w", ErrInconclusive, err)
@@ -179,7 +218,8 @@ func words(err error, heard bool) error {
 	return err
 }
 
-// brief bounds what a line of a log says of an error that may quote a stranger.
+// brief bounds what a line of a log says of an error that may quote a stranger, and
+// takes out what a terminal could obey or hide.
 type brief struct{ error }
 
 func (b brief) Error() string {
@@ -193,10 +233,10 @@ func (b brief) Error() string {
 		text = text[:end] + "…"
 	}
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
+		if unicode.IsPrint(r) {
+			return r
 		}
-		return r
+		return ' '
 	}, text)
 }
 
@@ -231,6 +271,22 @@ func checkAuthority(authority string) error {
 		if !letter && strings.IndexByte(others, c) < 0 {
 			return fmt.Errorf("%.80q is not a host name or address", authority)
 		}
+	}
+	host, port, hasPort := strings.Cut(authority, ":")
+	if inside, ok := strings.CutPrefix(authority, "["); ok {
+		var closed bool
+		host, port, closed = strings.Cut(inside, "]")
+		if ip, err := netip.ParseAddr(host); !closed || err != nil || !ip.Is6() {
+			return fmt.Errorf("%.80q is not a host name or address: brackets are for addresses of IPv6", authority)
+		}
+		if port, hasPort = strings.CutPrefix(port, ":"); !hasPort && port != "" {
+			return fmt.Errorf("%.80q is not a host name or address", authority)
+		}
+	} else if strings.ContainsAny(host, "[]") || host == "" && hasPort {
+		return fmt.Errorf("%.80q is not a host name or address", authority)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); hasPort && (err != nil || n == 0) {
+		return fmt.Errorf("%.80q is not a host name or address: %.20q is no port (IPv6 needs brackets)", authority, port)
 	}
 	return nil
 }

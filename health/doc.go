@@ -19,7 +19,8 @@
 // target is checked is [Target].Address, which need not be where its clients go: the Name
 // says which backend is meant.
 //
-// A check that fails for want of something on this side is no result ([ErrInconclusive]).
+// A check that fails for want of something on this side is no result ([ErrInconclusive]):
+// it neither brings a target up nor takes it down, and [Policy].Inconclusive hears of it.
 //
 // # Active health
 //

@@ -55,16 +55,16 @@ const (
 // slash. The error says why there is no such program to run.
 func NewExec(args []string) (*Exec, error) {
 	if len(args) == 0 || args[0] == "" {
-		return nil, errors.New("exec: no program is named")
+		return nil, errors.New("no program is named")
 	}
 	size := 0
 	for _, arg := range args {
 		if size += len(arg) + 1; strings.Contains(arg, "\x00") {
-			return nil, fmt.Errorf("exec: argument %.40q has a zero byte", arg)
+			return nil, fmt.Errorf("argument %.40q has a zero byte", arg)
 		}
 	}
 	if size > maxArgs {
-		return nil, fmt.Errorf("exec: the arguments have %d bytes, more than %d", size, maxArgs)
+		return nil, fmt.Errorf("the arguments have %d bytes, more than %d", size, maxArgs)
 	}
 	path, err := exec.LookPath(args[0])
 	if err != nil {
@@ -72,10 +72,10 @@ func NewExec(args []string) (*Exec, error) {
 		if errors.As(err, &failed) {
 			err = unpathed(failed.Err)
 		}
-		return nil, fmt.Errorf("exec: program %.80q: %w", args[0], err)
+		return nil, fmt.Errorf("program %.80q: %w", args[0], err)
 	}
 	if path, err = filepath.Abs(path); err != nil {
-		return nil, fmt.Errorf("exec: program %.80q: %w", args[0], err)
+		return nil, fmt.Errorf("program %.80q: %w", args[0], err)
 	}
 	c := &Exec{path: path, args: append([]string(nil), args...)}
 	for _, name := range []string{"PATH", "HOME"} {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,6 +52,27 @@ func expectDead(t *testing.T, pid int) {
 	if !eventually(func() bool { s := state(pid); return s == 0 || s == 'Z' }) {
 		t.Errorf("process %d is still there in state %c", pid, state(pid))
 	}
+}
+
+// running counts the processes of a group. Zombies are left out: orphans are such until the
+// init process looks at them.
+func running(t *testing.T, group int) (n int) {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range stats {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if fields[2] == strconv.Itoa(group) && fields[0] != "Z" {
+			n++
+		}
+	}
+	return n
 }
 
 // children lists the processes whose parent is this one, in state Z or not.
@@ -166,6 +188,69 @@ func TestExecDoesNotWaitForDaemons(t *testing.T) {
 		t.Error(err)
 	}
 	expectDead(t, daemon)
+}
+
+// Nothing that a program can do to itself outlives the timeout.
+func TestExecStubborn(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("sh"); err != nil {
+		t.Skip(err)
+	}
+	for name, script := range map[string]string{
+		"stops":                   `kill -STOP $$`,
+		"stops its group":         `kill -STOP 0`,
+		"takes no signal":         `trap "" HUP INT TERM QUIT PIPE; while :; do sleep 1; done`,
+		"writes without end":      `while :; do echo why; echo why >&2; done`,
+		"closes its output":       `exec >&- 2>&-; while :; do sleep 1; done`,
+		"leaves its work to many": `for i in 1 2 3 4 5; do (trap "" TERM; sleep 3600) & done; wait`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			leader := filepath.Join(t.TempDir(), "leader")
+			c, err := health.NewExec([]string{"sh", "-c", `echo -n $$ >"$0~"; mv "$0~" "$0"; ` + script, leader})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			result := make(chan error, 1)
+			go func() { result <- c.Check(cancelIn(ctx, t, true, leader), execTarget) }()
+			pid := noted(t, leader)
+			select {
+			case err := <-result:
+				expectError(t, err, "not done in time")
+			case <-time.After(20 * time.Second):
+				t.Fatal("the check hangs")
+			}
+			if !eventually(func() bool { return running(t, pid) == 0 }) {
+				t.Errorf("%d of the group still run", running(t, pid))
+			}
+		})
+	}
+}
+
+// A program gets none of the balancer's sockets.
+func TestExecInheritsNoDescriptor(t *testing.T) {
+	t.Parallel()
+	ln, _ := listen(t, "tcp")
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var number uintptr
+	if err := raw.Control(func(fd uintptr) { number = fd }); err != nil {
+		t.Fatal(err)
+	}
+	c, err := health.NewExec([]string{"sh", "-c", `[ -e /proc/$$/fd/0 ] && [ ! -e "/proc/$$/fd/$0" ]`, fmt.Sprint(number)})
+	if err != nil {
+		t.Skip(err)
+	}
+	expectError(t, check(t, c, execTarget, false), "")
 }
 
 // Programs are dearer than sockets: 16 run at a time unless the policy says otherwise.

@@ -1,12 +1,16 @@
 package health
 
-import "io"
+import (
+	"io"
+	"net"
+)
 
 // Seams for tests of behaviour from outside the package.
 var (
 	NewMonitorWithRandom = newMonitor
 	CheckTCP             = checkTCP
 	Shortage             = shortage
+	PortsUsedUp          = portsUsedUp
 	Fault                = fault
 
 	Frame          = frame
@@ -33,3 +37,13 @@ func Find(r io.Reader, searches []Step) int {
 	}
 	return len(searches)
 }
+
+// WithoutExtensions reads frames from r.
+func WithoutExtensions(r io.Reader) io.Reader { return withoutExtensions(readConn{from: r}) }
+
+type readConn struct {
+	net.Conn
+	from io.Reader
+}
+
+func (c readConn) Read(b []byte) (int, error) { return c.from.Read(b) }

@@ -85,7 +85,7 @@ func speakHTTP2(ctx context.Context, conn net.Conn, scheme string) (*http.Client
 	if secure, ok := conn.(*tls.Conn); ok && secure.ConnectionState().NegotiatedProtocol != "h2" {
 		return nil, errors.New("the server does not agree on HTTP/2 in its TLS handshake")
 	}
-	have := func(context.Context, string, string) (net.Conn, error) { return conn, nil }
+	have := func(context.Context, string, string) (net.Conn, error) { return withoutExtensions(conn), nil }
 	transport := &http.Transport{
 		DialContext: have, DialTLSContext: have,
 		Protocols:              new(http.Protocols),
@@ -102,12 +102,15 @@ func (c *GRPC) judge(reply *http.Response) error {
 	if reply.StatusCode != http.StatusOK {
 		return fmt.Errorf("HTTP status %d, not a gRPC server's", reply.StatusCode)
 	}
-	if kind := reply.Header.Get("Content-Type"); !strings.HasPrefix(kind, "application/grpc") {
+	if kind := reply.Header.Get("Content-Type"); !isGRPC(kind) {
 		return fmt.Errorf("content type %s, not a gRPC server's", excerpt([]byte(kind)))
 	}
 	body, err := io.ReadAll(io.LimitReader(reply.Body, maxMessage+1))
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case len(body) > maxMessage:
+		return fmt.Errorf("the reply is longer than %d bytes", maxMessage)
 	}
 	// A reply without a message has its status among the headers.
 	from := reply.Trailer
@@ -122,6 +125,13 @@ func (c *GRPC) judge(reply *http.Response) error {
 		return err
 	}
 	return judgeServing(message)
+}
+
+// isGRPC reports whether a content type is gRPC's, with or without the name of an
+// encoding. That of gRPC-Web, application/grpc-web, is another protocol.
+func isGRPC(kind string) bool {
+	rest, ok := strings.CutPrefix(strings.ToLower(kind), "application/grpc")
+	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
 }
 
 // judgeStatus reads the outcome of the call, which comes before what its message says.

@@ -47,6 +47,16 @@ func answerCall(message, status string) http.HandlerFunc {
 	}
 }
 
+// answerAs is a handler that is content, with a content type of its own.
+func answerAs(contentType string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", contentType)
+		_, _ = io.WriteString(w, "\x00\x00\x00\x00\x02"+serving)
+		w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
+	}
+}
+
 // answerStatus is a handler that has a status only.
 func answerStatus(status, message string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -81,6 +91,8 @@ func TestNewGRPC(t *testing.T) {
 		{name: "nothing"},
 		{name: "all", o: health.GRPCOptions{Service: "a.b.C", Authority: "api.example:443"}},
 		{name: "authority", o: health.GRPCOptions{Authority: "a/b"}, want: []string{"authority", "a/b"}},
+		{name: "port", o: health.GRPCOptions{Authority: "a:b"}, want: []string{"authority", `"b" is no port`}},
+		{name: "brackets", o: health.GRPCOptions{Authority: "[::1"}, want: []string{"authority", "[::1"}},
 		{name: "user", o: health.GRPCOptions{Authority: "u@a"}, want: []string{"authority"}},
 		{name: "bytes", o: health.GRPCOptions{Service: "a\xff"}, want: []string{"service", "UTF-8"}},
 		{name: "giant", o: health.GRPCOptions{Service: strings.Repeat("x", 5000)}, want: []string{"service", "5000"}},
@@ -121,9 +133,13 @@ func TestGRPC(t *testing.T) {
 		{"giant frame", answerRaw("\x00\xff\xff\xff\xff"+serving, "Grpc-Status", "0"), "cut short"},
 		{"compressed", answerRaw("\x01\x00\x00\x00\x02"+serving, "Grpc-Status", "0"), "compressed"},
 		{"malformed", answerCall("\x08", "0"), "malformed"},
-		{"endless", answerRaw(strings.Repeat("x", 100_000), "Grpc-Status", "0"), "no grpc-status"},
+		{"endless", answerRaw(strings.Repeat("x", 100_000), "Grpc-Status", "0"), "longer than 4096 bytes"},
 		{"giant trailer", answerRaw("\x00\x00\x00\x00\x02"+serving, "Grpc-Status", "0", "X", strings.Repeat("x", 100_000)), "ask "},
 		{"a web server", func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }, "HTTP status 404"},
+		{"gRPC-Web", answerAs("application/grpc-web"), `content type "application/grpc-web"`},
+		{"gRPC-Web with an encoding", answerAs("application/grpc-web+proto"), "not a gRPC server"},
+		{"another encoding", answerAs("application/grpc+json"), ""},
+		{"with a parameter", answerAs("Application/gRPC;charset=x"), ""},
 		{"a web server that likes it", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "hello") }, "not a gRPC server"},
 		{"aborts", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "ask "},
 	} {
@@ -138,7 +154,7 @@ func TestGRPC(t *testing.T) {
 		t.Parallel()
 		ln, target := listen(t, "tcp")
 		serveGRPC(t, ln, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-		expectError(t, check(t, newGRPC(t, health.GRPCOptions{}), target, true), "in time")
+		expectCheck(t, newGRPC(t, health.GRPCOptions{}), target, true, "in time")
 	})
 	t.Run("a server of HTTP/1.1", func(t *testing.T) {
 		t.Parallel()

@@ -22,8 +22,6 @@ func frame(message []byte) []byte {
 // unframe takes the one message out of a body.
 func unframe(body []byte) ([]byte, error) {
 	switch {
-	case len(body) > maxMessage:
-		return nil, fmt.Errorf("the reply is longer than %d bytes", maxMessage)
 	case len(body) == 0:
 		return nil, errors.New("the reply has no message")
 	case len(body) < prefixLen:

@@ -1,7 +1,9 @@
 package health_test
 
 import (
+	"bytes"
 	"fmt"
+	stdlog "log"
 	"net"
 	"os"
 	"testing"
@@ -19,7 +21,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(withoutLeaks{m})
 }
 
-// withoutLeaks fails a run of tests that leaves descriptors or children behind.
+// withoutLeaks fails a run of tests that leaves descriptors behind, or words in the log.
 type withoutLeaks struct{ m *testing.M }
 
 func (w withoutLeaks) Run() int {
@@ -28,7 +30,16 @@ func (w withoutLeaks) Run() int {
 		ln.Close()
 	}
 	before := descriptors()
+	// What a target does is told by errors, and not behind their back by a package that
+	// has the log of the process.
+	var said bytes.Buffer
+	stdlog.SetOutput(&said)
 	code := w.m.Run()
+	stdlog.SetOutput(os.Stderr)
+	if said.Len() > 0 && code == 0 {
+		fmt.Fprintf(os.Stderr, "%d bytes in the log of the process: %.200q\n", said.Len(), said.Bytes())
+		code = 1
+	}
 	// The fuzzer's workers have pipes to their master.
 	if !eventually(func() bool { return descriptors() <= before }) && code == 0 && !fuzzing() {
 		fmt.Fprintf(os.Stderr, "%d descriptors are open after the tests, %d were before\n", descriptors(), before)

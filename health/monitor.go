@@ -38,7 +38,11 @@ type Monitor struct {
 	due     queue // the probes that no check is in flight for
 	started bool
 	closed  bool
+	doubted time.Time // when policy.Inconclusive was told last
 }
+
+// doubtRest is the least time between two calls of [Policy].Inconclusive.
+const doubtRest = time.Minute
 
 // NewMonitor returns a Monitor that has nothing to do until [Monitor.Set].
 func NewMonitor(c Checker, p Policy, report Report) *Monitor {
@@ -204,7 +208,9 @@ func (m *Monitor) check(p *probe) {
 	start := time.Now()
 	err := m.ask(p)
 	<-m.slots
-	if !errors.Is(err, ErrInconclusive) {
+	if errors.Is(err, ErrInconclusive) {
+		m.doubt(p, err)
+	} else {
 		p.observe(err, m.report)
 	}
 	next := start.Add(m.next(p))
@@ -218,6 +224,23 @@ func (m *Monitor) check(p *probe) {
 	heap.Push(&m.due, p)
 	if p.place == 0 {
 		m.look()
+	}
+}
+
+// doubt tells of a check that said nothing, unless it has told of another lately.
+func (m *Monitor) doubt(p *probe, err error) {
+	if m.policy.Inconclusive == nil || p.ctx.Err() != nil {
+		return
+	}
+	m.mu.Lock()
+	now := time.Now()
+	tell := m.doubted.IsZero() || now.Sub(m.doubted) >= doubtRest
+	if tell {
+		m.doubted = now
+	}
+	m.mu.Unlock()
+	if tell {
+		p.tell(func() { m.policy.Inconclusive(p.target, err) })
 	}
 }
 

@@ -194,6 +194,36 @@ func TestMonitorReportsFirstResultAndChanges(t *testing.T) {
 	}
 }
 
+// Somebody hears that targets are not checked, but not of each of them all the time.
+func TestMonitorTellsOfInconclusiveChecks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var told []string
+		var at []time.Duration
+		start := time.Now()
+		m := health.NewMonitorWithRandom(&fake{answer: script("+?")}, health.Policy{
+			Interval: 10 * time.Second,
+			Inconclusive: func(t2 health.Target, err error) {
+				told = append(told, t2.Name+": "+err.Error())
+				at = append(at, time.Since(start))
+			},
+		}, func(health.Target, bool, error) {}, middle)
+		m.Set(numbered(20))
+		time.Sleep(2*time.Minute + 6*time.Second)
+		m.Set(nil)
+		time.Sleep(5 * time.Minute)
+		m.Close()
+		if !slices.Equal(at, seconds(5, 65, 125)) {
+			t.Errorf("told after %v of %q, want once a minute", at, told)
+		}
+		for _, word := range told {
+			if want := ": check not possible: no descriptor"; word[len(word)-len(want):] != want {
+				t.Errorf("told of %q", word)
+			}
+		}
+	})
+}
+
 // The zero policy is the default one: interval 2 s, timeout 1 s, rise 2,
 // fall 3. Randomness 0.5 takes phase and jitter to the middle of their range.
 func TestMonitorDefaultRhythm(t *testing.T) {

@@ -25,10 +25,15 @@ type EjectPolicy struct {
 	MaxShare int
 }
 
-// DefaultEjectPolicy ejects after 5 failures in a row for 10 s and up to 5 min, at most a
-// tenth of the pool.
+// DefaultEjectPolicy ejects after 5 failures in a row for 10 s and up to 5 min, at most
+// half of the pool.
+//
+// Ten seconds are a little more than checks need to find a backend down, which then
+// stays out for as long as it is; and one that is well again is not missed for long. Half
+// of the pool is what two or three backends can do without: with a small share, the second
+// one to break in a pool of five would go on to fail clients.
 func DefaultEjectPolicy() EjectPolicy {
-	return EjectPolicy{Threshold: 5, Base: 10 * time.Second, Max: 5 * time.Minute, Forgive: time.Minute, MaxShare: 10}
+	return EjectPolicy{Threshold: 5, Base: 10 * time.Second, Max: 5 * time.Minute, Forgive: time.Minute, MaxShare: 50}
 }
 
 const (

@@ -16,6 +16,12 @@ type Policy struct {
 	Rise    int           // good results in a row that bring a target up
 	Fall    int           // bad results in a row that take it down
 
+	// Inconclusive, if set, is told of a check that said nothing about its target
+	// ([ErrInconclusive]): the state of the target may be out of date then. Such
+	// checks have their cause on this side, mostly one for all targets, so a Monitor
+	// tells of one in a minute. Calls are made as those of a Report.
+	Inconclusive func(t Target, err error)
+
 	// Slots are shared by all monitors that shall be bounded together. Nil: 256
 	// for this one alone, 16 if its checks are programs.
 	Slots *Slots
@@ -50,6 +56,7 @@ func (p Policy) withDefaults() Policy {
 	if p.Fall > 0 {
 		d.Fall = p.Fall
 	}
+	d.Inconclusive = p.Inconclusive
 	return d
 }
 

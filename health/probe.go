@@ -33,17 +33,20 @@ func newProbe(t Target, policy Policy) *probe {
 	return p
 }
 
-// observe feeds a result to the tracker and reports what is new, unless the probe has
-// been stopped.
+// observe feeds a result to the tracker and reports what is new.
 func (p *probe) observe(err error, report Report) {
 	up, changed := p.tracker.Observe(err == nil)
-	if !changed {
-		return
+	if changed {
+		p.tell(func() { report(p.target, up, err) })
 	}
+}
+
+// tell makes a report, unless the probe has been stopped.
+func (p *probe) tell(report func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ctx.Err() == nil {
-		report(p.target, up, err)
+		report()
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 )
 
@@ -44,14 +45,14 @@ const (
 )
 
 // NewSendExpect returns a check that goes through steps in order, any number of one
-// kind in a row, over TLS unless secure is nil. The error names the step that cannot
-// be used.
+// kind in a row, over TLS unless secure is nil. With TLS, whose handshake is an answer,
+// the script may be empty. The error names the step that cannot be used.
 func NewSendExpect(steps []Step, secure *TLS) (*SendExpect, error) {
 	if len(steps) > maxSteps {
 		return nil, fmt.Errorf("the script has %d steps, more than %d", len(steps), maxSteps)
 	}
 	c := &SendExpect{steps: slices.Clone(steps), tls: secure}
-	listens := false
+	listens := secure != nil
 	for i, s := range steps {
 		if err := s.check(); err != nil {
 			return nil, fmt.Errorf("step %d of the script: %w", i+1, err)
@@ -101,9 +102,15 @@ func (c *SendExpect) Check(ctx context.Context, t Target) error {
 	})
 }
 
+// errUntaken is silence of another kind: the target does not read.
+var errUntaken = errors.New("the target did not take it in time")
+
 func (s Step) do(conn io.Writer, heard *finder) error {
 	if s.Send != "" {
 		_, err := io.WriteString(conn, s.Send)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return errUntaken
+		}
 		return err
 	}
 	return heard.find(s.Expect, s.Anchored)

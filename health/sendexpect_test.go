@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -145,7 +146,7 @@ func TestSendExpect(t *testing.T) {
 				t.Parallel()
 				ln, target := listen(t, network)
 				serveConns(t, ln, tt.handle)
-				expectError(t, check(t, newSendExpect(t, tt.steps, nil), target, tt.waits), tt.want)
+				expectCheck(t, newSendExpect(t, tt.steps, nil), target, tt.waits, tt.want)
 			})
 		}
 	}
@@ -173,6 +174,15 @@ func TestSendExpectCleanEnd(t *testing.T) {
 			t.Errorf("%s: the target saw %q and %v, want QUIT and a clean end", network, s.data, s.err)
 		}
 	}
+}
+
+// A target that does not read is told apart from one that does not answer.
+func TestSendExpectNotTaken(t *testing.T) {
+	t.Parallel()
+	_, target := listen(t, "unix") // whose buffers are small
+	steps := slices.Repeat([]health.Step{{Send: strings.Repeat("x", 64<<10)}}, 60)
+	steps = append(steps, health.Step{Expect: []string{"x"}})
+	expectCheck(t, newSendExpect(t, steps, nil), target, true, `xxx"… of 65536 bytes: the target did not take it in time`)
 }
 
 // A script is a loan: what its maker changes later is not part of the check.

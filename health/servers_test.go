@@ -75,6 +75,15 @@ func flood(conn net.Conn, b []byte) {
 	}
 }
 
+// inPieces writes b byte by byte, each in a packet of its own.
+func inPieces(conn net.Conn, b []byte) {
+	for i := range b {
+		if _, err := conn.Write(b[i : i+1]); err != nil {
+			return
+		}
+	}
+}
+
 // Servers that no check can be content with. Those that wait end with the timeout.
 var badServers = []struct {
 	name   string
@@ -171,7 +180,7 @@ func TestBadServers(t *testing.T) {
 				// waits all the same, that is told.
 				timeout := 20 * time.Second
 				if tt.waits {
-					timeout = 100 * time.Millisecond
+					timeout = 30 * time.Millisecond
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), timeout)
 				defer cancel()
@@ -197,7 +206,7 @@ func TestNobodyAccepts(t *testing.T) {
 			t.Run(name+"/"+network, func(t *testing.T) {
 				t.Parallel()
 				_, target := listen(t, network)
-				expectError(t, check(t, c, target, true), "no reply in time")
+				expectCheck(t, c, target, true, "no reply in time")
 			})
 		}
 	}

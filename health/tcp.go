@@ -60,12 +60,28 @@ func part(ctx context.Context, conn net.Conn, patience time.Duration) {
 }
 
 // shortage reports whether a dial failed for want of descriptors or memory
-// on this side. EADDRNOTAVAIL is not among them: it can mean that local ports
-// have run out, but also that this host has no address of the target's family,
-// and in both cases the target is of no use.
+// on this side.
 func shortage(err error) bool {
 	return errors.Is(err, syscall.EMFILE) ||
 		errors.Is(err, syscall.ENFILE) ||
 		errors.Is(err, syscall.ENOBUFS) ||
 		errors.Is(err, syscall.ENOMEM)
+}
+
+// portsUsedUp reports whether a dial failed because each local port is in use towards
+// that very target: a backend that serves tens of thousands of flows through a
+// proxy must not be found dead for it. EADDRNOTAVAIL alone does not say so: this
+// host may as well have no address of the target's family, and the target is of no
+// use then. To connect a UDP socket sends nothing, but it takes the kernel's decision
+// on the source address, with other ports.
+func portsUsedUp(err error, t Target) bool {
+	if !errors.Is(err, syscall.EADDRNOTAVAIL) || t.Network != "tcp" {
+		return false
+	}
+	conn, err := net.Dial("udp", t.Address)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }

@@ -138,6 +138,51 @@ func TestTCPRefused(t *testing.T) {
 	}
 }
 
+// To accept is all that is asked: what a target does then, a reset or a flood too, is
+// neither bad nor heard for long.
+func TestTCPTakesAnyServer(t *testing.T) {
+	t.Parallel()
+	for _, tt := range badServers {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			ln, target := listen(t, "tcp")
+			serveConns(t, ln, tt.handle)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			err := health.TCP{}.Check(ctx, target)
+			// A reset may come before the kernel has told of the connection.
+			if early := strings.HasPrefix(tt.name, "resets") && errors.Is(err, syscall.ECONNRESET); err != nil && !early {
+				t.Errorf("check: %v", err)
+			}
+			if ctx.Err() != nil {
+				t.Error("the check waited for its timeout")
+			}
+		})
+	}
+}
+
+// A backend that takes as many flows as there are local ports is not dead; one that this
+// host has no address towards is of no use.
+func TestPortsUsedUp(t *testing.T) {
+	t.Parallel()
+	unavailable := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.EADDRNOTAVAIL)}
+	refused := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	for _, tt := range []struct {
+		err              error
+		network, address string
+		want             bool
+	}{
+		{unavailable, "tcp", "127.0.0.1:9", true},
+		{refused, "tcp", "127.0.0.1:9", false},
+		{unavailable, "tcp", "[fe80::1]:9", false}, // of no link: there is no way to it
+		{unavailable, "unix", "/x", false},
+	} {
+		if got := health.PortsUsedUp(tt.err, health.Target{Network: tt.network, Address: tt.address}); got != tt.want {
+			t.Errorf("%v, %s: %t, want %t", tt.err, tt.address, got, tt.want)
+		}
+	}
+}
+
 func TestTCPEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	_, target := listen(t, "tcp")

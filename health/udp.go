@@ -19,7 +19,8 @@ import (
 // until the end of the context is a good answer, so that a healthy target takes
 // the whole timeout of each check. Hosts and firewalls that drop instead of
 // refusing look healthy then, and so does everything to Windows, where Go keeps
-// such reports from sockets.
+// such reports from sockets. Hosts send few of them, too (Linux about one in a second
+// to each peer): many dead targets on one host take turns to look healthy.
 type UDP struct {
 	Send   string // the payload of the one datagram that is sent
 	Expect string // part of a reply
