@@ -36,7 +36,7 @@ const (
 	Refused
 	// Evicted: an unreplied UDP flow made room for a new one.
 	Evicted
-	// BackendDown: the backend was taken down or removed, with its flows.
+	// BackendDown: the backend went out of service, and its flows with it.
 	BackendDown
 	// Aged: the flow had lasted as long as a flow of its service may.
 	Aged

@@ -33,6 +33,10 @@ func Run(ctx context.Context, cfg *config.Config, env Env) error {
 	defer ignorePipe()()
 	log, out := openLog(cfg.Process, env.Stderr)
 	defer out.close()
+	// net/http tells the standard logger of servers that break its rules. A backend under checks may do so at will.
+	if restore, err := zap.RedirectStdLogAt(log, zap.DebugLevel); err == nil {
+		defer restore()
+	}
 	stop := watchSignals(ctx, func() { log.Warn("nothing to reload: there is no config file") })
 	defer stop.release()
 
@@ -164,13 +168,18 @@ const checksAtOnce = 256
 // firstRound bounds how long silent backends may hold up the start of all services.
 const firstRound = 2 * time.Second
 
-// firstChecks waits for the first result of every check, so that the first choice depends on it.
+// firstChecks waits for the first result of every check and the first word of every agent, so that the first choice
+// depends on them.
 func (r *running) firstChecks(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, firstRound)
 	defer cancel()
 	for _, k := range r.keepers {
 		if k.monitor != nil {
 			k.monitor.WaitFirst(ctx)
+		}
+		if k.agents != nil {
+			k.agents.monitor.WaitFirst(ctx)
+			k.apply()
 		}
 	}
 }

@@ -20,6 +20,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// patience is how long a test waits for what must happen.
+const patience = 30 * time.Second
+
 // lines is a log that can be read while it is written.
 type lines struct {
 	mu   sync.Mutex
@@ -42,7 +45,7 @@ func (l *lines) String() string {
 func (l *lines) await(t *testing.T, pattern string) string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if m := re.FindStringSubmatch(l.String()); m != nil {
 			return m[len(m)-1]
 		}
@@ -80,7 +83,7 @@ func TestRun(t *testing.T) {
 			if err != nil {
 				t.Errorf("%s: %v", engine, err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("%s: Run goes on after its context:\n%s", engine, &log)
 		}
 		if !strings.Contains(log.String(), `"msg":"stopped"`) {

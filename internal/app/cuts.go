@@ -9,30 +9,40 @@ import (
 	"usher/proxy"
 )
 
-// cuts ends the flows of backends that are down or removed, at once or after a while. Its owner closes it.
+// cuts ends the flows of backends that get no new ones, at once or after a while. Its owner closes it.
 type cuts struct {
 	cut func(*balancer.Backend, proxy.Cut)
 
 	mu      sync.Mutex
-	planned map[*balancer.Backend]*planned
+	planned map[reason]*time.Timer // of cuts to come
 	closed  bool
 	running sync.WaitGroup
 }
 
-// planned is a cut to come.
-type planned struct {
-	*time.Timer
-	removed bool // the backend has been: it will not be up again
+// cause is why a backend gets no new flows.
+type cause uint8
+
+const (
+	checkDown cause = iota
+	agentDown
+	ordered // by an operator, to drain or for maintenance
+	removal // for good
+	causes
+)
+
+// reason is a backend and a cause: of several the first to be due counts.
+type reason struct {
+	backend *balancer.Backend
+	cause   cause
 }
 
 func newCuts(cut func(*balancer.Backend, proxy.Cut)) *cuts {
-	return &cuts{cut: cut, planned: make(map[*balancer.Backend]*planned)}
+	return &cuts{cut: cut, planned: make(map[reason]*time.Timer)}
 }
 
-// plan does what policy says with the flows of a backend that is down or, last of all, removed. The order of a removal
-// takes the place of what was planned because the backend is down, unless it is to keep the flows: those of a backend
-// that was down before are still such.
-func (c *cuts) plan(b *balancer.Backend, policy config.Cut, removed bool) {
+// plan does what policy says with the flows of a backend. The order of a removal, which is the last that a backend gets,
+// takes the place of all others, unless it is to keep the flows: those of a backend that was down before are still such.
+func (c *cuts) plan(b *balancer.Backend, policy config.Cut, why cause) {
 	how := proxy.Keep
 	switch policy.How {
 	case "fin":
@@ -50,19 +60,21 @@ func (c *cuts) plan(b *balancer.Backend, policy config.Cut, removed bool) {
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	before := c.planned[b]
-	if c.closed || before != nil && (before.removed || !removed) {
+	r := reason{b, why}
+	if c.closed || c.planned[r] != nil || c.planned[reason{b, removal}] != nil {
 		return
 	}
-	if before != nil {
-		before.Stop()
+	if why == removal {
+		for other := range causes {
+			c.drop(reason{b, other})
+		}
 	}
-	p := &planned{removed: removed}
-	p.Timer = time.AfterFunc(policy.After, func() {
+	var timer *time.Timer
+	timer = time.AfterFunc(policy.After, func() {
 		c.mu.Lock()
-		due := c.planned[b] == p && !c.closed
+		due := c.planned[r] == timer && !c.closed
 		if due {
-			delete(c.planned, b)
+			delete(c.planned, r)
 			c.running.Add(1)
 		}
 		c.mu.Unlock()
@@ -71,17 +83,21 @@ func (c *cuts) plan(b *balancer.Backend, policy config.Cut, removed bool) {
 			c.cut(b, how)
 		}
 	})
-	c.planned[b] = p
+	c.planned[r] = timer
 }
 
-// spare calls off what was planned for a backend that was down: it is up again. A report of that may come when the
-// backend has just been removed.
-func (c *cuts) spare(b *balancer.Backend) {
+// spare calls off what was planned for a cause that has gone.
+func (c *cuts) spare(b *balancer.Backend, why cause) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p := c.planned[b]; p != nil && !p.removed {
-		p.Stop()
-		delete(c.planned, b)
+	c.drop(reason{b, why})
+}
+
+// drop needs mu.
+func (c *cuts) drop(r reason) {
+	if timer := c.planned[r]; timer != nil {
+		timer.Stop()
+		delete(c.planned, r)
 	}
 }
 
@@ -89,9 +105,8 @@ func (c *cuts) spare(b *balancer.Backend) {
 func (c *cuts) close() {
 	c.mu.Lock()
 	c.closed = true
-	for b, p := range c.planned {
-		p.Stop()
-		delete(c.planned, b)
+	for r := range c.planned {
+		c.drop(r)
 	}
 	c.mu.Unlock()
 	c.running.Wait()

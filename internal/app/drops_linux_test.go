@@ -81,7 +81,7 @@ func TestWantOfDescriptorsIsTold(t *testing.T) {
 					clients = append(clients, fd)
 				}
 				lift := fewDescriptors(t, 1)
-				deadline := time.Now().Add(10 * time.Second)
+				deadline := time.Now().Add(patience)
 				to := &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}
 				for i := 0; service.Starved() == 0 && time.Now().Before(deadline); i++ {
 					if i < len(clients) {

@@ -38,7 +38,7 @@ func TestDropsAreToldOnce(t *testing.T) {
 	if _, err := c.Write([]byte("nobody is there")); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for service.Dropped(proxy.DropRefused) == 0 {
 		if time.Now().After(deadline) {
 			t.Fatal("the datagram was not counted")

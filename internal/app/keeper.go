@@ -31,6 +31,7 @@ type keeper struct {
 	cuts   *cuts
 	forget func(*balancer.Backend)
 	tender *tender // nil: there is nothing to tend
+	agents *agents // nil: there are none
 
 	// updating makes apply run one at a time. A report never takes it, because apply waits for reports under way.
 	updating sync.Mutex
@@ -40,8 +41,11 @@ type keeper struct {
 	unanswered map[string]bool         // names whose first look-up has not ended
 	targets    map[health.Target]*balancer.Backend
 	checkedAt  map[balancer.Endpoint]config.Addr // zero: where the check says
-	told       outage                            // as last logged
-	leftOut    map[string]bool                   // what admit refused, and was logged
+	agentAt    map[balancer.Endpoint]config.Addr // zero: where the service says
+	found      map[*balancer.Backend]balancer.Status
+	obeyed     map[*balancer.Backend]health.Advice // what the agent said, as far as the pool follows it
+	told       outage                              // as last logged
+	leftOut    map[string]bool                     // what admit refused, and was logged
 }
 
 // newKeeper returns a keeper whose checks share slots with those of others. Programs have a bound of their own, as each
@@ -61,11 +65,15 @@ func newKeeper(s config.Service, log *zap.Logger, j *journal, slots *health.Slot
 		unanswered: make(map[string]bool),
 		targets:    make(map[health.Target]*balancer.Backend),
 		checkedAt:  make(map[balancer.Endpoint]config.Addr),
+		agentAt:    make(map[balancer.Endpoint]config.Addr),
+		found:      make(map[*balancer.Backend]balancer.Status),
+		obeyed:     make(map[*balancer.Backend]health.Advice),
 		leftOut:    make(map[string]bool),
 	}
 	for _, host := range k.hosts() {
 		k.unanswered[host] = true
 	}
+	k.agents = newAgents(&s, k.apply, k.log, j, slots)
 	if !s.Health.Off() {
 		checker, err := s.Health.Checker()
 		if err != nil {
@@ -77,6 +85,7 @@ func newKeeper(s config.Service, log *zap.Logger, j *journal, slots *health.Slot
 		k.monitor = health.NewMonitor(checker, health.Policy{
 			Interval: s.Health.Interval, DownInterval: s.Health.DownInterval, ChangeInterval: s.Health.ChangeInterval,
 			Timeout: s.Health.Timeout, Rise: s.Health.Rise, Fall: s.Health.Fall, Slots: slots,
+			Inconclusive: k.unchecked,
 		}, k.report)
 	}
 	if k.tender, err = newTender(&s, pool, k.ejected, k.log); err != nil {
@@ -114,12 +123,21 @@ func (k *keeper) apply() {
 	_, removed := k.pool.Update(k.specs())
 	targets := make([]health.Target, 0, len(k.targets))
 	clear(k.targets)
+	asked := make(map[health.Target]balancer.Endpoint)
 	for _, b := range k.pool.Backends() {
 		if t, ok := k.target(b); ok {
 			k.targets[t] = b
 			targets = append(targets, t)
 		}
+		if t, ok := k.agentTarget(b); ok {
+			asked[t] = b.Endpoint()
+		}
 	}
+	for _, b := range removed {
+		delete(k.found, b)
+		delete(k.obeyed, b)
+	}
+	then := k.obey()
 	k.tellOutage()
 	k.mu.Unlock()
 
@@ -129,11 +147,15 @@ func (k *keeper) apply() {
 		if k.forget != nil {
 			k.forget(b)
 		}
-		k.lost(b, k.service.OnRemove, true)
+		k.withdraw(b, true, k.service.OnRemove, removal)
+	}
+	for _, do := range then {
+		do()
 	}
 	if k.monitor != nil {
 		k.monitor.Set(targets)
 	}
+	k.agents.follow(asked)
 }
 
 // specs lists the backends in the order of the command line, the addresses of a name in ascending order. It needs mu.
@@ -152,11 +174,13 @@ func (k *keeper) specs() []balancer.Spec {
 	backends = k.admitted(backends)
 	specs := make([]balancer.Spec, len(backends))
 	clear(k.checkedAt)
+	clear(k.agentAt)
 	for i, b := range backends {
 		e := endpoint(b.Addr)
 		if _, ok := k.checkedAt[e]; !ok { // of equal ones the first counts, as for the pool
-			k.checkedAt[e] = b.Check
+			k.checkedAt[e], k.agentAt[e] = b.Check, b.Agent
 		}
+		b = advised(b, k.agents.advice(e))
 		specs[i] = balancer.Spec{Endpoint: e, Weight: b.Weight, Backup: b.Backup, Limits: b.Limits}
 	}
 	return specs
@@ -222,27 +246,50 @@ func (k *keeper) target(b *balancer.Backend) (health.Target, bool) {
 	return health.Target{Name: b.String(), Network: network, Address: address}, true
 }
 
+// agentTarget says where the agent of a backend is, if it has one.
+func (k *keeper) agentTarget(b *balancer.Backend) (health.Target, bool) {
+	e, own := b.Endpoint(), k.agentAt[b.Endpoint()]
+	ip, port := own.IP, own.Port
+	if port == 0 {
+		port = uint16(k.service.Agent.Port)
+	}
+	if !ip.IsValid() {
+		ip = e.Addr.Addr()
+	}
+	if port == 0 || !ip.IsValid() {
+		return health.Target{}, false
+	}
+	return health.Target{Name: b.String(), Network: "tcp", Address: netip.AddrPortFrom(ip, port).String()}, true
+}
+
 // report takes the news of a check. The first good result of a backend is what everybody expects and stays quiet.
 func (k *keeper) report(t health.Target, up bool, err error) {
 	b := k.record(t, up, err)
 	k.journal.flush() // the reason first, then the flows that end for it
 	k.tender.tell()
-	switch {
-	case b == nil || k.cuts == nil:
-	case up:
-		k.cuts.spare(b)
-	default:
-		k.lost(b, k.service.OnDown, false)
+	if b != nil {
+		k.withdraw(b, !up, k.service.OnDown, checkDown)
 	}
 }
 
-// lost is told of a backend that gets no new flows any more, and does with its flows what the service wants. Those of
-// tcp are kept unless that says otherwise: a connection tells by itself whether its backend still lives, a UDP flow may
-// talk into a void for ever.
-func (k *keeper) lost(b *balancer.Backend, policy config.Cut, removed bool) {
-	if k.cuts != nil {
-		k.cuts.plan(b, policy, removed)
+// withdraw is told when a backend gets no new flows any more, and when the cause of that has gone, and does with its flows
+// what the service wants. Those of tcp are kept unless that says otherwise: a connection tells by itself whether its
+// backend still lives, a UDP flow may talk into a void for ever.
+func (k *keeper) withdraw(b *balancer.Backend, is bool, policy config.Cut, why cause) {
+	switch {
+	case k.cuts == nil:
+	case is:
+		k.cuts.plan(b, policy, why)
+	default:
+		k.cuts.spare(b, why)
 	}
+}
+
+// unchecked takes the news of a check that could not be made, for want of descriptors or of the program: what is known of
+// the backend stays as it is.
+func (k *keeper) unchecked(t health.Target, err error) {
+	k.journal.add(func() { k.log.Warn("backends cannot be checked", zap.String("backend", t.Name), zap.Error(err)) })
+	k.journal.flush()
 }
 
 // witness is who the data path tells how flows went, nil if nobody wants to know.
@@ -269,18 +316,19 @@ func (k *keeper) record(t health.Target, up bool, err error) *balancer.Backend {
 	if b == nil {
 		return nil
 	}
-	first := b.Status() == balancer.Unknown
+	first := k.found[b] == balancer.Unknown
 	if !up {
-		k.pool.SetStatus(b, balancer.Down)
+		k.found[b] = balancer.Down
 		k.journal.add(func() { k.log.Warn("backend down", zap.Stringer("backend", b), zap.Error(err)) })
 	} else {
-		k.pool.SetStatus(b, balancer.Up)
+		k.found[b] = balancer.Up
 		if first {
 			k.journal.add(func() { k.log.Debug("backend up", zap.Stringer("backend", b)) })
 		} else {
 			k.journal.add(func() { k.log.Info("backend up", zap.Stringer("backend", b)) })
 		}
 	}
+	k.settle(b)
 	k.tellOutage()
 	return b
 }
@@ -301,6 +349,7 @@ func (k *keeper) close() {
 	if k.monitor != nil {
 		k.monitor.Close()
 	}
+	k.agents.close()
 	k.tender.close()
 	if k.cuts != nil {
 		k.cuts.close()

@@ -12,10 +12,11 @@ type outage uint8
 
 const (
 	none      outage = iota
-	allDown          // those that may get clients failed their checks
 	noBackend        // all were left out
-	noAddress        // none of those resolves
 	noWeight         // all have weight 0
+	noAddress        // none of the others resolves
+	noService        // those that do drain or are in maintenance
+	allDown          // those that may get clients failed their checks
 )
 
 // outage looks at the pool. While a check or a name that may end it has not had its first answer there is none; up says
@@ -31,9 +32,9 @@ func (k *keeper) outage() (why outage, up bool) {
 		switch {
 		case b.Weight() == 0:
 		case !b.Endpoint().Resolved():
-			if why != allDown {
-				why = noAddress
-			}
+			why = max(why, noAddress)
+		case b.Status() == balancer.Drain || b.Status() == balancer.Maint:
+			why = max(why, noService)
 		case b.Status() == balancer.Up:
 			return none, true
 		case b.Status() == balancer.Unknown:
@@ -56,9 +57,12 @@ func (k *keeper) tellOutage() {
 	case why != none && why != k.told:
 		k.told = why
 		so := zap.String("so", consequence(why, k.service))
-		if why == noWeight {
+		switch why {
+		case noWeight:
 			k.journal.add(func() { k.log.Warn("all backends of service "+name+" have weight 0", so) })
-		} else {
+		case noService:
+			k.journal.add(func() { k.log.Warn("no backend of service "+name+" is in service", so) })
+		default:
 			k.journal.add(func() { k.log.Error("all backends of service "+name+" are down", so) })
 		}
 	case k.told != none && up:

@@ -42,6 +42,7 @@ func TestConsequences(t *testing.T) {
 		{noAddress, wait, "none has an address, clients wait up to 30s for one, and are refused then (--wait)"},
 		{noBackend, "", "none is left, clients are refused"},
 		{noWeight, "", "clients are refused"},
+		{noService, "", "clients are refused"},
 		{allDown, udp, "clients are sent to them anyway (--fail open)"},
 		{allDown, udp + closed, "datagrams are dropped (--fail closed)"},
 		{noAddress, udp, "none has an address, datagrams are dropped"},

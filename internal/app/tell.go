@@ -59,7 +59,9 @@ func life(c *config.Service) []zap.Field {
 		zap.Stringer("eject", c.Eject),
 		zap.String("slow-start", config.Limit(c.SlowStart)),
 		zap.Stringer("max-age", c.MaxAge),
+		zap.String("agent", asked(c)),
 		zap.Stringer("on-down", c.OnDown),
+		zap.Stringer("on-drain", c.OnDrain),
 		zap.Stringer("on-remove", c.OnRemove),
 	)
 	return fields
@@ -120,6 +122,15 @@ func checked(s config.Service) string {
 		return s.Health.String()
 	}
 	return s.Health.String() + " (first port of a range)"
+}
+
+// asked says how the agents of a service's backends are asked.
+func asked(c *config.Service) string {
+	if c.Agent.Port == 0 && c.HasAgents() {
+		a := c.Agent
+		return fmt.Sprintf("as backends say,interval=%s,timeout=%s", config.Delay(a.Interval), config.Delay(a.Timeout))
+	}
+	return c.Agent.String()
 }
 
 // weighted reports whether the backends that may get clients differ in weight.

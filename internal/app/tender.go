@@ -2,7 +2,6 @@ package app
 
 import (
 	"slices"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -22,12 +21,8 @@ type tender struct {
 	changed func() // is told when ejections begin or end
 	log     *zap.Logger
 
-	members []*balancer.Backend // that the ejector knows of; of the loop alone
-
-	news   chan struct{} // holds one
-	done   chan struct{}
-	ending sync.Once
-	loop   sync.WaitGroup
+	members []*balancer.Backend // that the ejector knows of; of the errand alone
+	errand  *errand
 }
 
 // newTender returns nil if the service has nothing to tend.
@@ -35,7 +30,7 @@ func newTender(s *config.Service, pool *balancer.Pool, changed func(), log *zap.
 	if s.SlowStart == 0 && s.Eject.Failures == 0 {
 		return nil, nil
 	}
-	t := &tender{pool: pool, epoch: time.Now(), changed: changed, log: log, news: make(chan struct{}, 1), done: make(chan struct{})}
+	t := &tender{pool: pool, epoch: time.Now(), changed: changed, log: log}
 	if e := s.Eject; e.Failures > 0 {
 		var err error
 		if t.ejector, err = health.NewEjector[*balancer.Backend](health.EjectPolicy{
@@ -44,7 +39,7 @@ func newTender(s *config.Service, pool *balancer.Pool, changed func(), log *zap.
 			return nil, err
 		}
 	}
-	t.loop.Go(t.run)
+	t.errand = newErrand(true, t.tend)
 	return t, nil
 }
 
@@ -52,12 +47,8 @@ func (t *tender) now() time.Duration { return time.Since(t.epoch) }
 
 // tell has the tender look at the pool soon. Any goroutine may call it.
 func (t *tender) tell() {
-	if t == nil {
-		return
-	}
-	select {
-	case t.news <- struct{}{}:
-	default:
+	if t != nil {
+		t.errand.tell()
 	}
 }
 
@@ -71,43 +62,17 @@ func (t *tender) Failure(b *balancer.Backend) {
 	}
 }
 
-// tenderRest is how much longer than a look at the pool the tender rests after it. A look takes time for each backend, and
-// when thousands of them come up one by one there would be one for each report.
-const tenderRest = 9
-
-// run ends with close.
-func (t *tender) run() {
-	timer, rest := time.NewTimer(0), time.NewTimer(0)
-	defer timer.Stop()
-	defer rest.Stop()
-	for {
-		select {
-		case <-t.news:
-		case <-timer.C:
-		case <-t.done:
-			return
+// tend brings the pool in line with the ejector and the time.
+func (t *tender) tend() (next time.Duration, ok bool) {
+	t.eject()
+	now := t.now()
+	at, ok := t.pool.Advance(now)
+	if t.ejector != nil {
+		if back, due := t.ejector.Next(); due && (!ok || back < at) {
+			at, ok = back, true
 		}
-		select {
-		case <-rest.C:
-		case <-t.done:
-			return
-		}
-		began := t.now()
-		t.eject()
-		now := t.now()
-		next, ok := t.pool.Advance(now)
-		if t.ejector != nil {
-			if at, due := t.ejector.Next(); due && (!ok || at < next) {
-				next, ok = at, true
-			}
-		}
-		if ok {
-			timer.Reset(max(next-now, time.Millisecond))
-		} else {
-			timer.Stop()
-		}
-		rest.Reset(tenderRest * (t.now() - began))
 	}
+	return at - now, ok
 }
 
 // eject brings the pool in line with the ejector.
@@ -145,9 +110,7 @@ func (t *tender) eject() {
 
 // close ends the tender; nil has nothing to end.
 func (t *tender) close() {
-	if t == nil {
-		return
+	if t != nil {
+		t.errand.close()
 	}
-	t.ending.Do(func() { close(t.done) })
-	t.loop.Wait()
 }

@@ -114,7 +114,7 @@ func TestAddressThatIsGoneLosesItsFlows(t *testing.T) {
 				ask := func(conn net.Conn) string {
 					t.Helper()
 					buf := make([]byte, 100)
-					_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+					_ = conn.SetDeadline(time.Now().Add(patience))
 					_, err := io.WriteString(conn, "who?")
 					if err != nil {
 						t.Fatal(err)

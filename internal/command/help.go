@@ -35,7 +35,7 @@ Flags of services, repeatable; NAME=VALUE is for one (LISTEN=BACKEND makes one n
   --health SPEC                  off, tcp, http:/path, grpc, exec: ... (usher help health); default tcp, of udp off
   --fail open|closed             with all backends down: try them anyway (default), or refuse clients
   and what becomes of backends, all off by default (usher help backends): --panic 50%   --eject 5   --slow-start 30s
-       --max-age 1h   --on-down keep|fin|reset   --on-remove keep|fin|reset
+       --max-age 1h   --agent 9100   --on-down keep|fin|reset   --on-drain keep|...   --on-remove keep|...
   of tcp and unix: --connect-timeout 5s   --idle-timeout off   --half-close-timeout 5m   --queue off (or 100,5s)
        --wait off (or for how long a client is held while there is no backend for it)
   of udp: --udp-idle-timeout 60s   --udp-unreplied-timeout 30s   --udp-replies 0 (how many end a flow; 0: not counted)

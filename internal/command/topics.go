@@ -47,6 +47,7 @@ const backendsHelp = `Backends: --backend [NAME=]ADDR[@WEIGHT][,OPTION...]
   ,max=N             never more flows than this; with all backends full, clients wait in the queue or are refused
   ,upper=N ,lower=N  thresholds as in IPVS: no new flows from N on, until there are fewer than lower (3/4 of upper)
   ,check=PORT        where it is checked instead: another port, or IP:PORT
+  ,agent=PORT        where its agent is, in the same way: see --agent
 
 What becomes of them, [NAME=]VALUE as all options of services:
 
@@ -55,10 +56,15 @@ What becomes of them, [NAME=]VALUE as all options of services:
   --max-age TIME[,jitter=10%]  ends flows that last longer, so that long ones spread again
   --on-down HOW[,TIME]         the flows of a backend that fails its checks: keep (default of tcp), fin or reset them
                                (default of udp), with TIME after that time
+  --on-drain HOW[,TIME]        the same for one that drains or is in maintenance; default: keep
   --on-remove HOW[,TIME]       the same for one that is removed, because its name has another address
-  --eject N[,time=30s][,share=50%]
-                               N failures in a row take a backend out for a while, and for longer each time; at most
-                               a share of them at once
+  --eject N[,time=10s][,share=50%]
+                               N failures in a row take a backend out for a while, and for longer each time, up to 5m;
+                               at most a share of them at once, and never the last
+  --agent PORT[,send=TEXT][,interval=2s][,timeout=1s]
+                               asks a port of each backend's address what the backend wants. The answer is a line of
+                               words, as for HAProxy's agent-check: 75% (of its weight), maxconn:30, drain (nobody
+                               new), maint (nobody at all), ready (ends both), down, up. What is left out stays
   --panic SHARE                with a smaller share of backends up, those that are down are used too
 `
 
@@ -67,6 +73,7 @@ const healthHelp = `Health checks: --health [NAME=]SPEC, where SPEC is one of
   off                          backends are taken to be up
   tcp                          connects and closes; the default of tcp services
   tcp:send=TEXT,expect=TEXT    a conversation: any number of both, in the order in which they happen
+  tcps[:send=TEXT,expect=...]  a TLS handshake, and a conversation if there is one
   http:/PATH, https:/PATH      ,method=GET ,host=NAME ,status=200-399 ,expect=TEXT (in the body)
   grpc[:SERVICE], grpcs        grpc.health.v1
   exec:PROGRAM ARG ...         exit status 0 is good; USHER_BACKEND is the backend's address
@@ -79,6 +86,13 @@ then, each after a comma:
   interval=2s   timeout=1s   rise=2   fall=3
   interval-down=, interval-change=     the interval while down, and while changing; default: interval
   port=N                               checks another port of the backend
-  of https and grpcs: sni=NAME   ca=FILE   verify=off
-  TEXT may have \r \n \t \xNN \\ \, and hex:DIGITS stands for bytes
+  of https, grpcs and tcps: sni=NAME   ca=FILE   verify=off
+  TEXT may have \r \n \t \xNN \\ \, and hex:DIGITS stands for bytes; in expect= of a conversation | stands
+  between texts of which one must come, and ^ before those that must come next
+
+for example
+
+  redis       --health 'tcp:send=PING\r\n,expect=^+PONG\r\n'
+  SMTP        --health 'tcp:expect=^220,send=QUIT\r\n,expect=221'
+  PostgreSQL  --health 'tcp:send=hex:0000000804d2162f,expect=^S|N'
 `

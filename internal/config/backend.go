@@ -21,10 +21,11 @@ type Backend struct {
 	Backup bool
 	Limits balancer.Limits
 	Check  Addr // where it is checked instead: a port of its own address if there is no host; zero: at Addr
+	Agent  Addr // where its agent is, in the same way; zero: where its service says
 }
 
 // backendOptions are those that may follow a backend's address.
-var backendOptions = []string{"backup", "max", "upper", "lower", "check"}
+var backendOptions = []string{"backup", "max", "upper", "lower", "check", "agent"}
 
 // String returns the canonical word: ParseBackend of it yields the same Backend.
 func (b Backend) String() string {
@@ -51,8 +52,13 @@ func (b Backend) options() string {
 			fmt.Fprintf(&w, ",%s=%d", o.name, o.value)
 		}
 	}
-	if b.Check != (Addr{}) {
-		w.WriteString(",check=" + strings.TrimPrefix(b.Check.String(), ":"))
+	for _, o := range []struct {
+		name string
+		at   Addr
+	}{{"check", b.Check}, {"agent", b.Agent}} {
+		if o.at != (Addr{}) {
+			fmt.Fprintf(&w, ",%s=%s", o.name, strings.TrimPrefix(o.at.String(), ":"))
+		}
 	}
 	return w.String()
 }
@@ -122,7 +128,9 @@ func (b *Backend) set(name, value string, valued bool) (err error) {
 	case "lower":
 		b.Limits.Lower, err = parseNumber(value, 1, maxCount)
 	case "check":
-		b.Check, err = parseCheck(value)
+		b.Check, err = parseElsewhere(value)
+	case "agent":
+		b.Agent, err = parseElsewhere(value)
 	default:
 		return fmt.Errorf("unknown backend option %q%s", name, orHave(name, backendOptions))
 	}
@@ -132,8 +140,8 @@ func (b *Backend) set(name, value string, valued bool) (err error) {
 	return nil
 }
 
-// parseCheck reads where a backend is checked: a port, of the backend's own address, or IP:PORT.
-func parseCheck(word string) (Addr, error) {
+// parseElsewhere reads where a backend is asked how it is: a port, of the backend's own address, or IP:PORT.
+func parseElsewhere(word string) (Addr, error) {
 	if word != "" && strings.Trim(word, "0123456789") == "" {
 		port, err := parseNumber(word, 1, math.MaxUint16)
 		return Addr{Network: TCP, Port: uint16(port), Ports: 1}, err

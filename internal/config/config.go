@@ -25,7 +25,7 @@ type Service struct {
 	Name             string
 	Listeners        []Addr // each has a port (0: the kernel chooses) or a path
 	Backends         []Backend
-	Scheduler        Scheduler        // not named: rr, or wrr where weights differ or backends start slowly
+	Scheduler        Scheduler        // not named: rr, or wrr where weights differ or change
 	HashKey          balancer.HashKey // of a scheduler that hashes
 	HashBalance      int              // of a scheduler that hashes: a bound on a backend's load, in percent; 0: none
 	Persist          Persist
@@ -35,6 +35,8 @@ type Service struct {
 	SlowStart        time.Duration // how long a backend that has come up takes to get its whole weight
 	MaxAge           Age
 	OnDown, OnRemove Cut
+	OnDrain          Cut // what becomes of flows when an agent orders drain or maint
+	Agent            Agent
 	Queue            Queue
 	FailClosed       bool          // with all backends down: refuse clients (true) or try the backends anyway
 	ConnectTimeout   time.Duration // budget for all attempts to reach a backend
@@ -70,6 +72,8 @@ func DefaultServiceOptions() Service {
 	return Service{
 		OnDown:           Cut{How: "keep"},
 		OnRemove:         Cut{How: "keep"},
+		OnDrain:          Cut{How: "keep"},
+		Agent:            DefaultAgent(),
 		Health:           DefaultHealth(),
 		ConnectTimeout:   5 * time.Second,
 		HalfCloseTimeout: 5 * time.Minute,

@@ -132,13 +132,13 @@ func TestOptions(t *testing.T) {
 			{
 				Name: "8080", Scheduler: Scheduler{Name: "lc"}, Health: Health{Kind: "off"},
 				ConnectTimeout: 3 * time.Second, IdleTimeout: time.Hour, HalfCloseTimeout: time.Minute,
-				OnDown: Cut{How: "keep"}, OnRemove: Cut{How: "keep"},
+				OnDown: Cut{How: "keep"}, OnDrain: Cut{How: "keep"}, OnRemove: Cut{How: "keep"}, Agent: DefaultAgent(),
 			},
 			{
 				Name: "8081", Scheduler: Scheduler{Name: "mh"}, FailClosed: true,
 				Health:         Health{Kind: "tcp", Interval: 250 * time.Millisecond, Timeout: 100 * time.Millisecond, Rise: 1, Fall: 5},
 				ConnectTimeout: 3 * time.Second, HalfCloseTimeout: time.Minute, Wait: 250 * time.Millisecond,
-				OnDown: Cut{How: "keep"}, OnRemove: Cut{How: "keep"},
+				OnDown: Cut{How: "keep"}, OnDrain: Cut{How: "keep"}, OnRemove: Cut{How: "keep"}, Agent: DefaultAgent(),
 			},
 		},
 		Process: Process{MaxConns: 10, Workers: 3, Engine: "portable", LogFormat: "json", LogLevel: "debug", AccessLog: true},
@@ -159,7 +159,7 @@ func TestDefaults(t *testing.T) {
 			Name: "8080", Scheduler: Scheduler{Name: "rr"},
 			Health:         Health{Kind: "tcp", Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3},
 			ConnectTimeout: 5 * time.Second, HalfCloseTimeout: 5 * time.Minute,
-			OnDown: Cut{How: "keep"}, OnRemove: Cut{How: "keep"},
+			OnDown: Cut{How: "keep"}, OnDrain: Cut{How: "keep"}, OnRemove: Cut{How: "keep"}, Agent: DefaultAgent(),
 		}},
 		Process: Process{DrainTimeout: 30 * time.Second, Engine: "auto", LogLevel: "info"},
 	}

@@ -9,7 +9,7 @@ import (
 // FuzzBackend: what was understood of a word, written as a word again, is understood as the same.
 func FuzzBackend(f *testing.F) {
 	for _, seed := range []string{"9001", "10.0.0.1:80@3,backup,max=5", "unix:///a,max=1@2,upper=4,lower=3", "unix:///a,backup", "unix:///x@1,check=1.2.3.4:5",
-		"[fd00::1]:80,check=81", "[fe80::1%eth0]:80-90@0,max=1", "a.b:1,check=[::1]:2", "unix:///a@1,max=2@3", "unix:a,backup,"} {
+		"[fd00::1]:80,check=81", "80,agent=81,check=1.2.3.4:5", "unix:///a,agent=[::1]:81", "[fe80::1%eth0]:80-90@0,max=1", "a.b:1,check=[::1]:2", "unix:///a@1,max=2@3", "unix:a,backup,"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, word string) {
@@ -49,13 +49,14 @@ func FuzzHealth(f *testing.F) {
 
 // FuzzLife is the same for the options of a backend's life.
 func FuzzLife(f *testing.F) {
-	for _, seed := range []string{"5,10s", "fin,3s", "1h,jitter=3%", "3,time=1s,share=5", "300s/24/64,quiesced=leave", "addr-port/8", "mh,ipvs,mh-port", "off", "/24", "1m/1,overloaded=leave"} {
+	for _, seed := range []string{"5,10s", "fin,3s", "1h,jitter=3%", "3,time=1s,share=5", "300s/24/64,quiesced=leave", "addr-port/8", "mh,ipvs,mh-port", "off", "/24", "1m/1,overloaded=leave", "81,send=a\\,\\n,interval=3s"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, word string) {
 		again(t, word, parseQueue, Queue.String)
 		again(t, word, parseCut, Cut.String)
 		again(t, word, parseAge, Age.String)
+		again(t, word, parseAgent, Agent.String)
 		again(t, word, parseEject, Eject.String)
 		again(t, word, parsePersist, Persist.String)
 		again(t, word, parseHashKey, FormatHashKey)

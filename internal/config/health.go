@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"usher/health"
 )
 
 // Health says how a service's backends are checked. The zero value, and Kind "off", mean not at all. Texts that are
@@ -35,9 +37,10 @@ type Health struct {
 // minInterval keeps a slip (1us for 1s) from becoming a flood of probes.
 const minInterval = 10 * time.Millisecond
 
-// DefaultHealth is a TCP connect every 2 s.
+// DefaultHealth is a TCP connect with the patience of health.DefaultPolicy.
 func DefaultHealth() Health {
-	return Health{Kind: "tcp", Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3}
+	d := health.DefaultPolicy()
+	return Health{Kind: "tcp", Interval: d.Interval, Timeout: d.Timeout, Rise: d.Rise, Fall: d.Fall}
 }
 
 // Off reports whether backends are taken to be up unseen.

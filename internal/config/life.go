@@ -1,12 +1,15 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"usher/health"
 )
 
 // Queue is where clients wait while every backend has all the flows that it may.
@@ -107,11 +110,6 @@ type Eject struct {
 	Share    int           // of the backends, in percent, that may be ejected at once
 }
 
-const (
-	defaultEjectTime  = 30 * time.Second
-	defaultEjectShare = 50
-)
-
 // String returns the canonical word: parseEject of it yields the same Eject.
 func (e Eject) String() string {
 	if e.Failures == 0 {
@@ -120,13 +118,14 @@ func (e Eject) String() string {
 	return fmt.Sprintf("%d,time=%s,share=%d%%", e.Failures, short(e.Time), e.Share)
 }
 
-// parseEject reads off or FAILURES[,time=DURATION][,share=PERCENT].
+// parseEject reads off or FAILURES[,time=DURATION][,share=PERCENT]. What is left out is as in health.DefaultEjectPolicy.
 func parseEject(word string) (e Eject, err error) {
 	if word == "off" {
 		return Eject{}, nil
 	}
 	head, rest, more := strings.Cut(word, ",")
-	e = Eject{Time: defaultEjectTime, Share: defaultEjectShare}
+	d := health.DefaultEjectPolicy()
+	e = Eject{Time: d.Base, Share: d.MaxShare}
 	if e.Failures, err = parseNumber(head, 1, maxCount); err != nil {
 		return Eject{}, err
 	}
@@ -167,9 +166,10 @@ func (s *Service) checkLife() error {
 		limited = limited || b.Limits.Max > 0 || b.Limits.Upper > 0
 		names = names || b.Addr.Name != ""
 	}
-	blind := s.Health.Off() && s.Eject.Failures == 0 // no backend is ever found down
+	unchecked := s.Health.Off() && !s.HasAgents()
+	blind := unchecked && s.Eject.Failures == 0 // no backend is ever found down
 	switch {
-	case s.Queue.Length > 0 && !limited:
+	case s.Queue.Length > 0 && !limited && !s.HasAgents():
 		return errors.New("--queue has nothing to wait for: no backend has a limit (--backend ADDR,max=N)")
 	case s.Eject.Failures > 0 && len(s.Backends) == 1 && !names:
 		return errors.New("--eject has no effect on the only backend")
@@ -177,12 +177,12 @@ func (s *Service) checkLife() error {
 		return errors.New("--panic has no effect with --health off: no backend is ever down")
 	case s.SlowStart > 0 && blind && !names:
 		return errors.New("--slow-start has no effect with --health off: no backend ever comes up")
-	case s.OnDown != s.defaultCut() && s.Health.Off():
+	case s.OnDown != s.defaultCut() && unchecked:
 		return errors.New("--on-down has no effect with --health off: no backend fails its checks")
 	case s.MaxAge.Max > 0 && s.UDP.OnePacket:
 		return errors.New("--max-age has nothing to end with --ops, which chooses for each datagram")
 	}
-	if err := s.checkBackups(); err != nil {
+	if err := cmp.Or(s.checkBackups(), s.checkAgents()); err != nil {
 		return err
 	}
 	for _, b := range s.Backends {

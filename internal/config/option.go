@@ -10,7 +10,7 @@ import (
 func ServiceOptions() []string {
 	return slices.Concat([]string{
 		"scheduler", "hash-key", "hash-balance", "persist", "health", "fail", "panic", "eject", "slow-start", "max-age",
-		"on-down", "on-remove",
+		"on-down", "on-drain", "on-remove", "agent",
 	}, tcpOptions(), udpOptions())
 }
 
@@ -134,6 +134,10 @@ func (s *Service) set(option, value string) (err error) {
 		s.MaxAge, err = parseAge(value)
 	case "queue":
 		s.Queue, err = parseQueue(value)
+	case "agent":
+		s.Agent, err = parseAgent(value)
+	case "on-drain":
+		s.OnDrain, err = parseCut(value)
 	case "on-remove":
 		s.OnRemove, err = parseCut(value)
 	case "health":

@@ -182,7 +182,7 @@ func TestRefused(t *testing.T) {
 		{Words{Listen: []string{"8080"}, Backend: []string{"9001,max=0"}}, `backend option max: 0 is out of range`},
 		{Words{Listen: []string{"8080"}, Backend: []string{"9001,lower=3"}}, `lower threshold 3 without an upper one`},
 		{Words{Listen: []string{"8080"}, Backend: []string{"9001,upper=3,lower=4"}}, `lower threshold 4 over the upper one, 3`},
-		{Words{Listen: []string{"8080"}, Backend: []string{"9001,maxx=3"}}, `unknown backend option "maxx" (did you mean "max"? have backup, max, upper, lower, check)`},
+		{Words{Listen: []string{"8080"}, Backend: []string{"9001,maxx=3"}}, `unknown backend option "maxx" (did you mean "max"? have backup, max, upper, lower, check, agent)`},
 		{Words{Listen: []string{"8080"}, Backend: []string{"9001,max"}}, `backend option max lacks its =VALUE`},
 		{Words{Listen: []string{"8080"}, Backend: []string{"9001,backup=1"}}, `backend option backup takes no value`},
 		{Words{Listen: []string{"8080"}, Backend: []string{"9001,backup"}}, `every backend is a backup: of what?`},

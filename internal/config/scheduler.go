@@ -166,7 +166,7 @@ func (s *Service) settle() {
 		}
 		weight = max(weight, b.Weight)
 	}
-	if s.SlowStart > 0 {
+	if s.SlowStart > 0 || s.HasAgents() {
 		s.Scheduler.Name = "wrr"
 	}
 }

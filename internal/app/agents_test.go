@@ -1,0 +1,231 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"usher/balancer"
+	"usher/health"
+	"usher/internal/config"
+	"usher/proxy"
+)
+
+// advisedKeeper is a keeper with agents and checks that are played by its test.
+func advisedKeeper(t *testing.T, log *zap.Logger, w config.Words) (k *keeper, say func(backend, words string)) {
+	t.Helper()
+	k, err := newKeeper(parse(t, w).Services[0], log, &journal{begun: true}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.close)
+	if k.monitor != nil {
+		k.monitor.Close()
+	}
+	k.agents.close()
+	k.apply()
+	say = func(backend, words string) {
+		t.Helper()
+		k.agents.heard(health.Target{Name: backend, Network: "tcp", Address: agentOf(k, backend)}, health.ParseAdvice(words))
+		k.apply()
+	}
+	return k, say
+}
+
+func agentOf(k *keeper, backend string) string {
+	for _, b := range k.pool.Backends() {
+		if t, _ := k.agentTarget(b); b.String() == backend {
+			return t.Address
+		}
+	}
+	return ""
+}
+
+func TestAgentsAreAtTheirBackends(t *testing.T) {
+	t.Parallel()
+	k, _ := advisedKeeper(t, zap.NewNop(), config.Words{
+		Listen:  []string{":8080"},
+		Backend: []string{"10.0.0.1:80", "10.0.0.2", "10.0.0.3:80,agent=5", "unix:///x,agent=[::1]:6", "db.test:80", "10.0.0.4:80-80"},
+		Options: []config.Option{{Name: "agent", Value: "9100"}},
+	})
+	k.resolved("db.test", []netip.Addr{netip.MustParseAddr("fd00::1")})
+	var got []string
+	for _, b := range k.pool.Backends() {
+		got = append(got, agentOf(k, b.String()))
+	}
+	want := []string{"10.0.0.1:9100", "10.0.0.2:9100", "10.0.0.3:5", "[::1]:6", "[fd00::1]:9100", "10.0.0.4:9100"}
+	if !slices.Equal(got, want) {
+		t.Errorf("agents at %q, want %q", got, want)
+	}
+	k, _ = advisedKeeper(t, zap.NewNop(), config.Words{
+		Listen: []string{":8080"}, Backend: []string{"10.0.0.1:80", "10.0.0.2:80,agent=5", "other.test:80,agent=6"},
+	})
+	if len(k.agents.at) != 1 {
+		t.Errorf("%d agents, want the one that has a place", len(k.agents.at))
+	}
+}
+
+// TestAgentsAreObeyed: what the pool looks like after each word of an agent or a check.
+func TestAgentsAreObeyed(t *testing.T) {
+	t.Parallel()
+	k, say := advisedKeeper(t, zap.NewNop(), config.Words{
+		Listen:  []string{"8080"},
+		Backend: []string{"10.0.0.1:1@3,max=50,upper=40,lower=20", "10.0.0.2:1"},
+		Options: []config.Option{{Name: "agent", Value: "9100"}},
+	})
+	const a = "10.0.0.1:1"
+	check := func(up bool) {
+		t.Helper()
+		k.report(targetOf(t, k, a), up, errors.New("refused"))
+	}
+	for _, tt := range []struct {
+		do   func()
+		want string // of the first backend
+	}{
+		{func() {}, "@3 unknown 50 40 20"},
+		{func() { say(a, "50%") }, "@2 unknown 50 40 20"},
+		{func() { check(true) }, "@2 up 50 40 20"},
+		{func() { say(a, "drain") }, "@2 drain 50 40 20"},
+		{func() { say(a, "maxconn:30") }, "@2 drain 30 30 20"},
+		{func() { check(false) }, "@2 drain 30 30 20"},
+		{func() { say(a, "ready") }, "@2 down 30 30 20"},
+		{func() { say(a, "up") }, "@2 down 30 30 20"}, // the check still fails
+		{func() { say(a, "down") }, "@2 down 30 30 20"},
+		{func() { check(true) }, "@2 down 30 30 20"}, // the agent still says so
+		{func() { say(a, "maint") }, "@2 maint 30 30 20"},
+		{func() { say(a, "up ready 1%") }, "@1 up 30 30 20"},
+		{func() { say(a, "0%") }, "@0 up 30 30 20"},
+		{func() { say(a, "200% maxconn:10") }, "@6 up 10 10 10"},
+		{func() { say(a, "maxconn:0 100%") }, "@3 up 0 40 20"},
+		{func() { say(a, "sideways") }, "@3 up 0 40 20"},
+		{func() { say("10.0.0.9:1", "down") }, "@3 up 0 40 20"}, // nobody's
+		{func() { say("10.0.0.2:1", "down") }, "@3 up 0 40 20"}, // somebody else's
+	} {
+		tt.do()
+		b := k.pool.Backends()[0]
+		l := b.Limits()
+		if got := fmt.Sprintf("@%d %s %d %d %d", b.Weight(), b.Status(), l.Max, l.Upper, l.Lower); got != tt.want {
+			t.Errorf("got %s, want %s", got, tt.want)
+		}
+	}
+	if s := k.pool.Backends()[1].Status(); s != balancer.Down {
+		t.Errorf("the second backend is %s", s)
+	}
+}
+
+// TestAdviceGoesWithItsBackend: who comes back is not what he was.
+func TestAdviceGoesWithItsBackend(t *testing.T) {
+	t.Parallel()
+	k, say := advisedKeeper(t, zap.NewNop(), config.Words{
+		Mappings: []string{"8080=db.test:1"},
+		Options:  []config.Option{{Name: "agent", Value: "9100"}, {Name: "health", Value: "off"}},
+	})
+	there := []netip.Addr{netip.MustParseAddr("10.0.0.1")}
+	k.resolved("db.test", there)
+	say("10.0.0.1:1", "maint 50%")
+	late := health.Target{Name: "10.0.0.1:1", Network: "tcp", Address: "10.0.0.1:9100"}
+	if got := table(k.pool); got != "10.0.0.1:1@1 maint" {
+		t.Errorf("ordered: %s", got)
+	}
+	k.resolved("db.test", []netip.Addr{netip.MustParseAddr("10.0.0.2")})
+	k.agents.heard(late, health.ParseAdvice("drain")) // asked before
+	k.resolved("db.test", there)
+	if got := table(k.pool); got != "10.0.0.1:1@1 up" {
+		t.Errorf("come back: %s", got)
+	}
+	if len(k.obeyed) > 1 || len(k.found) > 1 {
+		t.Errorf("%d words and %d findings are held for one backend", len(k.obeyed), len(k.found))
+	}
+}
+
+// TestAgentsCut: the flows of a backend end as the service wants when its agent takes it out, and are spared when it is
+// back before.
+func TestAgentsCut(t *testing.T) {
+	t.Parallel()
+	k, say := advisedKeeper(t, zap.NewNop(), config.Words{
+		Mappings: []string{"8080=10.0.0.1:1,10.0.0.2:1"},
+		Options: []config.Option{
+			{Name: "agent", Value: "9100"}, {Name: "health", Value: "off"}, {Name: "on-down", Value: "reset"},
+			{Name: "on-drain", Value: "fin,1h"},
+		},
+	})
+	const a = "10.0.0.1:1"
+	var cut []string
+	k.cuts = newCuts(func(b *balancer.Backend, how proxy.Cut) {
+		if b.Status() == balancer.Up {
+			t.Errorf("%s is cut while it is up", b)
+		}
+		cut = append(cut, b.String())
+	})
+	planned := func() int {
+		k.cuts.mu.Lock()
+		defer k.cuts.mu.Unlock()
+		return len(k.cuts.planned)
+	}
+	say(a, "50%")
+	say(a, "drain")
+	if len(cut) != 0 || planned() != 1 {
+		t.Errorf("drain: cut %q, %d planned", cut, planned())
+	}
+	say(a, "maint")
+	say(a, "maint 20%")
+	if len(cut) != 0 || planned() != 1 {
+		t.Errorf("maint: cut %q, %d planned", cut, planned())
+	}
+	say(a, "ready")
+	if len(cut) != 0 || planned() != 0 {
+		t.Errorf("ready: cut %q, %d planned", cut, planned())
+	}
+	say(a, "down#full")
+	say(a, "down#full")
+	if !slices.Equal(cut, []string{a}) || planned() != 0 {
+		t.Errorf("down: cut %q, %d planned", cut, planned())
+	}
+}
+
+func TestAgentsAreTold(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zap.InfoLevel)
+	k, say := advisedKeeper(t, zap.New(core), config.Words{
+		Mappings: []string{"8080=10.0.0.1:1,10.0.0.2:1"},
+		Options:  []config.Option{{Name: "agent", Value: "9100"}, {Name: "health", Value: "off"}},
+	})
+	for _, tt := range []struct{ backend, words, want string }{
+		{"10.0.0.1:1", "up ready 70%", ""},
+		{"10.0.0.1:1", "drain", "agent: drain, no new clients"},
+		{"10.0.0.1:1", "drain", ""},
+		{"10.0.0.1:1", "maint 10%", "agent: maintenance"},
+		{"10.0.0.2:1", "drain", "agent: drain, no new clients; no backend of service 8080 is in service: clients are refused"},
+		{"10.0.0.2:1", "ready", "agent: ready; service 8080 has a backend again"},
+		{"10.0.0.2:1", "down#disk full", "agent: down: disk full; all backends of service 8080 are down: clients are sent to them anyway (--fail open)"},
+		{"10.0.0.2:1", "up", "agent: no longer down; service 8080 has a backend again"},
+		{"10.0.0.2:1", "sideways", "agent said a word that means nothing: sideways"},
+		{"10.0.0.2:1", "sideways or so", ""},
+	} {
+		say(tt.backend, tt.words)
+		var got []string
+		for _, e := range logs.TakeAll() {
+			line := e.Message
+			for _, field := range []string{"reason", "so", "word"} {
+				if v, ok := e.ContextMap()[field]; ok {
+					line += ": " + fmt.Sprint(v)
+				}
+			}
+			got = append(got, line)
+		}
+		if strings.Join(got, "; ") != tt.want {
+			t.Errorf("%s says %s: logged %q, want %q", tt.backend, tt.words, strings.Join(got, "; "), tt.want)
+		}
+	}
+	gone := health.Target{Name: "10.0.0.1:1"}
+	k.agents.report(gone, false, errors.New("refused"))
+	if e := logs.TakeAll(); len(e) != 1 || e[0].Message != "agent does not answer: what it said before holds" {
+		t.Errorf("silent: %v", e)
+	}
+}

@@ -1,0 +1,107 @@
+package app
+
+import (
+	"go.uber.org/zap"
+
+	"usher/balancer"
+	"usher/health"
+	"usher/internal/config"
+)
+
+// settle makes one status of what the check and the agent of a backend say. It needs mu.
+func (k *keeper) settle(b *balancer.Backend) {
+	if !b.Endpoint().Resolved() {
+		return
+	}
+	finding, advice := k.found[b], k.obeyed[b]
+	if finding == balancer.Unknown && k.monitor == nil {
+		finding = balancer.Up
+	}
+	if advice.State == health.StateDown {
+		finding = balancer.Down
+	}
+	k.pool.SetStatus(b, finding)
+	switch advice.Order {
+	case health.OrderDrain:
+		k.pool.SetStatus(b, balancer.Drain)
+	case health.OrderMaint:
+		k.pool.SetStatus(b, balancer.Maint)
+	default:
+		k.pool.Resume(b)
+	}
+}
+
+// obey carries out what agents have said since the last time, but for the weights and limits, which specs has. It needs
+// mu, and returns what is to be done without.
+func (k *keeper) obey() (then []func()) {
+	if k.agents == nil {
+		return nil
+	}
+	for _, b := range k.pool.Backends() {
+		advice, before := k.agents.advice(b.Endpoint()), k.obeyed[b]
+		if advice == before {
+			continue
+		}
+		k.obeyed[b] = advice
+		k.settle(b)
+		k.journal.add(func() { k.tellAdvice(b, advice, before) })
+		was, is := before.State == health.StateDown, advice.State == health.StateDown
+		if was != is {
+			then = append(then, func() { k.withdraw(b, is, k.service.OnDown, agentDown) })
+		}
+		if was, is := away(before), away(advice); was != is {
+			then = append(then, func() { k.withdraw(b, is, k.service.OnDrain, ordered) })
+		}
+	}
+	return then
+}
+
+// away reports whether an operator wants no new flows there.
+func away(a health.Advice) bool { return a.Order == health.OrderDrain || a.Order == health.OrderMaint }
+
+// tellAdvice logs what a backend's agent has changed.
+func (k *keeper) tellAdvice(b *balancer.Backend, now, before health.Advice) {
+	who := zap.Stringer("backend", b)
+	if now.State != before.State {
+		switch {
+		case now.State == health.StateDown && now.Reason != "":
+			k.log.Warn("agent: down", who, zap.String("reason", now.Reason))
+		case now.State == health.StateDown:
+			k.log.Warn("agent: down", who)
+		case before.State == health.StateDown:
+			k.log.Info("agent: no longer down", who)
+		}
+	}
+	if now.Order != before.Order {
+		switch {
+		case now.Order == health.OrderDrain:
+			k.log.Info("agent: drain, no new clients", who)
+		case now.Order == health.OrderMaint:
+			k.log.Info("agent: maintenance", who)
+		case away(before):
+			k.log.Info("agent: ready", who)
+		}
+	}
+	// An agent may make a weight of the load of its machine.
+	if now.Weight != before.Weight {
+		k.log.Debug("agent: weight", who, zap.Int("percent", now.Weight.Value))
+	}
+	if now.Max != before.Max {
+		k.log.Debug("agent: limit", who, zap.Int("max", now.Max.Value))
+	}
+}
+
+// advised is a backend as its agent wants it. A weight that is not 0 stays above it.
+func advised(b config.Backend, a health.Advice) config.Backend {
+	if a.Weight.Given {
+		b.Weight = int(min((int64(b.Weight)*int64(a.Weight.Value)+99)/100, config.MaxWeight))
+	}
+	if a.Max.Given {
+		b.Limits.Max = a.Max.Value
+		if most := a.Max.Value; most > 0 { // thresholds beyond it would never be reached
+			b.Limits.Upper = min(b.Limits.Upper, most)
+			b.Limits.Lower = min(b.Limits.Lower, most)
+		}
+	}
+	return b
+}
