@@ -64,6 +64,11 @@ func (s *Service) release(b *balancer.Backend) {
 // failed counts a flow that b did not take up or broke off before it had said anything.
 func (s *Service) failed(b *balancer.Backend) {
 	b.CountFailure()
+	s.blame(b)
+}
+
+// blame tells of a failure of b that is counted already.
+func (s *Service) blame(b *balancer.Backend) {
 	if s.Witness != nil {
 		s.Witness.Failure(b)
 	}

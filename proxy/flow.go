@@ -78,6 +78,11 @@ type flow struct {
 	quiet     time.Duration // since then one direction at most is open
 	looked    time.Duration // when the peers were last looked at
 
+	// The backend whose attempt was given up last, and how long that had taken: it is at
+	// fault if another one accepts sooner than that, and else it may just be far.
+	doubted *balancer.Backend
+	given   time.Duration
+
 	tried    balancer.Tried
 	sticky   conntrack.Hold // on its client's persistence
 	gentle   bool           // a cut is to look like an end
@@ -89,7 +94,7 @@ type flow struct {
 // open begins a flow for a client that was accepted at now.
 func (f *flow) open(svc *Service, client, local netip.AddrPort, offset uint16, now time.Duration) {
 	f.svc, f.client, f.local, f.offset = svc, client, local, offset
-	f.backend, f.holding = nil, false
+	f.backend, f.holding, f.doubted = nil, false, nil
 	f.phase, f.fins, f.tries, f.step = connecting, 0, 0, 0
 	f.accepted, f.connected, f.quiet, f.looked = now, 0, 0, now
 	f.budget = now + svc.ConnectTimeout
@@ -235,7 +240,9 @@ func (f *flow) slow(now time.Duration) (giveUp bool) {
 	if f.svc.learns {
 		f.svc.Pool.Observe(f.backend, now-f.began, now) // at least so long
 	}
-	f.refused()
+	f.doubted, f.given = f.backend, now-f.began
+	f.backend.CountFailure()
+	f.release()
 	f.reserve(b, now)
 	return true
 }
@@ -243,6 +250,9 @@ func (f *flow) slow(now time.Duration) (giveUp bool) {
 // established notes that the backend has accepted.
 func (f *flow) established(now time.Duration) {
 	f.phase, f.connected, f.looked = relaying, now, now
+	if f.doubted != nil && now-f.began < f.given {
+		f.svc.blame(f.doubted)
+	}
 	if d := f.svc.lifetime(); d > 0 {
 		f.ends = now + d
 	}

@@ -247,3 +247,24 @@ func TestTargetPorts(t *testing.T) {
 		})
 	}
 }
+
+// TestAttemptGivenUpIsAFailureOnlyBesideAFasterOne: where every backend is as far, to give
+// one up says nothing about it.
+func TestAttemptGivenUpIsAFailureOnlyBesideAFasterOne(t *testing.T) {
+	t.Parallel()
+	for took, want := range map[time.Duration]int64{time.Millisecond: 1, 249 * time.Millisecond: 1, 250 * time.Millisecond: 0, 400 * time.Millisecond: 0} {
+		w := new(witness)
+		f, pool := newFlow(t, 2, ServiceConfig{ConnectTimeout: 5 * time.Second, Witness: w})
+		f.next(0)
+		now := f.deadline()
+		if !f.slow(now) {
+			t.Fatal("a slow attempt goes on although there is another backend")
+		}
+		f.established(now + took)
+		if got := w.bad.Load(); got != want {
+			t.Errorf("the next backend accepted after %v: %d failures told, want %d", took, got, want)
+		}
+		f.account(Finished, now+took)
+		wantReserved(t, pool, 0)
+	}
+}
