@@ -26,7 +26,7 @@ var algorithms = [...]algorithm{
 	},
 	{
 		Algorithm: Algorithm{Name: "wlc", Summary: "weighted least connections", Flags: []string{IPVS}, Weighs: true},
-		make:      func(s settings) scheduler { return newBest(weightedLeastConn{ties: tiesOf(s, leastRecent)}) },
+		make:      func(s settings) scheduler { return newBest(newWeightedLeastConn(s)) },
 	},
 	{
 		Algorithm: Algorithm{Name: "sed", Summary: "shortest expected delay", Flags: []string{IPVS}, Weighs: true},

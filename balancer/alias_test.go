@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"math"
 	"math/bits"
 	"math/rand/v2"
 	"testing"
@@ -44,7 +45,7 @@ func checkCells(t *testing.T, members []member) {
 
 func TestAliasCells(t *testing.T) {
 	t.Parallel()
-	const most = maxWeight * fullShare
+	const most = min(maxWeight*fullShare, math.MaxInt)
 	for _, weights := range [][]int{
 		{1}, {7}, {1, 1}, {1, 2}, {3, 1}, {1, 2, 3}, {5, 5, 5, 5}, {1, 1, 1, 97},
 		{most}, {most, 1}, {1, most, most}, {most, most, most, most - 1},
@@ -93,7 +94,7 @@ func TestAliasDraw(t *testing.T) {
 		}
 	}
 	for _, r := range []uint64{0, 1, 1 << 63, ^uint64(0)} {
-		newLots(membersOfWeights(1, maxWeight*fullShare, 3)).draw(r)
+		newLots(membersOfWeights(1, min(maxWeight*fullShare, math.MaxInt), 3)).draw(r)
 		newKernelLots(membersOfWeights(1, maxWeight, 3)).draw(r)
 	}
 }

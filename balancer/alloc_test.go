@@ -32,6 +32,7 @@ func TestNoAllocation(t *testing.T) {
 				if p.Rejoin(b, Stickiness{Overloaded: true}) {
 					p.Release(b)
 				}
+				p.ObserveConnect(b, time.Millisecond, f.Now)
 				p.Observe(b, time.Millisecond, f.Now)
 				p.Rejoin(full, Stickiness{})
 				p.Release(b)

@@ -55,6 +55,7 @@ type Backend struct {
 	health Status // Unknown, Up or Down
 	order  Status // Drain, Maint, or Unknown for none
 	turned int    // the last weight that was not 0; 0: there was none
+	share  int    // of the weight, in percent
 	ramp   ramp
 
 	// slot is the index in the newest list of members, -1 when the backend is not
@@ -66,7 +67,8 @@ type Backend struct {
 	flows    atomic.Uint64 // a load
 	total    atomic.Uint64
 	failures atomic.Uint64
-	latency  latency // of ewma
+	// Of ewma: how long it takes to accept a flow, and then to begin its answer.
+	accepting, answering latency
 
 	node rankNode
 }
@@ -81,8 +83,26 @@ func (b *Backend) Endpoint() Endpoint { return b.endpoint }
 func (b *Backend) String() string { return b.name }
 
 // Weight returns the backend's share in relation to others; 0: no new flows. It is the
-// weight asked for, also while a slow start counts less of it.
+// weight asked for, also while a slow start or its Spec.Share counts less of it.
 func (b *Backend) Weight() int { return int(b.weight.Load()) }
+
+// maxShare bounds Spec.Share.
+const maxShare = 10 * fullShare
+
+// weigh sets weight and share. Where shares cannot be fine, the weight takes them in: one
+// that is not 0 stays above it. It needs Pool.mu.
+func (b *Backend) weigh(weight, share int, fine bool) {
+	w := int64(min(max(weight, 0), maxWeight))
+	if share == 0 {
+		share = fullShare
+	}
+	share = min(max(share, 1), maxShare)
+	if !fine {
+		w, share = min((w*int64(share)+fullShare-1)/fullShare, maxWeight), fullShare
+	}
+	b.weight.Store(w)
+	b.share = share
+}
 
 // Status returns the operator's order if there is one, else what health checks found;
 // a backend that is ejected is Down.

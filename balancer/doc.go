@@ -31,8 +31,9 @@
 // the kernel's. Active flows are connections and, other than in IPVS, UDP flows, whose
 // end a proxy sees; there are no inactive ones. The cost of a choice among n backends
 // is O(1) for rr, twos, p2c, ewma and all that hash, O(log n) for the others; the
-// kernel's forms of rr and wrr may look at all. Backends that are full or were tried are
-// passed over, which costs what it takes to find another one.
+// kernel's forms of rr and wrr, and of lblc and lblcr where there are limits, may look at
+// all. Backends that are full, at their bound or were tried are passed over, which costs
+// what it takes to find another one.
 //
 //	      default                                    ipvs
 //	rr    list order; goes on where it stood when    newest first, with the kernel's pointer
@@ -41,8 +42,8 @@
 //	      cycle; equal weights are rr                bursts; an edit begins anew
 //	lc    fewest flows; ties: the least recently     ties: the newest
 //	      picked
-//	wlc   least flows/weight; ties as lc, idle       ties: the newest, which gets every
-//	      ones too, whatever their weight            flow until it has one
+//	wlc   least flows/weight; ties as lc, but idle   ties: the newest, which gets every
+//	      ones take turns by weight, as in wrr       flow until it has one
 //	sed   least (flows+1)/weight; ties as lc         ties: the newest
 //	nq    idle ones, which take turns, else sed      the newest idle one, else sed
 //	fo    largest weight with room; ties: the        ties: the newest
@@ -55,23 +56,37 @@
 //	      crowded (more flows than weight, another   looked at again for a destination that
 //	      with less than half), else wlc             is known; Max is always kept
 //	lblcr the least loaded of the destination's set  ties: the newest in wlc, the last to
-//	      of up to 16, else wlc joins it; after 24 h  join in the set
-//	      without change the most loaded leaves
+//	      of up to 16, else wlc's choice joins it;   join in the set
+//	      after 24 h without change the most loaded
+//	      leaves
 //	mh    Maglev, 65537 slots, weighted, in any      4093 slots, SipHash-1-3, newest first,
 //	      order of the list; goes on to another      last weight that was not 0; refused when
-//	      when its own is gone                       its own is quiesced or full, unless
+//	      when its own is full or was tried          its own is quiesced or full, unless
 //	                                                 mh-fallback
 //	sh    the table of mh                            256 buckets in list order by weight, a
 //	                                                 weight of 0 keeps one; sh-fallback
 //	dh    the table of mh, on the destination        256 buckets, one a turn whatever the
 //	      address                                    weight; refused without fallback
 //
+// The kernel has no findings and no orders. With ipvs a backend that is no member for one
+// of these is out of the list as if it were removed, though its turn in rr is kept. In the
+// tables of mh, sh and dh one of weight 0 keeps its place, so there a weight of 0 and not
+// a drain is what moves nobody.
+//
+// wlc looks at weights only where there are flows to weigh, which for flows that come one
+// at a time is nowhere: the kernel's sends all of them to one backend, and plain turns
+// would give a light one as many as a heavy one. nq keeps its plain turns: that idle
+// ones are all alike is what it is for.
+//
 // Beyond IPVS, without a form of its own: p2c draws two different backends by weight and
 // takes the one with fewer flows/weight. ewma draws likewise and takes the one with the
-// lower latency x load; latency is an average that forgets within some 10 s and jumps
-// up at once ([Pool.Observe]). ring is a ring of 128 points a weight, and hrw
-// rendezvous hashing with weights, over 65537 slots: their shares are uneven by
-// chance (hrw by 4 % among 100 backends), but when a backend goes no client of another one
+// lower latency x load; latency is the time to accept and the time to begin an answer,
+// both averages that forget within some 10 s and jump up at once ([Pool.ObserveConnect],
+// [Pool.Observe]). ring is a ring of 128 points a weight, up to a million points, and hrw
+// rendezvous hashing with weights, over 65537 slots. Their shares are uneven by chance, by
+// one in the square root of a backend's points or slots: on a ring by 9 % at weight 1 and
+// by 1 % at weight 100, with hrw by 4 % among 100 backends and by 12 % among 1000, while
+// those of mh are even to about a slot. But when a backend goes, no client of another one
 // moves, where Maglev moves a few.
 //
 // mh, sh, ring and hrw hash the client's address or another [HashKey]; instances with

@@ -10,16 +10,20 @@ import (
 // shorter wait: its latency times its active flows, the new one included, for its
 // weight. Of equal ones it takes the first.
 //
-// Latencies are a backend's own; see latency. Three rules say how far a comparison
-// trusts them:
+// A latency is the time to accept a connection and the time to begin an answer, each of
+// which has a mean of its own; see latency. In one mean of both a backend whose kernel
+// accepts at once would look fast until its application answers: it would be flooded
+// when it is new, and after each silence. Three rules say how far a comparison trusts
+// the means:
 //
-//   - A backend without samples counts as fast as the other one. So a new backend is
-//     neither avoided nor flooded: until its first sample, flows for their weight decide.
-//   - The older of two estimates fades into the newer one. So a backend that was slow
+//   - Where a backend has no sample, it counts as fast as the other one. So a new
+//     backend is neither avoided nor flooded: until its first answer, flows for their
+//     weight decide. Where nobody ever answers, that leaves the times to accept.
+//   - The older of two means fades into the newer one. So a backend that was slow
 //     once gets a flow again some time after it has been left alone, and that flow's
 //     sample decides anew: after 90 s when it was a thousand times slower than the
 //     other one, after 21 s when it was twice as slow; sooner when the other one is
-//     loaded. Only samples make an estimate older: a pool without flows forgets nothing.
+//     loaded. Only samples make a mean older: a pool without flows forgets nothing.
 //   - Latencies less than an eighth apart count as equal. Otherwise noise would
 //     override weights in a pool that is mostly idle.
 type ewma struct {
@@ -36,14 +40,15 @@ func newEWMA(s settings) scheduler {
 	return &ewma{lottery{random: s.random, table: newLots, distinct: true, better: cheaper}}
 }
 
-func (*ewma) observe(b *Backend, took, now time.Duration) { b.latency.observe(took, now) }
+func (*ewma) accepted(b *Backend, took, now time.Duration) { b.accepting.observe(took, now) }
+func (*ewma) answered(b *Backend, took, now time.Duration) { b.answering.observe(took, now) }
 
 // cheaper compares costs. The flow to come is weighed alike on both sides, by the mean of
 // both weights: drawing the two has already seen to the weights, and a flow over its own
 // backend's weight would leave a light backend without any for as long as the pool is
 // idle. Between equal weights it is latency * (active+1).
 func cheaper(x, y *lot) bool {
-	lx, ly := compared(x.backend.latency.load(), y.backend.latency.load())
+	lx, ly := compared(x.backend, y.backend)
 	if lx == ly { // the same without the rounding
 		return fewerActive(x, y)
 	}
@@ -52,18 +57,28 @@ func cheaper(x, y *lot) bool {
 	return lx*(float64(x.backend.Active())/wx+one) < ly*(float64(y.backend.Active())/wy+one)
 }
 
-// compared makes what two backends are to be compared by.
-func compared(x, y estimate) (float64, float64) {
-	switch {
-	case x.mean == 0 || y.mean == 0:
+// compared returns what the latencies of two backends are to be compared by.
+func compared(x, y *Backend) (float64, float64) {
+	acceptX, acceptY := faded(x.accepting.load(), y.accepting.load())
+	answerX, answerY := faded(x.answering.load(), y.answering.load())
+	lx, ly := acceptX+answerX, acceptY+answerY
+	if lx == ly || math.Abs(lx-ly) < latencyNoise*min(lx, ly) {
 		return 1, 1
+	}
+	return lx, ly
+}
+
+// faded returns two means as far as they are known, the older one faded.
+func faded(x, y estimate) (float64, float64) {
+	switch {
+	case x.mean == 0:
+		return y.mean, y.mean
+	case y.mean == 0:
+		return x.mean, x.mean
 	case x.at < y.at:
 		x.mean = y.mean + (x.mean-y.mean)*remains(y.at-x.at)
 	case y.at < x.at:
 		y.mean = x.mean + (y.mean-x.mean)*remains(x.at-y.at)
-	}
-	if math.Abs(x.mean-y.mean) < latencyNoise*min(x.mean, y.mean) {
-		return 1, 1
 	}
 	return x.mean, y.mean
 }

@@ -101,21 +101,95 @@ func TestEWMACompares(t *testing.T) {
 		want float64 // x for y
 	}{
 		{"no samples", estimate{}, estimate{}, 1},
-		{"none of x", estimate{}, estimate{5, s}, 1},
-		{"none of y", estimate{5, s}, estimate{}, 1},
-		{"as old", estimate{6, s}, estimate{3, s}, 2},
-		{"hardly apart", estimate{110, s}, estimate{100, s}, 1},
-		{"x older and slower", estimate{1001, 0}, estimate{1, 10 * s}, 1 + 1000/math.E},
-		{"x older and faster", estimate{1, 0}, estimate{1001, 10 * s}, (1001 - 1000/math.E) / 1001},
-		{"x too old", estimate{1000, 0}, estimate{1, 91 * s}, 1},
-		{"x not yet too old", estimate{1000, 0}, estimate{1, 89 * s}, 1 + 999*math.Exp(-8.9)},
-		{"x twice as slow, old", estimate{2, 0}, estimate{1, 21 * s}, 1},
-		{"y older and slower", estimate{1, 10 * s}, estimate{1001, 0}, 1 / (1 + 1000/math.E)},
+		{"none of x", estimate{}, estimate{5000, s}, 1},
+		{"none of y", estimate{5000, s}, estimate{}, 1},
+		{"as old", estimate{6000, s}, estimate{3000, s}, 2},
+		{"hardly apart", estimate{1100, s}, estimate{1000, s}, 1},
+		{"x older and slower", estimate{1001e3, 0}, estimate{1e3, 10 * s}, 1 + 1000/math.E},
+		{"x older and faster", estimate{1e3, 0}, estimate{1001e3, 10 * s}, (1001 - 1000/math.E) / 1001},
+		{"x too old", estimate{1e6, 0}, estimate{1e3, 91 * s}, 1},
+		{"x not yet too old", estimate{1e6, 0}, estimate{1e3, 89 * s}, 1 + 999*math.Exp(-8.9)},
+		{"x twice as slow, old", estimate{2000, 0}, estimate{1000, 21 * s}, 1},
+		{"y older and slower", estimate{1e3, 10 * s}, estimate{1001e3, 0}, 1 / (1 + 1000/math.E)},
 	} {
-		x, y := compared(tt.x, tt.y)
-		if !near(x/y, tt.want, 1e-6) {
-			t.Errorf("%s: %v, want %v", tt.name, x/y, tt.want)
+		for _, part := range []func(b *Backend) *latency{
+			func(b *Backend) *latency { return &b.accepting },
+			func(b *Backend) *latency { return &b.answering },
+		} {
+			x, y := new(Backend), new(Backend)
+			for b, e := range map[*Backend]estimate{x: tt.x, y: tt.y} {
+				if e.mean > 0 {
+					part(b).word.Store(e.pack())
+				}
+			}
+			lx, ly := compared(x, y)
+			if !near(lx/ly, tt.want, .003) {
+				t.Errorf("%s: %v, want %v", tt.name, lx/ly, tt.want)
+			}
 		}
+	}
+}
+
+// TestEWMACountsBothParts: the time to accept is no sample of the time to answer.
+func TestEWMACountsBothParts(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	for _, tt := range []struct {
+		name                               string
+		acceptX, answerX, acceptY, answerY time.Duration // 0: no sample
+		want                               float64
+	}{
+		{"both of both", 1 * ms, 9 * ms, 2 * ms, 3 * ms, 2},
+		{"x has not answered yet", 1 * ms, 0, 1 * ms, 100 * ms, 1},
+		{"x took long to accept, and has not answered yet", 101 * ms, 0, 1 * ms, 100 * ms, 201. / 101},
+		{"nobody answers", 3 * ms, 0, 1 * ms, 0, 3},
+		{"y was never asked to accept", 5 * ms, 10 * ms, 0, 5 * ms, 1.5},
+	} {
+		p := newPool(t, "ewma", specs(2))
+		x, y := p.Backends()[0], p.Backends()[1]
+		for _, sample := range []struct {
+			observe func(*Backend, time.Duration, time.Duration)
+			b       *Backend
+			took    time.Duration
+		}{{p.ObserveConnect, x, tt.acceptX}, {p.Observe, x, tt.answerX}, {p.ObserveConnect, y, tt.acceptY}, {p.Observe, y, tt.answerY}} {
+			if sample.took > 0 {
+				sample.observe(sample.b, sample.took, time.Minute)
+			}
+		}
+		if lx, ly := compared(x, y); !near(lx/ly, tt.want, .003) {
+			t.Errorf("%s: %v, want %v", tt.name, lx/ly, tt.want)
+		}
+	}
+}
+
+// TestEWMAAcceptsAreNotAnswers: a burst comes in while a backend has accepted a flow at
+// once and not answered it yet, because it is new, or because nothing came for minutes.
+func TestEWMAAcceptsAreNotAnswers(t *testing.T) {
+	t.Parallel()
+	const accept = 100 * time.Microsecond
+	p := newPool(t, "ewma", specs(4))
+	for _, b := range p.Backends()[:3] {
+		p.ObserveConnect(b, accept, time.Minute)
+		p.Observe(b, 100*time.Millisecond, time.Minute)
+	}
+	fresh := p.Backends()[3]
+	p.ObserveConnect(fresh, accept, time.Minute)
+	picks(p, 100)
+	if n := fresh.Active(); n > 30 {
+		t.Errorf("the new one has %d of 100 flows", n)
+	}
+
+	p = newPool(t, "ewma", specs(2))
+	slow, fast := p.Backends()[0], p.Backends()[1]
+	p.Observe(slow, 5*time.Second, time.Minute)
+	p.Observe(fast, 10*time.Millisecond, time.Minute)
+	for _, b := range p.Backends() {
+		p.ObserveConnect(b, accept, time.Minute)
+		p.ObserveConnect(b, accept, 10*time.Minute)
+	}
+	picks(p, 100)
+	if n := slow.Active(); n > 2 {
+		t.Errorf("after a silence the slow one has %d of 100 flows", n)
 	}
 }
 
@@ -194,8 +268,9 @@ func TestObserveIsForEWMA(t *testing.T) {
 	eachScheduler(t, func(t *testing.T, scheduler string) {
 		p := newPool(t, scheduler, specs(1))
 		b := p.Backends()[0]
+		p.ObserveConnect(b, time.Second, 0)
 		p.Observe(b, time.Second, 0)
-		if learned := b.latency.load().mean > 0; learned != p.Learns() || learned != (scheduler == "ewma") {
+		if learned := b.accepting.load().mean > 0 && b.answering.load().mean > 0; learned != p.Learns() || learned != (scheduler == "ewma") {
 			t.Errorf("learned %v, Learns %v", learned, p.Learns())
 		}
 	})
@@ -240,6 +315,7 @@ func TestObserveDoesNotAllocate(t *testing.T) {
 	got := testing.AllocsPerRun(1000, func() {
 		now += time.Second
 		b := acquire(p, Flow{Now: now}, nil)
+		p.ObserveConnect(b, now%5*time.Millisecond, now)
 		p.Observe(b, now%7*time.Millisecond, now)
 		p.Release(b)
 	})

@@ -7,9 +7,6 @@ type failover struct {
 	ties ties
 }
 
-// topWeight is the largest that a member can have.
-const topWeight = maxWeight * fullShare
-
 func (r failover) rank(b *Backend) rank {
 	return rank{major: topWeight - b.node.weight, den: 1, turn: r.ties.turn(b)}
 }

@@ -122,13 +122,13 @@ type hashWalk struct {
 	t          *hashTable
 	slot, step uint64
 	left       int    // slots to come
-	first      uint64 // of the list, modulo its length
+	first      uint64 // of the list
 	listed     int
 }
 
 // walk goes on from the slot of a hash.
 func (t *hashTable) walk(h, slot uint64, steps int) hashWalk {
-	w := hashWalk{t: t, slot: slot, step: 1, left: steps, first: h}
+	w := hashWalk{t: t, slot: slot, step: 1, left: steps, first: h % uint64(len(t.backends))}
 	if t.ring == nil {
 		w.step = h/hashSlots%(hashSlots-1) + 1
 	}

@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -54,10 +55,15 @@ func eachScheduler(t *testing.T, test func(t *testing.T, scheduler string)) {
 	}
 }
 
+var seedFlag = flag.Uint64("seed", 0, "seed of the random tests, to replay one that failed; 0: a new one")
+
 // newRand is seeded afresh for each run, and prints the seed when the test fails.
 func newRand(t *testing.T) *rand.Rand {
 	t.Helper()
-	seed := uint64(time.Now().UnixNano())
+	seed := *seedFlag
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("seed %d", seed)

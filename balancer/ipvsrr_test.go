@@ -8,21 +8,21 @@ import (
 // plainIPVSRR walks the list, newest first, from the last one picked.
 type plainIPVSRR struct {
 	list []*plainBackend
-	last int
+	last *plainBackend
 }
 
 func (r *plainIPVSRR) edit(members []*plainBackend) {
-	list := newestPlain(members)
-	if r.last >= 0 {
-		id := r.list[r.last].id
-		r.last = -1
-		for i, b := range list {
-			if b.id >= id { // itself, or whoever stands before its place
-				r.last = i
-			}
+	r.list = newestPlain(members)
+	if r.last == nil || !r.last.gone.Load() {
+		return
+	}
+	var before *plainBackend
+	for _, b := range r.list {
+		if b.id > r.last.id {
+			before = b
 		}
 	}
-	r.list = list
+	r.last = before
 }
 
 func newestPlain(members []*plainBackend) []*plainBackend {
@@ -32,14 +32,19 @@ func newestPlain(members []*plainBackend) []*plainBackend {
 }
 
 func (r *plainIPVSRR) choose(candidates []*plainBackend) *plainBackend {
-	for i := range r.list {
-		at := (r.last + 1 + i) % len(r.list)
-		if b := r.list[at]; slices.Contains(candidates, b) {
-			r.last = at
-			return b
+	some := newestPlain(candidates)
+	if len(some) == 0 {
+		return nil
+	}
+	next := some[0]
+	for _, b := range some {
+		if r.last != nil && b.id < r.last.id {
+			next = b
+			break
 		}
 	}
-	return nil
+	r.last = next
+	return next
 }
 
 func (*plainIPVSRR) over(*plainBackend) bool { return false }
@@ -70,6 +75,30 @@ func TestIPVSRROrder(t *testing.T) {
 			s[i] = Spec{Endpoint: endpoint(n), Weight: 1}
 		}
 		p.Update(s)
+		if got := letters(p, len(tt.want)); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestIPVSRRKeepsPlace: what is no member for a while has had its turn all the same.
+func TestIPVSRRKeepsPlace(t *testing.T) {
+	t.Parallel()
+	p := newForm(t, "rr", []string{IPVS}, specs(5))
+	b := p.Backends()
+	for _, tt := range []struct {
+		name string
+		do   func()
+		want string
+	}{
+		{"last down and up again", func() { p.SetStatus(b[3], Down); p.SetStatus(b[3], Up) }, "CBAED"},
+		{"last drained", func() { p.SetStatus(b[3], Drain) }, "CBAEC"},
+		{"and back, with another last", func() { p.Resume(b[3]) }, "BAEDC"},
+	} {
+		if tt.name == "last down and up again" {
+			letters(p, 2)
+		}
+		tt.do()
 		if got := letters(p, len(tt.want)); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
 		}

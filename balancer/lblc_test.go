@@ -36,19 +36,17 @@ func TestLocalityEqualsPlain(t *testing.T) {
 	eachLocality(t, func(t *testing.T, o Options) {
 		rnd := newRand(t)
 		kept, left, large := 0, 0, 0
-		for range 30 {
+		for range 15 {
 			size := 1 + rnd.IntN(40)
 			p := poolOf(t, o, boundedSpecs(rnd, size))
-			m := &plainLocality{
-				p: p, set: o.Scheduler == "lblcr", ipvs: o.Flags != nil,
-				picked: map[*Backend]int{}, homes: map[netip.Addr]*plainHome{},
-			}
+			m := newPlainLocality(p, o.Scheduler == "lblcr", o.Flags != nil)
 			var held []*Backend
 			now := time.Duration(0)
 			to := 1 + rnd.IntN(30)
 			most := 1 + rnd.IntN(8*size)
 			for step := range 3000 {
-				now += time.Duration(rnd.IntN(int(time.Minute)))
+				m.read()
+				now += time.Duration(rnd.Int64N(int64(time.Minute)))
 				switch op := rnd.IntN(1000); {
 				case op < 550:
 					f := toward(rnd.IntN(to), now)
@@ -62,6 +60,7 @@ func TestLocalityEqualsPlain(t *testing.T) {
 						held = append(held, got)
 					}
 					for len(held) > most {
+						m.read()
 						held = releaseOne(rnd, p, held)
 					}
 				case op < 900:

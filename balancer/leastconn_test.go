@@ -67,7 +67,7 @@ func TestLeastConnIdleTakeTurns(t *testing.T) {
 // end must come back with the right load.
 func TestLeastConnCountsThroughFlapping(t *testing.T) {
 	t.Parallel()
-	const n, flows, workers = 2, 100_000, 4
+	const n, flows, workers = 2, 25_000, 4
 	p := newPool(t, "lc", specs(n))
 	var flowing, flapping sync.WaitGroup
 	var stop atomic.Bool

@@ -98,12 +98,12 @@ func TestLimitsEdited(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			eachScheduler(t, func(t *testing.T, scheduler string) {
-				p := newPool(t, scheduler, []Spec{{Endpoint: endpoint(0), Weight: maxWeight, Limits: tt.before}})
+				p := newPool(t, scheduler, []Spec{{Endpoint: endpoint(0), Weight: 100, Limits: tt.before}})
 				b := p.Backends()[0]
 				for range tt.flows {
 					acquire(p, client(0), nil)
 				}
-				p.Update([]Spec{{Endpoint: endpoint(0), Weight: maxWeight, Limits: tt.after}})
+				p.Update([]Spec{{Endpoint: endpoint(0), Weight: 100, Limits: tt.after}})
 				if b.Overloaded() != tt.over {
 					t.Errorf("overloaded %v, want %v", b.Overloaded(), tt.over)
 				}
@@ -252,11 +252,11 @@ func TestBusy(t *testing.T) {
 		rnd := newRand(t)
 		s := specs(size)
 		for i := range s {
-			s[i].Weight = 1000
+			s[i].Weight = 100
 		}
 		p := newPool(t, scheduler, s)
 		var held []*Backend
-		for step := range 4000 {
+		for step := range 2000 {
 			if rnd.IntN(60) == 0 {
 				for i := range s {
 					s[i].Limits = Limits{Max: rnd.IntN(4)}

@@ -11,7 +11,7 @@ type locality struct {
 }
 
 func newLocality(s settings) locality {
-	return locality{best: newBest(weightedLeastConn{ties: tiesOf(s, leastRecent)}), ipvs: s.ipvs}
+	return locality{best: newBest(newWeightedLeastConn(s)), ipvs: s.ipvs}
 }
 
 func (s *locality) update(members []member) {

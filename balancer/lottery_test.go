@@ -55,7 +55,7 @@ func TestLotteriesEqualPlain(t *testing.T) {
 			p := poolOf(t, o, boundedSpecs(rnd, size))
 			m := &plainLottery{p: p, ipvs: len(o.Flags) > 0, distinct: distinct, random: rand.New(rand.NewPCG(seed, 1))}
 			if p.Learns() {
-				m.samples = map[*Backend]*estimate{}
+				m.samples = map[*Backend]*[2]estimate{}
 			}
 			var held []*Backend
 			now := time.Duration(0)
@@ -72,8 +72,13 @@ func TestLotteriesEqualPlain(t *testing.T) {
 					if got != nil {
 						held = append(held, got)
 						took := time.Duration(1 + rnd.Int64N(int64(time.Second)>>rnd.IntN(20)))
-						p.Observe(got, took, now)
-						m.observe(got, took, now)
+						if rnd.IntN(2) == 0 {
+							p.ObserveConnect(got, took, now)
+							m.observe(got, 0, took, now)
+						} else {
+							p.Observe(got, took, now)
+							m.observe(got, 1, took, now)
+						}
 					}
 				case op < 90:
 					held = releaseOne(rnd, p, held)

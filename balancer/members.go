@@ -1,6 +1,9 @@
 package balancer
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // findings are the statuses whose backends may get flows, best first.
 var findings = [...]Status{Up, Unknown, Down}
@@ -76,11 +79,12 @@ func (p *Pool) widen(best int) int {
 }
 
 // weighed makes members of the backends for which in is true, with the weights that
-// count now. Slow starts make them smaller in relation to each other: while all are
-// equally far, as when there is one backend only, nobody could be spared. It needs mu.
+// count now. Slow starts and Spec.Share change them in relation to each other: where they
+// do so for all alike, as when there is one backend only, nobody could be spared. It needs
+// mu.
 func (p *Pool) weighed(in func(*Backend) bool) []member {
 	members := make([]member, 0, len(p.Backends()))
-	var least, most uint8 = fullShare, 0
+	least, most := math.MaxInt, 0
 	for _, b := range p.Backends() {
 		w := b.Weight()
 		if !in(b) || w == 0 && !p.quiesced {
@@ -88,7 +92,7 @@ func (p *Pool) weighed(in func(*Backend) bool) []member {
 		}
 		members = append(members, member{b, w, b.turned, b.limits.Load()})
 		if w > 0 {
-			least, most = min(least, b.ramp.share), max(most, b.ramp.share)
+			least, most = min(least, b.counts()), max(most, b.counts())
 		}
 	}
 	if least >= most {
@@ -96,7 +100,12 @@ func (p *Pool) weighed(in func(*Backend) bool) []member {
 	}
 	for i := range members {
 		m := &members[i]
-		m.weight *= int(m.ramp.share)
+		// An int of 32 bits does not hold a hundred times more than 21 million: there the
+		// heaviest are cut.
+		m.weight = int(min(int64(m.weight)*int64(m.counts()), topWeight, math.MaxInt))
 	}
 	return members
 }
+
+// counts is how much of the weight counts now, in percent. It needs Pool.mu.
+func (b *Backend) counts() int { return max(int(b.ramp.share)*b.share/fullShare, 1) }

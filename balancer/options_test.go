@@ -98,6 +98,7 @@ func TestOptionsOfAll(t *testing.T) {
 					t.Errorf("flag %s: error %v, want one that names it", f, err)
 				}
 			}
+			tables := make(tableCache)
 			for _, flags := range subsets(a.Flags) {
 				ipvs := slices.Contains(flags, IPVS)
 				has := func(suffix string) bool {
@@ -111,11 +112,11 @@ func TestOptionsOfAll(t *testing.T) {
 				if err != nil {
 					continue
 				}
-				without := deeds(t, plain)
+				without := deeds(t, plain, tables)
 				for _, f := range flags {
 					less := plain
 					less.Flags = slices.DeleteFunc(slices.Clone(flags), func(x string) bool { return x == f })
-					if less.Check() == nil && without == deeds(t, less) {
+					if less.Check() == nil && without == deeds(t, less, tables) {
 						t.Errorf("flags %v: %s has no effect", flags, f)
 					}
 				}
@@ -131,7 +132,7 @@ func TestOptionsOfAll(t *testing.T) {
 					}
 					if err != nil {
 						t.Errorf("flags %v, %s: %v", flags, opt.term, err)
-					} else if deeds(t, o) == without {
+					} else if deeds(t, o, tables) == without {
 						t.Errorf("flags %v, %s: it has no effect", flags, opt.term)
 					}
 				}
@@ -147,7 +148,7 @@ func TestOptionsOfAll(t *testing.T) {
 // deeds tells all that a pool with the options does in a scene that has something of
 // everything: weights, backends of weight 0 and full ones, clients that differ in little,
 // one that comes often, and backends that go down and come up.
-func deeds(t *testing.T, o Options) string {
+func deeds(t *testing.T, o Options, tables tableCache) string {
 	t.Helper()
 	if o.Random != nil {
 		o.Random = rand.New(rand.NewPCG(1, 2)).Uint64
@@ -155,6 +156,9 @@ func deeds(t *testing.T, o Options) string {
 	p, err := NewPool(o)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if s, ok := p.scheduler.(*hashing); ok {
+		s.build = tables.build(s.build)
 	}
 	var story strings.Builder
 	now := time.Duration(0)
@@ -203,7 +207,7 @@ func deeds(t *testing.T, o Options) string {
 	backends := p.Backends()
 	p.SetStatus(backends[0], Up)
 	flows()
-	for _, b := range backends {
+	for _, b := range slices.Backward(backends) { // one build: the first one is the only member
 		p.SetStatus(b, Down)
 	}
 	flows()
@@ -225,4 +229,27 @@ func deeds(t *testing.T, o Options) string {
 	p.SetStatus(backends[3], Down)
 	flows()
 	return story.String()
+}
+
+// tableCache saves pools that go through the same scene, of one scheduler, the building of
+// the same tables.
+type tableCache map[string]*hashTable
+
+func (c tableCache) build(build func([]member) *hashTable) func([]member) *hashTable {
+	return func(members []member) *hashTable {
+		key, byName := "", map[string]*Backend{}
+		for _, m := range members {
+			key += fmt.Sprint(m.name, " ", m.weight, " ", m.turned, " ")
+			byName[m.name] = m.Backend
+		}
+		if c[key] == nil {
+			c[key] = build(members)
+		}
+		t := *c[key]
+		t.backends = slices.Clone(t.backends)
+		for i, b := range t.backends {
+			t.backends[i] = byName[b.name]
+		}
+		return &t
+	}
 }

@@ -11,7 +11,8 @@ import (
 type plainLocality struct {
 	p          *Pool
 	set, ipvs  bool
-	picked     map[*Backend]int
+	wlc        plainRule
+	backends   map[*Backend]*plainBackend
 	picks      int
 	homes      map[netip.Addr]*plainHome
 	now        time.Duration
@@ -21,6 +22,35 @@ type plainLocality struct {
 type plainHome struct {
 	servers       []*Backend // the last to join first
 	used, changed time.Duration
+}
+
+func newPlainLocality(p *Pool, set, ipvs bool) *plainLocality {
+	m := &plainLocality{
+		p: p, set: set, ipvs: ipvs, wlc: plainRules["wlc"](),
+		backends: map[*Backend]*plainBackend{}, homes: map[netip.Addr]*plainHome{},
+	}
+	if ipvs {
+		m.wlc = plainRules["wlc ipvs"]()
+	}
+	m.read()
+	return m
+}
+
+// read takes over what has become of the backends.
+func (m *plainLocality) read() {
+	var members []*plainBackend
+	for i, x := range membersOf(m.p) {
+		b := m.backends[x.Backend]
+		if b == nil {
+			b = &plainBackend{Backend: x.Backend}
+			m.backends[x.Backend] = b
+		}
+		b.active, b.overloaded, b.limits = int(x.Active()), x.Overloaded(), x.Limits()
+		b.weight, b.order = x.weight, i
+		members = append(members, b)
+	}
+	m.wlc.edit(members)
+	m.wlc.settle()
 }
 
 func has(backends []*Backend, b *Backend) bool {
@@ -40,28 +70,18 @@ func (m *plainLocality) members() []*Backend {
 	return members
 }
 
-// before compares as wlc does.
-func (m *plainLocality) before(x, y *Backend) bool {
-	a, b := x.Active()*int64(y.Weight()), y.Active()*int64(x.Weight())
-	switch {
-	case a != b:
-		return a < b
-	case m.ipvs:
-		return x.ID() > y.ID()
-	case m.picked[x] != m.picked[y]:
-		return m.picked[x] < m.picked[y]
-	}
-	return x.ID() < y.ID()
-}
-
-func (m *plainLocality) wlc(members []*Backend, tried *Tried) *Backend {
-	var least *Backend
-	for _, b := range members {
-		if !tried.Has(b) && !full(b) && (least == nil || m.before(b, least)) {
-			least = b
+// least is the one of some members that wlc chooses.
+func (m *plainLocality) least(some []*Backend, tried *Tried) *Backend {
+	var candidates []*plainBackend
+	for _, b := range some {
+		if !tried.Has(b) && !full(b) {
+			candidates = append(candidates, m.backends[b])
 		}
 	}
-	return least
+	if b := m.wlc.choose(candidates); b != nil {
+		return b.Backend
+	}
+	return nil
 }
 
 func (m *plainLocality) crowded(b *Backend, members []*Backend, tried *Tried) bool {
@@ -96,7 +116,7 @@ func (m *plainLocality) acquire(f Flow, tried *Tried) (b *Backend, busy bool) {
 		}
 		m.left++
 	}
-	b = m.wlc(members, tried)
+	b = m.least(members, tried)
 	if b == nil {
 		return nil, busy
 	}
@@ -133,19 +153,23 @@ func (m *plainLocality) of(home *plainHome, members []*Backend, tried *Tried) *B
 		}
 	}
 	var least *Backend
-	for _, b := range home.servers {
-		if !has(members, b) || tried.Has(b) || full(b) {
-			continue
-		}
-		before := func() bool {
-			if m.ipvs {
-				return b.Active()*int64(least.Weight()) < least.Active()*int64(b.Weight())
+	if m.ipvs {
+		for _, b := range home.servers {
+			if !has(members, b) || tried.Has(b) || full(b) {
+				continue
 			}
-			return m.before(b, least)
+			if least == nil || b.Active()*int64(least.Weight()) < least.Active()*int64(b.Weight()) {
+				least = b
+			}
 		}
-		if least == nil || before() {
-			least = b
+	} else {
+		var some []*Backend
+		for _, b := range home.servers {
+			if has(members, b) {
+				some = append(some, b)
+			}
 		}
+		least = m.least(some, tried)
 	}
 	if len(home.servers) > 1 && m.now-home.changed > 24*time.Hour {
 		if i := home.most(); i >= 0 {
@@ -178,6 +202,8 @@ func (h *plainHome) most() int {
 
 func (m *plainLocality) pick(b *Backend) *Backend {
 	m.picks++
-	m.picked[b] = m.picks
+	x := m.backends[b]
+	x.picked = m.picks
+	m.wlc.chosen(x)
 	return b
 }

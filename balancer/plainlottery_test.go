@@ -12,7 +12,7 @@ type plainLottery struct {
 	ipvs     bool
 	distinct bool
 	random   *rand.Rand
-	samples  map[*Backend]*estimate
+	samples  map[*Backend]*[2]estimate // of accepting and of answering
 }
 
 // membersOf is the pool's rule for who is a member, without panic and slow start.
@@ -132,14 +132,24 @@ func (m *plainLottery) acquire(tried *Tried) (want []*Backend, busy bool) {
 
 // costs by the rules of ewma; sure is false close to the edge of what counts as equal.
 func (m *plainLottery) costs(x, y *member) (cx, cy float64, sure bool) {
-	lx, ly, sure := 1., 1., true
-	if ex, ey := m.samples[x.Backend], m.samples[y.Backend]; ex != nil && ey != nil {
-		lx, ly = ex.mean, ey.mean
-		if ex.at < ey.at {
-			lx = ly + (lx-ly)*remains(ey.at-ex.at)
-		} else {
-			ly = lx + (ly-lx)*remains(ex.at-ey.at)
+	lx, ly, sure := 0., 0., true
+	for part := range 2 {
+		ex, ey := m.sample(x.Backend, part), m.sample(y.Backend, part)
+		switch {
+		case ex.mean == 0:
+			ex = ey
+		case ey.mean == 0:
+			ey = ex
 		}
+		fade := remains(max(ex.at, ey.at) - min(ex.at, ey.at))
+		if ex.at < ey.at {
+			ex.mean = fade*ex.mean + (1-fade)*ey.mean
+		} else {
+			ey.mean = fade*ey.mean + (1-fade)*ex.mean
+		}
+		lx, ly = lx+ex.mean, ly+ey.mean
+	}
+	if lx != ly {
 		apart := max(lx, ly)/min(lx, ly) - 1
 		sure = apart < latencyNoise*.999 || apart > latencyNoise*1.001
 		if apart < latencyNoise {
@@ -155,16 +165,22 @@ func (m *plainLottery) costs(x, y *member) (cx, cy float64, sure bool) {
 	return cx, cy, sure
 }
 
-func (m *plainLottery) observe(b *Backend, took, now time.Duration) {
+func (m *plainLottery) sample(b *Backend, part int) estimate {
+	if e := m.samples[b]; e != nil {
+		return e[part]
+	}
+	return estimate{}
+}
+
+func (m *plainLottery) observe(b *Backend, part int, took, now time.Duration) {
 	if m.samples == nil {
 		return
 	}
-	now -= now % latencyTick
-	e := m.samples[b]
-	if e == nil {
-		m.samples[b] = &estimate{mean: float64(took), at: now}
-		return
+	if m.samples[b] == nil {
+		m.samples[b] = new([2]estimate)
 	}
+	now -= now % latencyTick
+	e := &m.samples[b][part]
 	weight := 1 - remains(now-e.at)
 	if float64(took) > e.mean {
 		weight = 1

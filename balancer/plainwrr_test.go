@@ -11,6 +11,8 @@ type plainWRR struct {
 	now     *big.Rat
 	members []*plainBackend
 	turns   map[*plainBackend]*plainTurn
+	// plays says whether it can be the turn of a member.
+	plays func(b *plainBackend) bool
 }
 
 type plainTurn struct {
@@ -23,7 +25,10 @@ type plainTurn struct {
 }
 
 func newPlainWRR() *plainWRR {
-	return &plainWRR{now: new(big.Rat), turns: map[*plainBackend]*plainTurn{}}
+	return &plainWRR{
+		now: new(big.Rat), turns: map[*plainBackend]*plainTurn{},
+		plays: func(b *plainBackend) bool { return !b.full() },
+	}
 }
 
 // parts returns x turns of a backend, in rounds.
@@ -126,7 +131,7 @@ func (r *plainWRR) choose(candidates []*plainBackend) *plainBackend {
 func (r *plainWRR) chosen(b *plainBackend) {
 	var first *big.Rat
 	for _, m := range r.members {
-		if t := r.turns[m]; !m.full() && (first == nil || t.next.Cmp(first) < 0) {
+		if t := r.turns[m]; r.plays(m) && (first == nil || t.next.Cmp(first) < 0) {
 			first = t.next
 		}
 	}

@@ -8,8 +8,12 @@ import (
 	"time"
 )
 
-// maxWeight is the largest weight, as in IPVS.
-const maxWeight = math.MaxInt32
+const (
+	// maxWeight is the largest weight, as in IPVS.
+	maxWeight = math.MaxInt32
+	// topWeight is the largest that a member can have: maxWeight in hundredths.
+	topWeight = maxWeight * fullShare
+)
 
 // Spec is a backend as it is asked for.
 type Spec struct {
@@ -18,6 +22,11 @@ type Spec struct {
 	// none and leaves existing flows alone. Values outside 0 … 2147483647 count as
 	// the nearest one inside.
 	Weight int
+	// Share is how much of Weight counts now, in percent from 1 to 1000; 0 means all of
+	// it. It is exact for small weights too where shares of flows follow weights; where
+	// they do not, or follow them as in the kernel (fo, ovf, all with ipvs), Weight itself
+	// becomes the whole number next above. Values outside count as the nearest one inside.
+	Share int
 	// Backup keeps new flows from the backend while one without it is in use.
 	Backup bool
 	// Limits bound its flows. Limits that do not pass their Check count as none.
@@ -25,12 +34,14 @@ type Spec struct {
 }
 
 // Pool is the set of backends of one service and the scheduler that chooses among
-// them. All its methods may be called from any goroutine. Acquire, Rejoin, Observe and
-// Release do not wait for the scheduler to take in a change that the others make.
+// them. All its methods may be called from any goroutine. Acquire, Rejoin, Release,
+// Observe and ObserveConnect do not wait for the scheduler to take in a change that the
+// others make.
 type Pool struct {
 	scheduler  scheduler
 	learner    learner // scheduler, if it is one
 	quiesced   bool    // backends of weight 0 are members
+	fine       bool    // members may have weights in hundredths
 	failClosed bool
 	panicShare int
 	slowStart  time.Duration
@@ -65,6 +76,7 @@ func NewPool(o Options) (*Pool, error) {
 	p := &Pool{
 		scheduler:  a.make(settings),
 		quiesced:   a.quiesced != nil && a.quiesced(settings),
+		fine:       a.Weighs && !settings.ipvs,
 		failClosed: o.FailClosed,
 		panicShare: o.Panic,
 		slowStart:  o.SlowStart,
@@ -140,14 +152,22 @@ func (p *Pool) Rejoin(b *Backend, allow Stickiness) bool {
 // LooksAtLocal reports whether choices depend on Flow.Local.
 func (p *Pool) LooksAtLocal() bool { return p.local }
 
-// Learns reports whether Observe has an effect.
+// Learns reports whether Observe and ObserveConnect have an effect.
 func (p *Pool) Learns() bool { return p.learner != nil }
 
-// Observe tells a scheduler that learns how long b took to accept a flow, or to begin
-// its answer; see Flow.Now for now. It does not allocate.
+// Observe tells a scheduler that learns how long b took to begin its answer to a flow,
+// the time to accept it left out; see Flow.Now for now. It does not allocate.
 func (p *Pool) Observe(b *Backend, took, now time.Duration) {
 	if p.learner != nil {
-		p.learner.observe(b, took, now)
+		p.learner.answered(b, took, now)
+	}
+}
+
+// ObserveConnect is Observe for how long b took to accept a flow, or for how long it has
+// not accepted one that is given up.
+func (p *Pool) ObserveConnect(b *Backend, took, now time.Duration) {
+	if p.learner != nil {
+		p.learner.accepted(b, took, now)
 	}
 }
 
@@ -169,7 +189,7 @@ func (p *Pool) Update(specs []Spec) (added, removed []*Backend) {
 			b = p.newBackend(e)
 			added = append(added, b)
 		}
-		b.weight.Store(int64(min(max(spec.Weight, 0), maxWeight)))
+		b.weigh(spec.Weight, spec.Share, p.fine)
 		if w := b.Weight(); w > 0 {
 			b.turned = w
 		}
@@ -262,7 +282,7 @@ func (p *Pool) set(b *Backend, change func()) bool {
 // newBackend needs mu.
 func (p *Pool) newBackend(e Endpoint) *Backend {
 	p.lastID++
-	b := &Backend{id: p.lastID, endpoint: e, name: e.String(), health: p.initial, slot: -1, ramp: ramp{share: fullShare}}
+	b := &Backend{id: p.lastID, endpoint: e, name: e.String(), health: p.initial, slot: -1, share: fullShare, ramp: ramp{share: fullShare}}
 	if !e.Resolved() {
 		b.health = Down
 	}

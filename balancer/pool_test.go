@@ -189,7 +189,7 @@ func TestRejoin(t *testing.T) {
 			eachScheduler(t, func(t *testing.T, scheduler string) {
 				s := specs(3)
 				for i := range s {
-					s[i].Weight = 100
+					s[i].Weight = 20
 				}
 				if tt.spec.Endpoint.Host != "" {
 					s[0].Endpoint = tt.spec.Endpoint

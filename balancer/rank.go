@@ -54,8 +54,8 @@ type rankNode struct {
 	order  uint64 // index in the list of members
 	phase  uint64 // the same as a part of the list, below 1<<turnBits; see phaseOf
 	full   bool   // had no room when it was ranked
-	next   spot   // of wrr: its next turn. Outlasts leaving
-	owed   bool   // of wrr: it was given a turn when it came in, and not picked since
+	next   spot   // of wrr and wlc: its next turn. Outlasts leaving
+	owed   bool   // of wrr and wlc: it was given a turn when it came in, and not picked since
 }
 
 func (h *ranking) push(x ranked) {

@@ -115,7 +115,7 @@ func ringCounts(members []member) (counts []uint64, total uint64) {
 	unit := uint64(1)
 	for _, m := range members {
 		if m.weight > m.turned {
-			unit = fullShare // a slow start is on: weights are in hundredths
+			unit = fullShare // more counts of some than of others: weights are in hundredths
 		}
 	}
 	counts = make([]uint64, len(members))

@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"testing"
@@ -27,10 +28,7 @@ func newPlainRing(s []Spec, halvings int) plainRing {
 		place uint32
 		name  string
 	}) int {
-		if x.place != y.place {
-			return int(int64(x.place) - int64(y.place))
-		}
-		return strings.Compare(x.name, y.name)
+		return cmp.Or(cmp.Compare(x.place, y.place), strings.Compare(x.name, y.name))
 	})
 	return r
 }

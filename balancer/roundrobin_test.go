@@ -166,7 +166,7 @@ func TestRoundRobinFairInParallel(t *testing.T) {
 // all be of backends that it has tried.
 func TestRoundRobinAlwaysFindsTheLast(t *testing.T) {
 	t.Parallel()
-	const n, flows, workers = 4, 100_000, 4
+	const n, flows, workers = 4, 25_000, 4
 	p := newPool(t, "rr", specs(n))
 	var wg sync.WaitGroup
 	for w := range workers {

@@ -34,7 +34,7 @@ func TestRuleCorners(t *testing.T) {
 		{"lc", []int{1, 1, 1}, "ABCABC", "ABCABC", "CCCCCC", "CBACBA"},
 		{"lc", []int{9, 1, 1}, "ABCABC", "ABCABC", "CCCCCC", "CBACBA"},
 		{"wlc", []int{1, 1, 1}, "ABCABC", "ABCABC", "CCCCCC", "CBACBA"},
-		{"wlc", []int{4, 2, 1}, "ABCABC", "ABCABAA", "CCCCCC", "CBAABAA"},
+		{"wlc", []int{4, 2, 1}, "ABAABACABAABAC", "ABCABAA", "CCCCCC", "CBAABAA"},
 		{"sed", []int{4, 2, 1}, "AAAAAA", "ABAACBA", "AAAAAA", "ABAACBA"},
 		{"sed", []int{1, 1}, "ABAB", "ABAB", "BBBB", "BABA"},
 		{"nq", []int{4, 2, 1}, "ABCABC", "ABCAABA", "CCCCCC", "CBAAABA"},

@@ -205,12 +205,12 @@ func byIdle(a, b *plainBackend) int {
 // plainRules are those that must equal a scheduler, by its name and its flag.
 var plainRules = map[string]func() plainRule{
 	"rr":       func() plainRule { return new(plainRR) },
-	"rr ipvs":  func() plainRule { return &plainIPVSRR{last: -1} },
+	"rr ipvs":  func() plainRule { return new(plainIPVSRR) },
 	"wrr":      func() plainRule { return newPlainWRR() },
 	"wrr ipvs": func() plainRule { return &plainIPVSWRR{last: -1} },
 	"lc":       func() plainRule { return plainOrder{compare: byFlows} },
 	"lc ipvs":  func() plainRule { return plainOrder{compare: byFlows, ties: newestFirst} },
-	"wlc":      func() plainRule { return plainOrder{compare: byShare} },
+	"wlc":      func() plainRule { return newPlainWLC() },
 	"wlc ipvs": func() plainRule { return plainOrder{compare: byShare, ties: newestFirst} },
 	"sed":      func() plainRule { return plainOrder{compare: byDelay} },
 	"sed ipvs": func() plainRule { return plainOrder{compare: byDelay, ties: newestFirst} },

@@ -20,9 +20,9 @@ type Flow struct {
 // member is a backend that may get new flows.
 type member struct {
 	*Backend
-	// weight counts for this list: 1 … maxWeight, or up to fullShare times that while
-	// a slow start is on. Schedulers that keep quiesced backends in their tables see
-	// those with 0; see algorithm.quiesced.
+	// weight counts for this list: 1 … maxWeight, or in hundredths and up to topWeight
+	// while more counts of some than of others. Schedulers that keep quiesced backends
+	// in their tables see those with 0; see algorithm.quiesced.
 	weight int
 	// turned is the last weight that was not 0.
 	turned int
@@ -62,7 +62,8 @@ func (counting) release(b *Backend)                    { b.release() }
 
 // learner is a scheduler that wants to know how long backends take.
 type learner interface {
-	observe(b *Backend, took, now time.Duration)
+	accepted(b *Backend, took, now time.Duration)
+	answered(b *Backend, took, now time.Duration)
 }
 
 // settings are what the options tell a scheduler.

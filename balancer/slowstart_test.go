@@ -134,7 +134,7 @@ func TestSlowStart(t *testing.T) {
 			line{200, up(1), "[100 10]", 210},
 			line{210, func(p *Pool, b []*Backend) {
 				p.Update([]Spec{{Endpoint: endpoint(0), Weight: 7}, {Endpoint: endpoint(1), Weight: maxWeight}})
-			}, fmt.Sprintf("[700 %d]", 15*maxWeight), 220},
+			}, fmt.Sprintf("[700 %d]", min(15*maxWeight, math.MaxInt)), 220},
 			line{220, func(p *Pool, b []*Backend) {
 				p.Update([]Spec{{Endpoint: endpoint(0), Weight: 7}, {Endpoint: endpoint(1), Weight: 0}})
 			}, "[7 -1]", 230},

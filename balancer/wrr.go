@@ -90,6 +90,15 @@ func (r *weightedRR) enter(b *Backend) {
 	}
 }
 
+// overdue has a turn that went by wait until now, and no longer: one that could not have
+// its turns for a while does not get them all at once afterwards.
+func (r *weightedRR) overdue(b *Backend) {
+	n := &b.node
+	if next, now := n.next.rank(0), r.now.rank(0); next.before(&now) {
+		n.next = spot{round: r.now.round, at: r.now.in(n.next.span), span: n.next.span}
+	}
+}
+
 // picked takes a turn away from a backend. Flows that do not ask whose turn it is, since
 // they have tried others or persistence sends them, take no more than the next one, or
 // those of a short time would keep new flows away for a long one.

@@ -100,6 +100,7 @@ func newTraffic(backends int, acquire func(balancer.Flow) *balancer.Backend, rel
 func poolTraffic(p *balancer.Pool) (*traffic, error) {
 	if p.Learns() {
 		for i, b := range p.Backends() {
+			p.ObserveConnect(b, time.Millisecond, 0)
 			p.Observe(b, time.Duration(i%10+1)*time.Millisecond, 0)
 		}
 	}

@@ -238,7 +238,7 @@ func (f *flow) slow(now time.Duration) (giveUp bool) {
 		return false
 	}
 	if f.svc.learns {
-		f.svc.Pool.Observe(f.backend, now-f.began, now) // at least so long
+		f.svc.Pool.ObserveConnect(f.backend, now-f.began, now) // at least so long
 	}
 	f.doubted, f.given = f.backend, now-f.began
 	f.backend.CountFailure()
@@ -258,7 +258,7 @@ func (f *flow) established(now time.Duration) {
 	}
 	f.ent.SetState(conntrack.Established)
 	if f.svc.learns {
-		f.svc.Pool.Observe(f.backend, now-f.began, now)
+		f.svc.Pool.ObserveConnect(f.backend, now-f.began, now)
 	}
 }
 

@@ -1,0 +1,149 @@
+package balancer
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestChoicesWaitForNoBuild holds the locks of those who change the pool. Flows begin and
+// end all the same: they never ask for these, so no build, however long, holds them up.
+func TestChoicesWaitForNoBuild(t *testing.T) {
+	t.Parallel()
+	eachScheduler(t, func(t *testing.T, scheduler string) {
+		s := specs(50)
+		for i := range s {
+			s[i].Limits = Limits{Max: 5, Upper: 3}
+		}
+		p := newPool(t, scheduler, s)
+		p.build.Lock()
+		p.mu.Lock()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := range 1000 {
+				b := acquire(p, client(i), nil)
+				if b == nil {
+					continue
+				}
+				if p.Rejoin(b, Stickiness{}) {
+					p.Release(b)
+				}
+				p.ObserveConnect(b, time.Millisecond, time.Duration(i))
+				p.Observe(b, time.Millisecond, time.Duration(i))
+				p.Release(b)
+			}
+		}()
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Error("a choice waits for those who change the pool")
+		}
+		p.mu.Unlock()
+		p.build.Unlock()
+		<-done
+		wantIdle(t, p.Backends())
+	})
+}
+
+// gated blocks the first call of a function that builds a table until gate is closed.
+func gated[T any](build func([]member) T, entered, gate chan struct{}) func([]member) T {
+	var once sync.Once
+	return func(members []member) T {
+		once.Do(func() {
+			close(entered)
+			<-gate
+		})
+		return build(members)
+	}
+}
+
+// TestBuildHoldsUpNobody changes a weight and blocks while the table for it is built.
+// Flows begin, come back, are learnt from and end meanwhile.
+func TestBuildHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	for _, a := range Algorithms() {
+		for _, form := range [][]string{nil, {IPVS}} {
+			if form != nil && !slices.Contains(a.Flags, IPVS) {
+				continue
+			}
+			s := specs(10)
+			p := poolOf(t, Options{Scheduler: a.Name, Flags: form, Initial: Up, Random: rand.Uint64}, s)
+			entered, gate := make(chan struct{}), make(chan struct{})
+			switch x := p.scheduler.(type) {
+			case *hashing:
+				x.build = gated(x.build, entered, gate)
+			case *ipvsHash:
+				x.fill = gated(x.fill, entered, gate)
+			case *lottery:
+				x.table = gated(x.table, entered, gate)
+			case *ewma:
+				x.table = gated(x.table, entered, gate)
+			case *best, *lblc, *lblcr, *roundRobin, *ipvsRR, *ipvsWRR:
+				continue // no table: a place in a heap at a time, or a list
+			default:
+				t.Fatalf("%s: unknown %T", a.Name, x)
+			}
+			t.Run(a.Name+strings.Join(form, " "), func(t *testing.T) {
+				t.Parallel()
+				var updating sync.WaitGroup
+				defer updating.Wait()
+				defer close(gate)
+				s[3].Weight = 7
+				updating.Go(func() { p.Update(s) })
+				<-entered
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					for i := range 1000 {
+						b := acquire(p, visit(i), nil)
+						if b == nil {
+							t.Error("no backend")
+							return
+						}
+						if p.Rejoin(b, Stickiness{}) {
+							p.Release(b)
+						}
+						p.Observe(b, time.Millisecond, time.Duration(i))
+						p.Release(b)
+					}
+				}()
+				select {
+				case <-done:
+				case <-time.After(20 * time.Second):
+					t.Fatal("a choice waits for a table")
+				}
+				wantIdle(t, p.Backends())
+			})
+		}
+	}
+}
+
+// TestMaglevClaimsAreFew counts the slots that are looked at until all are claimed: about
+// ln(slots) for each, however many backends there are.
+func TestMaglevClaimsAreFew(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{2, 10, 1000, 10_000} {
+		ways := make([]maglevWay, n)
+		for i := range ways {
+			ways[i] = newMaglevWay(endpoint(i).String())
+		}
+		slots := slices.Repeat([]int32{-1}, maglevSize)
+		looks := 0
+		for claimed := range maglevSize {
+			w := &ways[claimed%n]
+			from := w.slot
+			slot := w.claim(slots)
+			slots[slot] = 1
+			for looks++; from != slot; looks++ {
+				from = (from + w.skip) % maglevSize
+			}
+		}
+		if most := 16 * maglevSize; looks > most {
+			t.Errorf("%d backends look at %d slots, want at most %d", n, looks, most)
+		}
+	}
+}
