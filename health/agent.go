@@ -71,7 +71,7 @@ func readAdvice(conn io.Reader) (string, error) {
 // Advice is what an agent says. What it leaves out stays as it was; the zero value says
 // nothing at all. It is comparable.
 type Advice struct {
-	Weight Number // in percent of the configured weight, 0 to 10000
+	Weight Number // in percent of the configured weight, 0 to 1000
 	Max    Number // flows at once; 0: no limit
 	Order  Order
 	State  State
@@ -105,7 +105,7 @@ const (
 )
 
 const (
-	maxPercent = 10_000
+	maxPercent = 1000
 	maxQuoted  = 120 // bytes of a text of the agent
 )
 

@@ -26,8 +26,8 @@ func TestParseAdvice(t *testing.T) {
 		{" \t, ", health.Advice{}},
 		{"75%", weight(75)},
 		{"0%", weight(0)},
-		{"10000%", weight(10000)},
-		{"10001%", health.Advice{Odd: "10001%"}},
+		{"1000%", weight(1000)},
+		{"1001%", health.Advice{Odd: "1001%"}},
 		{"99999999999999999999%", health.Advice{Odd: "99999999999999999999%"}},
 		{"-1%", health.Advice{Odd: "-1%"}},
 		{"+1%", health.Advice{Odd: "+1%"}},
@@ -73,7 +73,7 @@ func FuzzParseAdvice(f *testing.F) {
 				t.Errorf("%q: %q is not fit for a log", line, text)
 			}
 		}
-		if a.Weight.Value < 0 || a.Weight.Value > 10000 || a.Max.Value < 0 {
+		if a.Weight.Value < 0 || a.Weight.Value > 1000 || a.Max.Value < 0 {
 			t.Errorf("%q: %+v", line, a)
 		}
 	})

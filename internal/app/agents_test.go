@@ -89,19 +89,19 @@ func TestAgentsAreObeyed(t *testing.T) {
 		want string // of the first backend
 	}{
 		{func() {}, "@3 unknown 50 40 20"},
-		{func() { say(a, "50%") }, "@2 unknown 50 40 20"},
-		{func() { check(true) }, "@2 up 50 40 20"},
-		{func() { say(a, "drain") }, "@2 drain 50 40 20"},
-		{func() { say(a, "maxconn:30") }, "@2 drain 30 30 20"},
-		{func() { check(false) }, "@2 drain 30 30 20"},
-		{func() { say(a, "ready") }, "@2 down 30 30 20"},
-		{func() { say(a, "up") }, "@2 down 30 30 20"}, // the check still fails
-		{func() { say(a, "down") }, "@2 down 30 30 20"},
-		{func() { check(true) }, "@2 down 30 30 20"}, // the agent still says so
-		{func() { say(a, "maint") }, "@2 maint 30 30 20"},
-		{func() { say(a, "up ready 1%") }, "@1 up 30 30 20"},
+		{func() { say(a, "50%") }, "@3 unknown 50 40 20"},
+		{func() { check(true) }, "@3 up 50 40 20"},
+		{func() { say(a, "drain") }, "@3 drain 50 40 20"},
+		{func() { say(a, "maxconn:30") }, "@3 drain 30 30 20"},
+		{func() { check(false) }, "@3 drain 30 30 20"},
+		{func() { say(a, "ready") }, "@3 down 30 30 20"},
+		{func() { say(a, "up") }, "@3 down 30 30 20"}, // the check still fails
+		{func() { say(a, "down") }, "@3 down 30 30 20"},
+		{func() { check(true) }, "@3 down 30 30 20"}, // the agent still says so
+		{func() { say(a, "maint") }, "@3 maint 30 30 20"},
+		{func() { say(a, "up ready 1%") }, "@3 up 30 30 20"},
 		{func() { say(a, "0%") }, "@0 up 30 30 20"},
-		{func() { say(a, "200% maxconn:10") }, "@6 up 10 10 10"},
+		{func() { say(a, "200% maxconn:10") }, "@3 up 10 10 10"},
 		{func() { say(a, "maxconn:0 100%") }, "@3 up 0 40 20"},
 		{func() { say(a, "sideways") }, "@3 up 0 40 20"},
 		{func() { say("10.0.0.9:1", "down") }, "@3 up 0 40 20"}, // nobody's
@@ -116,6 +116,30 @@ func TestAgentsAreObeyed(t *testing.T) {
 	}
 	if s := k.pool.Backends()[1].Status(); s != balancer.Down {
 		t.Errorf("the second backend is %s", s)
+	}
+}
+
+// TestAgentsWeigh: half of a weight that is as small as can be is a half.
+func TestAgentsWeigh(t *testing.T) {
+	t.Parallel()
+	k, say := advisedKeeper(t, zap.NewNop(), config.Words{
+		Mappings: []string{"8080=10.0.0.1:1,10.0.0.2:1"},
+		Options:  []config.Option{{Name: "agent", Value: "9100"}, {Name: "health", Value: "off"}},
+	})
+	for _, tt := range []struct {
+		words string
+		want  uint64 // of 60 flows
+	}{{"up", 30}, {"50%", 20}, {"0%", 0}, {"500%", 50}, {"100%", 30}} {
+		say("10.0.0.1:1", tt.words)
+		b := k.pool.Backends()[0]
+		before := b.Total()
+		for range 60 {
+			got, _ := k.pool.Acquire(balancer.Flow{}, nil)
+			k.pool.Release(got)
+		}
+		if got := b.Total() - before; got+1 < tt.want || got > tt.want+1 {
+			t.Errorf("%s: %d of 60 flows, want %d", tt.words, got, tt.want)
+		}
 	}
 }
 

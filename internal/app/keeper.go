@@ -180,8 +180,7 @@ func (k *keeper) specs() []balancer.Spec {
 		if _, ok := k.checkedAt[e]; !ok { // of equal ones the first counts, as for the pool
 			k.checkedAt[e], k.agentAt[e] = b.Check, b.Agent
 		}
-		b = advised(b, k.agents.advice(e))
-		specs[i] = balancer.Spec{Endpoint: e, Weight: b.Weight, Backup: b.Backup, Limits: b.Limits}
+		specs[i] = advised(balancer.Spec{Endpoint: e, Weight: b.Weight, Backup: b.Backup, Limits: b.Limits}, k.agents.advice(e))
 	}
 	return specs
 }

@@ -5,7 +5,6 @@ import (
 
 	"usher/balancer"
 	"usher/health"
-	"usher/internal/config"
 )
 
 // settle makes one status of what the check and the agent of a backend say. It needs mu.
@@ -91,17 +90,21 @@ func (k *keeper) tellAdvice(b *balancer.Backend, now, before health.Advice) {
 	}
 }
 
-// advised is a backend as its agent wants it. A weight that is not 0 stays above it.
-func advised(b config.Backend, a health.Advice) config.Backend {
-	if a.Weight.Given {
-		b.Weight = int(min((int64(b.Weight)*int64(a.Weight.Value)+99)/100, config.MaxWeight))
+// advised is a backend as its agent wants it.
+func advised(s balancer.Spec, a health.Advice) balancer.Spec {
+	switch {
+	case !a.Weight.Given:
+	case a.Weight.Value == 0:
+		s.Weight = 0
+	default:
+		s.Share = a.Weight.Value
 	}
 	if a.Max.Given {
-		b.Limits.Max = a.Max.Value
+		s.Limits.Max = a.Max.Value
 		if most := a.Max.Value; most > 0 { // thresholds beyond it would never be reached
-			b.Limits.Upper = min(b.Limits.Upper, most)
-			b.Limits.Lower = min(b.Limits.Lower, most)
+			s.Limits.Upper = min(s.Limits.Upper, most)
+			s.Limits.Lower = min(s.Limits.Lower, most)
 		}
 	}
-	return b
+	return s
 }

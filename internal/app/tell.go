@@ -33,7 +33,7 @@ func (r *running) tell() {
 		}
 		fields = append(fields, limits(&c)...)
 		r.log.Info("service", append(fields, life(&c)...)...)
-		if slices.Contains([]string{"rr", "lc"}, c.Scheduler.Name) && weighted(k.pool.Backends()) {
+		if slices.Contains([]string{"rr", "lc"}, c.Scheduler.Name) && (weighted(k.pool.Backends()) || c.HasAgents()) {
 			k.log.Warn("weights have no effect: scheduler " + c.Scheduler.Name + " does not weigh (0 still means no new clients)")
 		}
 		if c.RemovesNothing() {
