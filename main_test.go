@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a script waits for a thing that must happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // The scripts run the real program. Beside the usual commands they have:
 //

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"flag"
 	"io"
 	"net"
 	"net/netip"
@@ -12,7 +13,21 @@ import (
 	"usher/balancer"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	overlap()
+	goleak.VerifyTestMain(m)
+}
+
+// overlap has many tests run beside each other, on however small a machine, unless
+// -parallel says otherwise: most of the time they wait.
+func overlap() {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", "8")
+	}
+}
 
 // eachEngine runs a test on every engine that works here.
 func eachEngine(t *testing.T, test func(t *testing.T, engine string)) {
@@ -122,10 +137,10 @@ func roundTrip(t *testing.T, c net.Conn) {
 	}
 }
 
-// eventually waits for a condition.
+// eventually waits for a condition. A machine under load may take its time.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("not in time: %s", what)

@@ -211,7 +211,7 @@ func TestQueueIsBounded(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, engine string) {
 		c := limited(t, 1, newBackend(t))
-		c.QueueLength, c.QueueTimeout = 1, 2*time.Second // long enough for a busy machine
+		c.QueueLength, c.QueueTimeout = 1, time.Hour
 		s, addr := start(t, Options{Engine: engine, Workers: 1}, c)
 		svc := s.Services()[0]
 		holder := dial(t, addr)
@@ -220,10 +220,29 @@ func TestQueueIsBounded(t *testing.T) {
 		eventually(t, "the client waits", func() bool { return svc.queue.n.Load() == 1 })
 		wantTurnedAway(t, addr)
 		eventually(t, "it is counted", func() bool { return svc.Ended(LimitReached) == 1 })
-		wantReset(t, patient)
+		roundTrip(t, holder)
+		holder.Close()
+		roundTrip(t, patient)
+	})
+}
+
+func TestQueueLosesPatience(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		c := limited(t, 1, newBackend(t))
+		c.QueueLength, c.QueueTimeout = 1, 200*time.Millisecond
+		s, addr := start(t, Options{Engine: engine, Workers: 1}, c)
+		svc := s.Services()[0]
+		holder := dial(t, addr)
+		roundTrip(t, holder)
+		came := time.Now()
+		wantTurnedAway(t, addr)
+		if waited := time.Since(came); waited < c.QueueTimeout {
+			t.Errorf("turned away after %v, want %v", waited, c.QueueTimeout)
+		}
 		eventually(t, "the flow is settled", func() bool { return s.Open() == 1 })
-		if n := svc.Ended(QueueTimeout); n != 1 {
-			t.Errorf("%d lost patience, want 1", n)
+		if n := svc.Ended(QueueTimeout); n != 1 || svc.Ended(LimitReached) != 0 {
+			t.Errorf("%d lost patience, want 1; %d over the limit", n, svc.Ended(LimitReached))
 		}
 		roundTrip(t, holder)
 	})

@@ -62,10 +62,7 @@ func TestRowsAreLiveWhileBytesMove(t *testing.T) {
 
 func TestNothingIsLeftAfterManyFlows(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
-		flows := 10000
-		if testing.Short() || raceEnabled {
-			flows = 2000
-		}
+		const flows = 2000 // not one of which may leave anything
 		s, addr := start(t, Options{Engine: engine, Workers: 2}, service(t, echo(t)))
 		one := func() {
 			c, err := net.Dial("tcp", addr)

@@ -104,10 +104,6 @@ func (x *stream) connect() Outcome {
 // try dials the reserved backend. Without a connection another backend is reserved
 // in its place, or none, or the client is held.
 func (x *stream) try(ctx context.Context) (net.Conn, Outcome) {
-	type result struct {
-		conn net.Conn
-		err  error
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	network, address := "tcp", ""
@@ -116,52 +112,68 @@ func (x *stream) try(ctx context.Context) (net.Conn, Outcome) {
 	} else {
 		address = addr.String()
 	}
-	dialed := make(chan result, 1)
+	done := make(chan dialed, 1)
 	go func() {
 		c, err := x.engine.dialer.DialContext(ctx, network, address)
 		for errors.Is(err, syscall.EAGAIN) && network == "unix" && sleep(ctx, busyRetry) {
 			c, err = x.engine.dialer.DialContext(ctx, network, address)
 		}
-		dialed <- result{c, err}
+		done <- dialed{c, err}
 	}()
 	clock := x.engine.server
 	step := time.NewTimer(x.attempt - clock.Now())
 	defer step.Stop()
 	for {
 		select {
-		case r := <-dialed:
-			switch {
-			case r.err == nil:
-				return r.conn, Running
-			case ctx.Err() != nil:
-				return nil, Drained
-			case errors.Is(r.err, syscall.EMFILE) || errors.Is(r.err, syscall.ENFILE):
-				return nil, x.starved(clock.Now())
-			case errors.Is(r.err, syscall.EADDRNOTAVAIL):
-				x.unable()
-				return nil, Running
-			}
-			x.refused()
-			return nil, Running
+		case d := <-done:
+			return x.judge(ctx, d)
 		case <-step.C:
-			x.watchClient()
-			x.mu.Lock()
-			giveUp := x.slow(clock.Now())
-			if giveUp {
-				x.shun = nil // that was the backend before
-			}
-			x.mu.Unlock()
-			if !giveUp {
-				step.Reset(x.attempt - clock.Now())
-				continue
-			}
-			cancel()
-			if r := <-dialed; r.conn != nil {
-				reset(r.conn)
-			}
-			return nil, Running
 		}
+		select {
+		case d := <-done: // on a busy machine both may be there
+			return x.judge(ctx, d)
+		default:
+		}
+		x.watchClient()
+		x.mu.Lock()
+		giveUp := x.slow(clock.Now())
+		if giveUp {
+			x.shun = nil // that was the backend before
+		}
+		x.mu.Unlock()
+		if !giveUp {
+			step.Reset(x.attempt - clock.Now())
+			continue
+		}
+		cancel()
+		if d := <-done; d.conn != nil {
+			reset(d.conn)
+		}
+		return nil, Running
 	}
+}
+
+// dialed is how an attempt ended.
+type dialed struct {
+	conn net.Conn
+	err  error
+}
+
+// judge is what an attempt that ended means to the flow; see try.
+func (x *stream) judge(ctx context.Context, d dialed) (net.Conn, Outcome) {
+	switch {
+	case d.err == nil:
+		return d.conn, Running
+	case ctx.Err() != nil:
+		return nil, Drained
+	case errors.Is(d.err, syscall.EMFILE) || errors.Is(d.err, syscall.ENFILE):
+		return nil, x.starved(x.engine.server.Now())
+	case errors.Is(d.err, syscall.EADDRNOTAVAIL):
+		x.unable()
+		return nil, Running
+	}
+	x.refused()
+	return nil, Running
 }
 
 // watchClient has the flow end when the client breaks while no backend has

@@ -49,7 +49,7 @@ func TestCrowdIsServed(t *testing.T) {
 				s, _ := start(t, o, c)
 				svc := s.Services()[0]
 				var clients sync.WaitGroup
-				stop := time.Now().Add(20 * time.Second)
+				stop := time.Now().Add(time.Minute)
 				for range 10 * flows {
 					c := dialUDP(t, svc.Listeners[0].Addr)
 					clients.Go(func() {
@@ -61,13 +61,11 @@ func TestCrowdIsServed(t *testing.T) {
 							}
 							_ = c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 							n, err := c.Read(buffer)
-							if err == nil {
-								if got := string(buffer[:n]); got != text {
-									t.Errorf("%s got %q", text, got)
-								}
+							if err == nil && string(buffer[:n]) == text {
 								return
 							}
-							if !errors.Is(err, os.ErrDeadlineExceeded) {
+							// A late reply to a port that was another client's is as good as none.
+							if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 								t.Error(err)
 								return
 							}
@@ -107,7 +105,7 @@ func TestSilentFlowMakesRoomAfterItsGrace(t *testing.T) {
 			if _, err := other.Read(b[:]); err == nil {
 				break
 			}
-			if s.Now() > before+10*time.Second {
+			if s.Now() > before+30*time.Second {
 				t.Fatal("the silent flow keeps its place")
 			}
 		}
@@ -201,11 +199,12 @@ func TestSilentFlowsGiveWayToConnections(t *testing.T) {
 		t.Cleanup(s.Close)
 		s.Start()
 		datagrams, streams := s.Services()[0], s.Services()[1]
+		begun, refused := s.Now(), 0
 		for range most {
 			say(t, dialUDP(t, datagrams.Listeners[0].Addr), "x")
 		}
 		eventually(t, "the server is full", func() bool { return s.Open() == most })
-		begun, refused := s.Now(), 0
+		full := s.Now()
 		try := func() bool {
 			c, err := net.Dial("tcp", streams.Listeners[0].Addr.String())
 			if err != nil {
@@ -222,8 +221,12 @@ func TestSilentFlowsGiveWayToConnections(t *testing.T) {
 			return false
 		}
 		eventually(t, "a connection gets through", try)
-		if took := s.Now() - begun; took < evictGrace/2 || refused == 0 || datagrams.Ended(Evicted) == 0 {
+		if took := s.Now() - begun; took < evictGrace || datagrams.Ended(Evicted) == 0 {
 			t.Errorf("after %v: %d refused, %d evicted", took, refused, datagrams.Ended(Evicted))
+		}
+		// On a slow machine their time is over before the first client comes.
+		if full < begun+evictGrace/2 && refused == 0 {
+			t.Error("no client was refused")
 		}
 	})
 }

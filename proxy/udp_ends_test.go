@@ -119,13 +119,20 @@ func TestShutdownWaitsForSilence(t *testing.T) {
 		s, svc, at := startUDP(t, engine, udpService(t, UDPConfig{}, udpEcho(t)))
 		c := dialUDP(t, at)
 		ask(t, c, "x")
+		answered := s.Now()
 		done := make(chan error, 1)
 		go func() { done <- s.Shutdown(t.Context()) }()
 		eventually(t, "new clients are turned away", func() bool {
 			say(t, dialUDP(t, at), "new")
-			ask(t, c, "x")
 			return svc.Ended(Drained) > 0
 		})
+		say(t, c, "x")
+		// On a slow machine the flow may have fallen silent before that.
+		if asked := s.Now(); asked < answered+drainSilence/2 {
+			if got := heard(t, c); got != "x" {
+				t.Errorf("got %q while the others are turned away", got)
+			}
+		}
 		if err := <-done; err != nil {
 			t.Errorf("shutdown: %v", err)
 		}
@@ -140,13 +147,21 @@ func TestShutdownCutsDatagramFlows(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, engine string) {
 		s, svc, at := startUDP(t, engine, udpService(t, UDPConfig{}, udpEcho(t)))
-		for range 20 {
+		const flows = 20
+		begun := s.Now()
+		for range flows {
 			ask(t, dialUDP(t, at), "x")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()
-		if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || svc.Ended(Drained) != 20 {
-			t.Errorf("shutdown: %v, %d drained", err, svc.Ended(Drained))
+		err := s.Shutdown(ctx)
+		// On a slow machine the first ones may have been silent for long enough to end so.
+		silent := svc.Ended(IdleTimeout)
+		if s.Now() < begun+drainSilence && silent > 0 || silent+svc.Ended(Drained) != flows {
+			t.Errorf("%d drained, %d fell silent", svc.Ended(Drained), silent)
+		}
+		if silent < flows && !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("shutdown: %v", err)
 		}
 		noneLeft(t, s, svc)
 	})

@@ -145,6 +145,9 @@ func (b *Backend) Vanish() {
 func (b *Backend) Blackhole() {
 	b.stuck.Store(true)
 	b.c.fill(b.ln.(*net.TCPListener))
+	// One more is accepted before it stops, maybe only now, which makes room again.
+	b.c.Wait(b.c.patience(), "a backend to stop accepting", func() bool { return len(b.kept) == 1 })
+	b.c.fill(b.ln.(*net.TCPListener))
 }
 
 // Release resets the connections that wait since Blackhole, and refuses new ones.

@@ -30,6 +30,9 @@ type C struct {
 
 	buffers sync.Pool // of *[maxDatagram + 1]byte, for a read each
 
+	keepPulse sync.Once
+	pulse     pulse
+
 	mu       sync.Mutex
 	step     string
 	outcome  Outcome
@@ -98,9 +101,26 @@ func (c *C) patience() time.Duration {
 	case c.o.Patience > 0:
 		return c.o.Patience
 	case c.o.Instrumented:
-		return 15 * time.Second
+		return 40 * time.Second
 	}
-	return 6 * time.Second
+	return 20 * time.Second
+}
+
+// within is how long to wait for what is due after d on a machine at rest. A
+// busy one gets more time, and a target that is known to fail does not.
+func (c *C) within(d time.Duration) time.Duration {
+	if c.o.Patience > 0 {
+		return d
+	}
+	return d + c.patience()
+}
+
+// keeps ends the case without a verdict if what has to be used again within idle has
+// nearly been left alone for that long: this machine is too slow to keep it.
+func (c *C) keeps(used time.Time, idle time.Duration) {
+	if silent := time.Since(used); silent > idle*3/4 {
+		c.Skipf("this machine is too slow: what ends after %v of silence was silent for %v", idle, silent.Round(time.Millisecond))
+	}
 }
 
 // Rand returns the n-th random source of the case. The seed of a case that
@@ -167,12 +187,13 @@ func (c *C) TempDir() string {
 }
 
 // Wait polls until done, and fails the case when that takes longer than
-// within. A look that takes long is taken less often: the looks would keep the
-// machine busy that they watch.
+// within. Looks that take long, and those after the first moments, are taken less
+// often: they would keep the machine busy that they watch.
 func (c *C) Wait(within time.Duration, what string, done func() bool) {
-	const often, seldom = 5 * time.Millisecond, 50 * time.Millisecond
+	const often, seldom, waited = 5 * time.Millisecond, 50 * time.Millisecond, 20
 	c.Step("%s", what)
-	for end := time.Now().Add(within); ; {
+	begun := time.Now()
+	for end := begun.Add(within); ; {
 		start := time.Now()
 		if done() {
 			return
@@ -180,7 +201,7 @@ func (c *C) Wait(within time.Duration, what string, done func() bool) {
 		if start.After(end) {
 			c.Fatalf("waited %v for %s", within, what)
 		}
-		c.Pause(min(max(often, 4*time.Since(start)), seldom))
+		c.Pause(min(max(often, 4*time.Since(start), start.Sub(begun)/waited), seldom))
 	}
 }
 

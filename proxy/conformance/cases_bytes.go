@@ -16,13 +16,13 @@ func byteCases() []Case {
 	const group = "bytes"
 	return []Case{
 		{Name: "server-speaks-first", Group: group, Run: serverSpeaksFirst},
-		{Name: "bulk-both-ways", Group: group, Alone: true, Run: bulkBothWays},
+		{Name: "bulk-both-ways", Group: group, Heavy: true, Run: bulkBothWays},
 		{Name: "no-stall-after-bulk", Group: group, Alone: true, Run: noStallAfterBulk},
 		{Name: "no-stall-at-the-end-of-bulk", Group: group, Alone: true, Run: noStallAtEndOfBulk},
-		{Name: "stalled-reader", Group: group, Alone: true, Limit: time.Minute, Run: stalledReader},
-		{Name: "both-sides-stalled", Group: group, Alone: true, Run: bothSidesStalled},
+		{Name: "stalled-reader", Group: group, Heavy: true, Run: stalledReader},
+		{Name: "both-sides-stalled", Group: group, Heavy: true, Run: bothSidesStalled},
 		{Name: "slow-backend-gets-all-of-a-closed-client", Group: group, Run: slowBackendGetsAll},
-		{Name: "spliced-as-nobody", Group: group, Alone: true, Run: splicedAsNobody},
+		{Name: "spliced-as-nobody", Group: group, Heavy: true, Run: splicedAsNobody},
 	}
 }
 
@@ -61,18 +61,31 @@ func bulkBothWays(c *C) {
 // each round. A busy machine adds a few slow rounds, never most of them.
 const stall = 35 * time.Millisecond
 
-// rounds plays n rounds and fails the case when too many of them are slow.
-func rounds(c *C, n int, round func() error) {
-	slow, total := 0, time.Duration(0)
-	for range n {
-		start := time.Now()
-		c.Must(round())
-		took := time.Since(start)
-		total += took
-		if took > stall {
-			slow++
+// rounds plays n rounds after begin and fails the case when too many of them are
+// slow. What a proxy does it does each time, while a machine that others keep busy
+// has its moments: so all of it is played again for a while, and one good time will
+// do. Of an instrumented proxy, which works longer in each, most have to be slow.
+func rounds(c *C, n int, begin, round func() error) {
+	mostSlow, mostTotal := n/20, time.Duration(n)*stall/4
+	if c.o.Instrumented {
+		mostSlow, mostTotal = n/2, time.Duration(n)*stall
+	}
+	for started := time.Now(); ; {
+		c.Must(begin())
+		slow, total := 0, time.Duration(0)
+		for i := 0; i < n && slow <= mostSlow && total <= mostTotal; i++ {
+			start := time.Now()
+			c.Must(round())
+			took := time.Since(start)
+			total += took
+			if took > stall {
+				slow++
+			}
 		}
-		if slow > n/20 || total > time.Duration(n)*stall/4 {
+		if slow <= mostSlow && total <= mostTotal {
+			return
+		}
+		if time.Since(started) > c.patience()/2 {
 			c.Fatalf("%d rounds of %d took more than %v, %v together", slow, n, stall, total.Round(time.Millisecond))
 		}
 	}
@@ -82,11 +95,10 @@ func noStallAfterBulk(c *C) {
 	_, client, server := pairThrough(c)
 	for _, way := range []struct{ from, to *Conn }{{client, server}, {server, client}} {
 		n, s := 8*mib, c.Stream(3)
-		c.Together(
-			func() error { return way.from.Send(s, n) },
-			func() error { return way.to.Receive(s, n) },
-		)
-		rounds(c, 200, func() error { return Ping(way.to, way.from) })
+		rounds(c, 200, func() error {
+			sent := c.Begin(func() error { return way.from.Send(s, n) })
+			return errors.Join(way.to.Receive(s, n), sent())
+		}, func() error { return Ping(way.to, way.from) })
 	}
 }
 
@@ -96,7 +108,7 @@ func noStallAtEndOfBulk(c *C) {
 	_, client, server := pairThrough(c)
 	n, s := 300*kib+7, c.Stream(4)
 	for _, way := range []struct{ from, to *Conn }{{client, server}, {server, client}} {
-		rounds(c, 60, func() error {
+		rounds(c, 60, func() error { return nil }, func() error {
 			sent := c.Begin(func() error { return way.from.Send(s, n) })
 			return errors.Join(way.to.Receive(s, n), sent())
 		})
@@ -108,7 +120,7 @@ func noStallAtEndOfBulk(c *C) {
 // bounded, it must not spin meanwhile, and the stream goes on unharmed.
 func stalledReader(c *C) {
 	p, client, server := pairThrough(c)
-	n, first, s := c.Size(1024, 256)*mib, mib, c.Stream(5)
+	n, first, s := 256*mib, mib, c.Stream(5)
 	before := p.Memory()
 	sent := c.Begin(func() error { return server.Send(s, n) })
 	c.Must(client.Receive(s, first))
@@ -129,7 +141,7 @@ func stalledReader(c *C) {
 // judgeIdle checks that a proxy that has nothing to do does nothing.
 func judgeIdle(c *C, p *Proxy) {
 	const window = 500 * time.Millisecond
-	if spent := p.SpentIn(window); spent > window/3 && !c.o.Instrumented {
+	if spins, spent := p.Spins(window); spins && !c.o.Instrumented {
 		c.Fatalf("it spins: %v of processor time in %v with nothing to do", spent, window)
 	}
 }

@@ -15,9 +15,9 @@ import (
 func crowdCases() []Case {
 	const group = "crowds"
 	return []Case{
-		{Name: "no-cross-talk", Group: group, Alone: true, Run: noCrossTalk},
-		{Name: "connect-and-close-flood", Group: group, Alone: true, Run: flood},
-		{Name: "back-to-start-after-10000-flows", Group: group, Alone: true, Limit: time.Minute, Run: backToStart},
+		{Name: "no-cross-talk", Group: group, Heavy: true, Run: noCrossTalk},
+		{Name: "connect-and-close-flood", Group: group, Heavy: true, Run: flood},
+		{Name: "back-to-start-after-10000-flows", Group: group, Heavy: true, Run: backToStart},
 	}
 }
 
@@ -142,7 +142,7 @@ func settled(c *C, p *Proxy, sockets int, backends ...*Backend) {
 	c.Wait(2*c.patience(), fmt.Sprintf("the proxy to hold %d sockets as before", sockets), func() bool {
 		return p.Descriptors().Sockets <= sockets
 	})
-	c.Wait(3*time.Second, "CLOSE_WAIT to be empty", func() bool { return p.CloseWait(backends...) == 0 })
+	c.Wait(c.within(3*time.Second), "CLOSE_WAIT to be empty", func() bool { return p.CloseWait(backends...) == 0 })
 }
 
 // flood connects and leaves at once, with FIN or RST, before, while or after
@@ -175,6 +175,38 @@ func flood(c *C) {
 		return nil
 	})
 	settled(c, p, before.Sockets, b)
+}
+
+// noMore has the proxy hold no more after many flows than it has held before. It
+// plays them again if it does: what a pool has grown to in a busier hour it grows to
+// once, and what leaks leaks each time.
+func noMore(c *C, p *Proxy, flows func()) {
+	times := 3
+	if c.o.Patience > 0 {
+		times = 1
+	}
+	for i := range times {
+		before, memory, threads := p.Descriptors(), p.Memory(), p.Threads()
+		flows()
+		after, grown := p.Descriptors(), p.Memory()-memory
+		// Pools and the runtime's own descriptors may breathe, flows may not.
+		const slack = 64
+		more := ""
+		switch n := p.Threads(); {
+		case after.All > before.All+slack || after.Sockets > before.Sockets:
+			more = fmt.Sprintf("%d descriptors, %d of them sockets; %d and %d before", after.All, after.Sockets, before.All, before.Sockets)
+		case n > threads+8:
+			more = fmt.Sprintf("%d threads, %d before", n, threads)
+		case grown > 8*mib && !c.o.Instrumented:
+			more = fmt.Sprintf("private memory has grown by %d KiB", grown/kib)
+		}
+		switch {
+		case more == "":
+			return
+		case i == times-1:
+			c.Fatalf("%s", more)
+		}
+	}
 }
 
 // backToStart compares what the proxy holds after 10,000 flows with what it
@@ -211,19 +243,7 @@ func backToStart(c *C) {
 		settled(c, p, empty, b)
 	}
 	flows(1000)
-	before, memory, threads := p.Descriptors(), p.Memory(), p.Threads()
-	flows(c.Size(10_000, 2000))
-	// Pools and the runtime's own descriptors may breathe, flows may not.
-	const slack = 64
-	if after := p.Descriptors(); after.All > before.All+slack {
-		c.Fatalf("%d descriptors, %d before", after.All, before.All)
-	}
-	if after := p.Threads(); after > threads+8 {
-		c.Fatalf("%d threads, %d before", after, threads)
-	}
-	if grown := p.Memory() - memory; grown > 8*mib && !c.o.Instrumented {
-		c.Fatalf("private memory has grown by %d KiB", grown/kib)
-	}
+	noMore(c, p, func() { flows(c.Size(10_000, 2000)) })
 }
 
 func shortFlow(c *C, p *Proxy, r *rand.Rand) error {

@@ -93,7 +93,7 @@ func killedUnderLoad(c *C) {
 	l := c.visits(p)
 	after := failsUnder(c, l, a.Kill, nil)
 	onlyBy(c, l, after)
-	if _, err := withA.Ended(2 * time.Second); err != nil {
+	if _, err := withA.Ended(c.within(2 * time.Second)); err != nil {
 		c.Fatalf("the backend of a flow was killed: %v", err)
 	}
 	if who, err := withB.Who(); err != nil || who != "b" {
@@ -117,7 +117,7 @@ func pausedUnderLoad(c *C) {
 	}
 	a.Pause()
 	paused := time.Now()
-	away := l.avoided(4*time.Second, "the checks to take the paused backend down", "b", paused, 20)
+	away := l.avoided(c.within(4*time.Second), "the checks to take the paused backend down", "b", paused, 20)
 	c.Logf("the backend was taken down after %v", away.Sub(paused).Round(time.Millisecond))
 	t := count(l.since(away, crowd(c), "clients that came after the backend was taken down"))
 	c.Logf("after it was taken down: %v", t)
@@ -128,7 +128,7 @@ func pausedUnderLoad(c *C) {
 	c.Logf("before it was taken down: %v", given)
 	a.Resume()
 	resumed := time.Now()
-	c.Wait(4*time.Second, "the backend that goes on to be used", func() bool {
+	c.Wait(c.within(4*time.Second), "the backend that goes on to be used", func() bool {
 		return len(l.of(func(v visit) bool { return v.begun.After(resumed) && v.who == "a" })) > 0
 	})
 	l.end()

@@ -30,7 +30,7 @@ func examined(c *C, p *Proxy, sick func(bool)) {
 	sick(true)
 	shunned(c, p, false)
 	sick(false)
-	c.Wait(4*time.Second, "the backend that is well again to be used", func() bool {
+	c.Wait(c.within(4*time.Second), "the backend that is well again to be used", func() bool {
 		who, err := c.Visit(p, "")
 		c.Must(err)
 		return who == "a"
@@ -41,7 +41,7 @@ func examined(c *C, p *Proxy, sick func(bool)) {
 // one that is with it when it goes down, and whose flow is then cut.
 func shunned(c *C, p *Proxy, cuts bool) {
 	row, failed := 0, 0
-	c.Wait(4*time.Second, "the checks to take the backend down", func() bool {
+	c.Wait(c.within(4*time.Second), "the checks to take the backend down", func() bool {
 		who, err := c.Visit(p, "")
 		if row++; err != nil || who == "a" {
 			row = 0

@@ -59,7 +59,7 @@ func oldFlows(c *C) {
 		}
 	})
 	p := c.Start(Config{Backends: []string{b.Addr}, MaxAge: age})
-	start := time.Now()
+	start := c.stopwatch()
 	l := c.visits(p)
 	silent, busy := c.Dial(p), c.Dial(p)
 	c.Must(silent.Say("silent\n"))
@@ -70,16 +70,16 @@ func oldFlows(c *C) {
 				return nil
 			}
 			time.Sleep(10 * time.Millisecond)
-			if time.Since(start) > 5*age {
-				return busy.errorf("a flow that is never idle lives on after %v, the limit is %v", time.Since(start), age)
+			if start.took() > c.within(5*age) {
+				return busy.errorf("a flow that is never idle lives on after %v, the limit is %v", start.took(), age)
 			}
 		}
 	})
 	c.Must(silent.Finished())
-	aboutOneSecond(c, time.Since(start))
+	aboutOneSecond(c, start)
 	c.Must(<-silentEnd)
 	c.Must(ended())
-	aboutOneSecond(c, time.Since(start))
+	aboutOneSecond(c, start)
 	l.end()
 	t := count(l.of(func(visit) bool { return true }))
 	c.Logf("short clients: %v", t)

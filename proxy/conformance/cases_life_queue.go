@@ -51,7 +51,7 @@ func maximum(c *C) {
 	limited := fmt.Sprintf(",max=%d", most)
 	p := c.Start(Config{
 		Backends:    []string{a.Addr + limited, b.Addr + limited},
-		QueueLength: n, QueueTimeout: 20 * time.Second, Workers: 2,
+		QueueLength: n, QueueTimeout: 5 * time.Minute, Workers: 2,
 	})
 	c.Step("all clients to be served")
 	var seats = make(chan struct{}, 60) // at once
@@ -81,7 +81,7 @@ func holdsAll(c *C, cfg Config) (p *Proxy, held *Conn) {
 func fullRefuses(c *C) {
 	p, held := holdsAll(c, Config{})
 	if over, err := c.TryDialFrom(p, ""); err == nil { // else ended already
-		if _, err := over.Ended(2 * time.Second); err != nil {
+		if _, err := over.Ended(c.within(2 * time.Second)); err != nil {
 			c.Fatalf("one client more than the backend may have: %v", err)
 		}
 	}
@@ -128,7 +128,7 @@ func queueOrder(c *C) {
 			e.Say(who + "\n")
 		}
 	})
-	p := c.Start(Config{Backends: []string{b.Addr + ",max=1"}, QueueLength: 10, QueueTimeout: 20 * time.Second, Workers: 2})
+	p := c.Start(Config{Backends: []string{b.Addr + ",max=1"}, QueueLength: 10, QueueTimeout: 5 * time.Minute, Workers: 2})
 	visit := func(e *Conn, name string) error {
 		if err := e.Say(name + "\n"); err != nil {
 			return err
@@ -167,13 +167,13 @@ func queueOrder(c *C) {
 
 func queueBound(c *C) {
 	const length = 3
-	p, held := holdsAll(c, Config{QueueLength: length, QueueTimeout: 20 * time.Second})
+	p, held := holdsAll(c, Config{QueueLength: length, QueueTimeout: 5 * time.Minute})
 	var waits []*Conn
 	for range length {
 		waits = append(waits, joins(c, p))
 	}
 	if over, err := c.TryDialFrom(p, ""); err == nil { // else ended already
-		if _, err := over.Ended(2 * time.Second); err != nil {
+		if _, err := over.Ended(c.within(2 * time.Second)); err != nil {
 			c.Fatalf("one client more than the queue holds: %v", err)
 		}
 	}
@@ -187,11 +187,11 @@ func queueBound(c *C) {
 
 func queueTimeout(c *C) {
 	p, held := holdsAll(c, Config{QueueLength: 3, QueueTimeout: time.Second})
-	start := time.Now()
+	start := c.stopwatch()
 	e, err := c.TryDialFrom(p, "")
 	c.Must(err)
 	c.Must(e.WasReset())
-	aboutOneSecond(c, time.Since(start))
+	aboutOneSecond(c, start)
 	if who, err := held.Who(); err != nil || who != "b" {
 		c.Fatalf("the flow that has the backend: %q, %v", who, err)
 	}

@@ -84,7 +84,7 @@ func logEnds(c *C) {
 	c.Must(Ping(client, server))
 	p.Drain()
 	logged(c, p, client.LocalAddr().String(), map[string]any{"end": "drain", "up": 64, "down": 64})
-	exitsWell(c, p, 3*time.Second)
+	exitsWell(c, p, c.within(3*time.Second))
 }
 
 func logNotServed(c *C) {

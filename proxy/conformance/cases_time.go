@@ -23,12 +23,12 @@ func timeCases() []Case {
 
 // aboutOneSecond judges a wait that should last a second, measured from before
 // it began: so nothing may fire early, and late is a matter of the machine.
-func aboutOneSecond(c *C, took time.Duration) {
+func aboutOneSecond(c *C, w stopwatch) {
 	late := 3 * time.Second
 	if c.o.Instrumented {
 		late *= 3
 	}
-	if took < 900*time.Millisecond || took > late {
+	if took := w.took(); took < 900*time.Millisecond || w.fair() > late {
 		c.Fatalf("ended after %v, want about 1s", took.Round(time.Millisecond))
 	}
 }
@@ -37,23 +37,29 @@ func idleTimeout(c *C) {
 	b := c.Backend()
 	p := c.Start(Config{Backends: []string{b.Addr}, IdleTimeout: time.Second})
 	client, server := c.Pair(p, b)
-	start := time.Now()
+	start := c.stopwatch()
 	c.Must(Ping(client, server))
-	_, err := client.Ended(4 * time.Second)
+	_, err := client.Ended(c.within(4 * time.Second))
 	c.Must(err)
-	aboutOneSecond(c, time.Since(start))
-	_, err = server.Ended(time.Second)
+	aboutOneSecond(c, start)
+	_, err = server.Ended(c.within(time.Second))
 	c.Must(err)
 }
 
+// oneWayData goes on for longer than the idle timeout, of which no pause comes
+// near.
 func oneWayData(c *C) {
 	b := c.Backend()
-	p := c.Start(Config{Backends: []string{b.Addr}, IdleTimeout: time.Second})
+	const idle = 2 * time.Second
+	p := c.Start(Config{Backends: []string{b.Addr}, IdleTimeout: idle})
+	used := time.Now()
 	type way struct{ from, to *Conn }
 	down, up := way{}, way{}
 	down.to, down.from = c.Pair(p, b)
 	up.from, up.to = c.Pair(p, b)
 	for range 25 {
+		c.keeps(used, idle)
+		used = time.Now()
 		for _, w := range []way{down, up} {
 			c.Must(w.from.Say("tick"))
 			c.Must(w.to.Hear("tick"))
@@ -61,7 +67,7 @@ func oneWayData(c *C) {
 		c.Pause(100 * time.Millisecond)
 	}
 	for _, w := range []way{down, up} {
-		if _, err := w.to.Ended(4 * time.Second); err != nil {
+		if _, err := w.to.Ended(c.within(4 * time.Second)); err != nil {
 			c.Fatalf("silent at last, and still %v", err)
 		}
 	}
@@ -77,18 +83,18 @@ func halfCloseTimeout(c *C) {
 		if ended == "backend" {
 			from, to = server, client
 		}
-		start := time.Now()
+		start := c.stopwatch()
 		halfClosed(c, from, to)
-		_, err := from.Ended(4 * time.Second)
+		_, err := from.Ended(c.within(4 * time.Second))
 		c.Must(err)
-		aboutOneSecond(c, time.Since(start))
+		aboutOneSecond(c, start)
 	}
 }
 
 // refusing waits until the listener is gone and a new client is refused. It
 // does not knock before that: a flow of its own would take part in the drain.
 func refusing(c *C, p *Proxy) {
-	c.Wait(3*time.Second, "the listener to close", func() bool { return !p.listening() })
+	c.Wait(c.within(3*time.Second), "the listener to close", func() bool { return !p.listening() })
 	if _, err := c.TryDial(p.Addr()); !errors.Is(err, syscall.ECONNREFUSED) {
 		c.Fatalf("a client that connects during the drain gets %v, want a refusal", err)
 	}
@@ -105,7 +111,7 @@ func exitsWell(c *C, p *Proxy, within time.Duration) {
 
 func drainFinishes(c *C) {
 	b := c.Backend()
-	p := c.Start(Config{Backends: []string{b.Addr}, DrainTimeout: 20 * time.Second})
+	p := c.Start(Config{Backends: []string{b.Addr}, DrainTimeout: 5 * time.Minute})
 	client, server := c.Pair(p, b)
 	c.Must(Ping(client, server))
 	p.Drain()
@@ -122,7 +128,7 @@ func drainFinishes(c *C) {
 	c.Must(server.Close())
 	c.Must(client.Finished())
 	c.Must(client.Close())
-	exitsWell(c, p, 3*time.Second)
+	exitsWell(c, p, c.within(3*time.Second))
 }
 
 func drainDeadline(c *C) {
@@ -130,24 +136,24 @@ func drainDeadline(c *C) {
 	p := c.Start(Config{Backends: []string{b.Addr}, DrainTimeout: time.Second})
 	client, server := c.Pair(p, b)
 	c.Must(Ping(client, server))
-	start := time.Now()
+	start := c.stopwatch()
 	p.Drain()
 	refusing(c, p)
 	for Ping(client, server) == nil {
-		if time.Since(start) > 5*time.Second {
-			c.Fatalf("a flow lives on 5s after the signal, the deadline is 1s")
+		if start.took() > c.within(5*time.Second) {
+			c.Fatalf("a flow lives on %v after the signal, the deadline is 1s", start.took().Round(time.Second))
 		}
 		c.Pause(20 * time.Millisecond)
 	}
-	aboutOneSecond(c, time.Since(start))
-	exitsWell(c, p, 3*time.Second)
+	aboutOneSecond(c, start)
+	exitsWell(c, p, c.within(3*time.Second))
 }
 
 // drainUnread drains while the proxy holds bytes for a reader that is stalled:
 // they are part of the flow and arrive.
 func drainUnread(c *C) {
 	b := c.Backend()
-	p := c.Start(Config{Backends: []string{b.Addr}, DrainTimeout: 20 * time.Second})
+	p := c.Start(Config{Backends: []string{b.Addr}, DrainTimeout: 5 * time.Minute})
 	client, server := c.Pair(p, b)
 	n, s := 64*mib, c.Stream(2)
 	sent := c.Begin(func() error {
@@ -163,7 +169,7 @@ func drainUnread(c *C) {
 	c.Must(client.Finished())
 	c.Must(client.Close())
 	c.Must(sent())
-	exitsWell(c, p, 3*time.Second)
+	exitsWell(c, p, c.within(3*time.Second))
 }
 
 func drainCutShort(c *C) {
@@ -175,8 +181,8 @@ func drainCutShort(c *C) {
 	refusing(c, p)
 	c.Must(Ping(client, server))
 	p.Stop()
-	_, err := p.Exit(2 * time.Second)
+	_, err := p.Exit(c.within(2 * time.Second))
 	c.Must(err)
-	_, err = client.Ended(2 * time.Second)
+	_, err = client.Ended(c.within(2 * time.Second))
 	c.Must(err)
 }

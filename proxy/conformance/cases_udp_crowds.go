@@ -16,12 +16,12 @@ import (
 func udpCrowdCases() []Case {
 	const group = "UDP crowds"
 	return []Case{
-		{Name: "udp-replies-of-2000-clients-never-cross", Group: group, Alone: true, Limit: time.Minute, Run: repliesNeverCross},
-		{Name: "udp-churn-never-crosses", Group: group, Alone: true, Run: churn},
-		{Name: "udp-workers-share-a-port", Group: group, Alone: true, Run: workersShare},
-		{Name: "udp-clients-before-the-proxy", Group: group, Alone: true, Run: earlyClients},
-		{Name: "udp-flood-starves-nobody", Group: group, Alone: true, Limit: time.Minute, Run: floodStarvesNobody},
-		{Name: "udp-back-to-start-after-10000-flows", Group: group, Alone: true, Limit: 90 * time.Second, Run: udpBackToStart},
+		{Name: "udp-replies-of-2000-clients-never-cross", Group: group, Heavy: true, Run: repliesNeverCross},
+		{Name: "udp-churn-never-crosses", Group: group, Heavy: true, Run: churn},
+		{Name: "udp-workers-share-a-port", Group: group, Heavy: true, Run: workersShare},
+		{Name: "udp-clients-before-the-proxy", Group: group, Heavy: true, Run: earlyClients},
+		{Name: "udp-flood-starves-nobody", Group: group, Alone: true, Run: floodStarvesNobody},
+		{Name: "udp-back-to-start-after-10000-flows", Group: group, Heavy: true, Run: udpBackToStart},
 	}
 }
 
@@ -66,7 +66,7 @@ func repliesNeverCross(c *C) {
 	for i := range all {
 		all[i] = c.Client(p)
 	}
-	for round := range c.Size(8, 3) {
+	for round := range c.Size(4, 3) {
 		order := c.Rand(2 + round).Perm(clients)
 		c.Step("round %d of %d clients", round, clients)
 		c.Each(atOnce, func(worker int) error {
@@ -108,7 +108,7 @@ func workersShare(c *C) {
 			return err
 		}
 		ports[i] = first.Port
-		for range c.Size(400, 100) {
+		for range 100 {
 			for range together {
 				if err := client.Say("more"); err != nil {
 					return err
@@ -172,7 +172,7 @@ func earlyClient(c *C, to netip.AddrPort, over *atomic.Bool, began chan<- struct
 	if err != nil {
 		return err
 	}
-	client, flow := &Client{u, to}, Answer{}
+	client, flow := &Client{UDP: u, proxy: to}, Answer{}
 	for done := false; !done && c.ctx.Err() == nil; {
 		done = over.Load()
 		patience := time.Millisecond
@@ -198,7 +198,7 @@ func earlyClient(c *C, to netip.AddrPort, over *atomic.Bool, began chan<- struct
 // floodStarvesNobody lets one client send as fast as it can while others ask
 // and are answered. They share the listener's buffer with it, so datagrams of
 // theirs are lost, and they ask again; but they get all of their answers, and
-// most of the time at the first try or the second. The flood has a backend of
+// lose hardly a larger part than the flood does. The flood has a backend of
 // its own, which sends it all back: what it takes of the machine is not the
 // proxy's doing.
 func floodStarvesNobody(c *C) {
@@ -221,6 +221,7 @@ func floodStarvesNobody(c *C) {
 	c.Must(err)
 	var stop atomic.Bool
 	var flooded atomic.Int64
+	passed := a.Got()
 	flood := c.Begin(func() error {
 		text := make([]byte, 256)
 		for !stop.Load() && c.ctx.Err() == nil {
@@ -233,7 +234,7 @@ func floodStarvesNobody(c *C) {
 	})
 	c.Wait(c.patience(), "the flood to arrive", func() bool { return a.Got() > 1000 })
 
-	questions := c.Size(20, 10)
+	const questions = 10
 	var tries atomic.Int64
 	start := time.Now()
 	c.Each(clients, func(i int) error {
@@ -271,9 +272,12 @@ func floodStarvesNobody(c *C) {
 	stop.Store(true)
 	c.Must(flood())
 	took := time.Since(start)
-	c.Logf("%d answers took %d tries and %v beside a flood of %d datagrams", clients*questions, tries.Load(), took.Round(time.Millisecond), flooded.Load())
-	if limit := int64(4 * clients * questions); tries.Load() > limit && !c.o.Instrumented {
-		c.Fatalf("%d answers took %d tries beside a flood", clients*questions, tries.Load())
+	passed = a.Got() - passed
+	c.Logf("%d answers took %d tries and %v beside a flood of %d datagrams, of which %d passed", clients*questions, tries.Load(), took.Round(time.Millisecond), flooded.Load(), passed)
+	// What the kernel has no room for it takes from all alike, and the busier the
+	// machine the more.
+	if limit := 4 * clients * questions * flooded.Load() / max(1, passed); tries.Load() > limit && !c.o.Instrumented {
+		c.Fatalf("%d answers took %d tries beside a flood of which %d datagrams of %d passed", clients*questions, tries.Load(), passed, flooded.Load())
 	}
 }
 
@@ -295,7 +299,7 @@ func udpBackToStart(c *C) {
 					if err != nil {
 						return err
 					}
-					if _, err := client.Ask("who?"); err != nil {
+					if _, err := client.AskAgain("who?"); err != nil {
 						return err
 					}
 					if err := client.Close(); err != nil {
@@ -308,16 +312,5 @@ func udpBackToStart(c *C) {
 		}
 	}
 	flows(first)
-	before, memory, threads := p.Descriptors(), p.Memory(), p.Threads()
-	flows(c.Size(10_000, 2000))
-	const slack = 64 // see backToStart
-	if after := p.Descriptors(); after.All > before.All+slack || after.Sockets > before.Sockets {
-		c.Fatalf("%d descriptors, %d of them sockets; %d and %d before", after.All, after.Sockets, before.All, before.Sockets)
-	}
-	if after := p.Threads(); after > threads+8 {
-		c.Fatalf("%d threads, %d before", after, threads)
-	}
-	if grown := p.Memory() - memory; grown > 8*mib && !c.o.Instrumented {
-		c.Fatalf("private memory has grown by %d KiB", grown/kib)
-	}
+	noMore(c, p, func() { flows(c.Size(10_000, 2000)) })
 }

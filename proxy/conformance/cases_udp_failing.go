@@ -44,7 +44,7 @@ func udpFails(c *C, l *load, fail func()) {
 	}
 	fail()
 	after := time.Now()
-	away := l.avoided(6*time.Second, "new clients to be led past the backend", "b", after, 20)
+	away := l.avoided(c.within(6*time.Second), "new clients to be led past the backend", "b", after, 20)
 	c.Logf("the backend was out after %v", away.Sub(after).Round(time.Millisecond))
 	l.since(away, crowd(c), "clients that came after the backend was out")
 	l.end()
@@ -80,7 +80,7 @@ func udpPaused(c *C) {
 	})
 	udpFails(c, c.queries(p), a.Pause)
 	a.Resume()
-	c.Wait(4*time.Second, "the backend that goes on to be used", func() bool {
+	c.Wait(c.within(4*time.Second), "the backend that goes on to be used", func() bool {
 		x, err := c.Client(p).AskWithin("who?", time.Second)
 		return err == nil && x.Backend == "a"
 	})

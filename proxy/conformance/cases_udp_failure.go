@@ -32,8 +32,8 @@ func moved(c *C, client *Client, from string, port uint16) Answer {
 	a, err := client.AskWithin("who?", 500*time.Millisecond)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		c.Wait(c.patience(), "a flow to leave a backend that is gone", func() bool {
-			return !anyUDP(func(s socket) bool {
-				return s.remote.String() == from && (port == 0 || s.local.Port() == port)
+			return !anyConnected([]string{from}, func(s socket) bool {
+				return port == 0 || s.local.Port() == port
 			})
 		})
 		a, err = client.Ask("who?")
@@ -63,7 +63,7 @@ func udpVanishes(c *C, scheduler string) {
 	var flows []flow
 	count := make(map[string]int)
 	for i := 0; i < 100 && min(count["a"], count["b"]) < 4; i++ {
-		client, err := c.TryClient(p, c.host(1+i%9)+":0")
+		client, err := c.TryClient(p, c.host(1+i)+":0")
 		c.Must(err)
 		a, err := client.Ask("who?")
 		c.Must(err)
@@ -103,7 +103,7 @@ func udpComesBack(c *C) {
 		}
 	}
 	c.udpBackendOn(b.Addr).answer("second")
-	c.Wait(3*time.Second, "the backend that is back to be used", func() bool {
+	c.Wait(c.within(3*time.Second), "the backend that is back to be used", func() bool {
 		a, err := client.AskWithin("who?", 100*time.Millisecond)
 		return err == nil && a.Backend == "second"
 	})
@@ -114,13 +114,13 @@ func udpComesBack(c *C) {
 func watched(c *C, cfg Config, a, b *UDP) (p *Proxy, client *Client, at Answer) {
 	cfg.Health = true
 	p = through(c, cfg, a, b)
-	c.Wait(5*time.Second, "a client to be given to the first backend", func() bool {
+	c.Wait(c.within(5*time.Second), "a client to be given to the first backend", func() bool {
 		client = c.Client(p)
 		var err error
 		at, err = client.AskWithin("who?", time.Second)
 		return err == nil && at.Backend == "a"
 	})
-	c.Wait(5*time.Second, "a client to be given to the second backend", func() bool {
+	c.Wait(c.within(5*time.Second), "a client to be given to the second backend", func() bool {
 		x, err := c.Client(p).AskWithin("who?", time.Second)
 		return err == nil && x.Backend == "b"
 	})
@@ -130,7 +130,7 @@ func watched(c *C, cfg Config, a, b *UDP) (p *Proxy, client *Client, at Answer) 
 // leaves waits until new clients are no longer given to backend a.
 func leaves(c *C, p *Proxy) {
 	away := 0
-	c.Wait(5*time.Second, "the checks to take the backend down", func() bool {
+	c.Wait(c.within(5*time.Second), "the checks to take the backend down", func() bool {
 		x, err := c.Client(p).AskWithin("who?", 500*time.Millisecond)
 		if away++; err != nil || x.Backend != "b" {
 			away = 0
@@ -213,7 +213,7 @@ func checkReply(c *C) {
 		c.Fatalf("a backend that is down still has its flow")
 	}
 	sick.Store(false)
-	c.Wait(5*time.Second, "the backend that is well again to be used", func() bool {
+	c.Wait(c.within(5*time.Second), "the backend that is well again to be used", func() bool {
 		x, err := c.Client(p).AskWithin("who?", 500*time.Millisecond)
 		return err == nil && x.Backend == "a"
 	})

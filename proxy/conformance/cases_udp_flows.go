@@ -38,12 +38,12 @@ func addressAsked(c *C) {
 		c.Must(err)
 		asked := []*Client{}
 		for _, ip := range []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"} {
-			asked = append(asked, &Client{v4, netip.MustParseAddrPort(net.JoinHostPort(ip, port))})
+			asked = append(asked, &Client{UDP: v4, proxy: netip.MustParseAddrPort(net.JoinHostPort(ip, port))})
 		}
 		if host == "*" {
 			v6, err := c.openUDP("client", "[::1]:0")
 			c.Must(err)
-			asked = append(asked, &Client{v6, netip.MustParseAddrPort(net.JoinHostPort("::1", port))})
+			asked = append(asked, &Client{UDP: v6, proxy: netip.MustParseAddrPort(net.JoinHostPort("::1", port))})
 		}
 		flows := make(map[uint16]netip.AddrPort)
 		for range 5 {
@@ -159,7 +159,7 @@ func udpPortRange(c *C) {
 	u, err := c.openUDP("client", c.host(1)+":0") // a flow to each port from one socket
 	c.Must(err)
 	for i := range ports {
-		client := &Client{u, netip.MustParseAddrPort(p.Addrs()[i])}
+		client := &Client{UDP: u, proxy: netip.MustParseAddrPort(p.Addrs()[i])}
 		a, err := client.Ask("which?")
 		c.Must(err)
 		if want := fmt.Sprintf("port-%d", base+i); a.Backend != want {
@@ -183,7 +183,7 @@ func onePacket(c *C) {
 			c.Fatalf("not in turn: %s", order)
 		}
 	}
-	c.Wait(5*time.Second, "the sockets to be returned", func() bool { return NoUpstreams(a.Addr, b.Addr) })
+	c.Wait(c.within(5*time.Second), "the sockets to be returned", func() bool { return NoUpstreams(a.Addr, b.Addr) })
 }
 
 // onePacketLate answers the datagrams of several clients all at the end and in

@@ -17,7 +17,7 @@ func udpLogCases() []Case {
 
 func udpLogCounts(c *C) {
 	b := c.UDPBackend()
-	p := through(c, Config{AccessLog: true, IdleTimeout: time.Second}, b)
+	p := through(c, Config{AccessLog: true, IdleTimeout: 2 * time.Second}, b)
 	client := c.Client(p)
 	up, down := flow(c, p, b, client) // 5 bytes up, 7 down
 	s := c.Stream(1)
@@ -64,7 +64,7 @@ func udpLogEnds(c *C) {
 		_, err = client.AskWithin("who?", 500*time.Millisecond)
 	}
 	logged(c, p, client.Addr, map[string]any{"end": "drain", "backend": b.Addr})
-	exitsWell(c, p, 3*time.Second)
+	exitsWell(c, p, c.within(3*time.Second))
 }
 
 func udpLogEvicted(c *C) {
@@ -75,6 +75,6 @@ func udpLogEvicted(c *C) {
 	takeMute(c, mute, "mute")
 	f := askAgain(c, p)
 	logged(c, p, silent.Addr, map[string]any{"end": "evicted", "up": 4, "down": 0, "backend": b.Addr})
-	outside(c, b, c.Client(p))
+	outside(c, b, c.Client(p), []keptFlow{f}, time.Minute)
 	c.Must(f.Stays(f.first))
 }

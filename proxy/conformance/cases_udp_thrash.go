@@ -49,9 +49,8 @@ func youngFlows(c *C) {
 		c.Must(waiting[i].Say(text))
 		from[i] = takeMute(c, mute, text)
 	}
-	before := b.Got()
 	for range 3 * limit {
-		c.Must(c.Client(p).Say("let me in"))
+		c.Must(c.Client(p).Say(letMeIn))
 	}
 	c.Pause(200 * time.Millisecond)
 	for i, d := range from {
@@ -66,7 +65,7 @@ func youngFlows(c *C) {
 			c.Fatalf("flow %d was evicted before its time of grace was over", i)
 		}
 	}
-	if strangers := b.Got() - before - limit; strangers > 0 {
+	if strangers := b.over.Load(); strangers > 0 {
 		c.Fatalf("%d datagrams of clients over the limit got through", strangers)
 	}
 }
@@ -138,7 +137,7 @@ func leavesTheDown(c *C) {
 	p, _, _ := watched(c, Config{AccessLog: true}, a, b)
 	streamsA.Vanish()
 	streamsB.Vanish()
-	c.Wait(5*time.Second, "the checks to take both down", func() bool {
+	c.Wait(c.within(5*time.Second), "the checks to take both down", func() bool {
 		return strings.Contains(p.Tail(1<<14), "are down")
 	})
 	var all []*Client
@@ -154,7 +153,7 @@ func leavesTheDown(c *C) {
 		c.Fatalf("with both down, clients are given to %v", at)
 	}
 	c.serveOn("tcp", b.Addr, func(*Conn) {})
-	c.Wait(5*time.Second, "all flows to go to the backend that is back", func() bool {
+	c.Wait(c.within(5*time.Second), "all flows to go to the backend that is back", func() bool {
 		for _, client := range all {
 			if x, err := client.Ask("who?"); err != nil || x.Backend != "b" {
 				return false

@@ -39,11 +39,23 @@ func TestMain(m *testing.M) {
 		runForwarder(order)
 		return
 	}
+	overlap()
 	code := m.Run()
 	if build.dir != "" {
 		os.RemoveAll(build.dir)
 	}
 	os.Exit(code)
+}
+
+// overlap has all tests of the package run beside each other, on however small a
+// machine, unless -parallel says otherwise: most of the time they wait.
+func overlap() {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		flag.Set("test.parallel", "8")
+	}
 }
 
 // usher builds the binary of this module once, with the race detector when the

@@ -37,12 +37,12 @@ func TestLimit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := Options{Patience: time.Hour}
-			x := Case{Name: name, Limit: 50 * time.Millisecond, Run: wait}
+			x := Case{Name: name, Limit: 2 * time.Second, Run: wait}
 			r := runCase(t, &Usher{Engine: "none"}, o, x, newBlock())
 			if r.Outcome != Failed || !strings.Contains(r.Reason, "waiting for: a client that never comes") {
 				t.Errorf("outcome %d, reason %q", r.Outcome, r.Reason)
 			}
-			if r.Took > 5*time.Second {
+			if r.Took > time.Minute {
 				t.Errorf("took %v", r.Took)
 			}
 		})

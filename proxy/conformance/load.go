@@ -63,6 +63,7 @@ func (e *Conn) line() (string, error) {
 type visit struct {
 	begun time.Time
 	took  time.Duration
+	fair  time.Duration // see stopwatch.fair
 	who   string
 	tries int
 	over  bool
@@ -103,7 +104,8 @@ func (c *C) begin(do func() (who string, tries int, err error)) *load {
 			case <-c.ctx.Done():
 				return
 			}
-			v := &visit{begun: time.Now()}
+			watch := c.stopwatch()
+			v := &visit{begun: watch.began}
 			l.mu.Lock()
 			l.visits = append(l.visits, v)
 			l.mu.Unlock()
@@ -111,7 +113,7 @@ func (c *C) begin(do func() (who string, tries int, err error)) *load {
 				who, tries, err := do()
 				l.mu.Lock()
 				defer l.mu.Unlock()
-				v.took, v.who, v.tries, v.err, v.over = time.Since(v.begun), who, tries, err, true
+				v.took, v.fair, v.who, v.tries, v.err, v.over = watch.took(), watch.fair(), who, tries, err, true
 			})
 		}
 	})
@@ -217,7 +219,7 @@ func count(visits []visit) tally {
 			t.served++
 			t.by[v.who]++
 		}
-		t.slowest = max(t.slowest, v.took)
+		t.slowest = max(t.slowest, v.fair)
 		t.tries = max(t.tries, v.tries)
 	}
 	return t

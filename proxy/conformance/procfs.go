@@ -110,11 +110,30 @@ func (p *Proxy) CPU() time.Duration {
 	return sum
 }
 
-// SpentIn measures CPU over d while the case waits.
-func (p *Proxy) SpentIn(d time.Duration) time.Duration {
-	before := p.CPU()
-	p.c.Pause(d)
-	return p.CPU() - before
+// Spins watches the process and its children for a window in which there is nothing
+// to do, and reports whether it works, and how much processor time that took. On a
+// busy machine who works has to wait for a processor as well.
+func (p *Proxy) Spins(window time.Duration) (spins bool, spent time.Duration) {
+	cpu, waited := p.CPU(), p.waited()
+	p.c.Pause(window)
+	spent = p.CPU() - cpu
+	return spent > window/4 || spent+p.waited()-waited > window*3/4, spent
+}
+
+// waited is how long the threads of the process and its children have been ready and
+// without a processor; zero where the kernel does not keep count.
+func (p *Proxy) waited() (sum time.Duration) {
+	for _, pid := range p.PIDs() {
+		tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+		for _, task := range tasks {
+			text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/schedstat", pid, task.Name()))
+			if f := strings.Fields(string(text)); len(f) == 3 {
+				n, _ := strconv.Atoi(f[1])
+				sum += time.Duration(n)
+			}
+		}
+	}
+	return sum
 }
 
 // LimitDescriptors changes the soft limit of the running process so that only
@@ -146,23 +165,20 @@ func (p *Proxy) LimitDescriptors(spare int) error {
 	return nil
 }
 
-// States of /proc/net/tcp, as in the kernel's tcp_states.h.
-const (
-	stateCloseWait = "08"
-	stateListen    = "0A"
-)
-
-// socket is a row of /proc/net/tcp, tcp6, udp or udp6.
+// socket is one of TCP or UDP. Who is not connected has a remote port of zero.
 type socket struct {
 	local, remote netip.AddrPort
-	state         string
+	state         int
 }
 
-// sockets calls f for each socket of a table, "tcp", "tcp6", "udp" or "udp6", of
-// the machine until it returns false. The kernel lists the TCP ones that listen
-// first, and takes long to find that there is nothing else.
-func sockets(table string, f func(socket) bool) {
-	file, err := os.Open("/proc/net/" + table)
+// sockets calls f for each socket of the machine that passes l until it returns
+// false. The same socket may be told twice, and one may be left out, when others come
+// and go meanwhile.
+func sockets(l look, f func(socket) bool) {
+	if dump(l, f) {
+		return
+	}
+	file, err := os.Open("/proc/net/" + l.table)
 	if err != nil {
 		return // no IPv6
 	}
@@ -173,7 +189,11 @@ func sockets(table string, f func(socket) bool) {
 		if len(w) < 4 || w[0] == "sl" {
 			continue
 		}
-		if !f(socket{hexAddr(w[1]), hexAddr(w[2]), w[3]}) {
+		state, err := strconv.ParseInt(w[3], 16, 0)
+		if err != nil || l.states&(1<<state) == 0 {
+			continue
+		}
+		if !f(socket{hexAddr(w[1]), hexAddr(w[2]), int(state)}) {
 			return
 		}
 	}
@@ -199,21 +219,15 @@ func (p *Proxy) listening() bool {
 	for _, a := range p.addrs {
 		missing[a] = true
 	}
-	tables := []string{"tcp", "tcp6"}
+	tables, states := tcpTables, uint32(1<<stateListen)
 	if p.udp {
-		tables = []string{"udp", "udp6"}
+		tables, states = udpTables, 1<<stateClose
 	}
 	for _, table := range tables {
 		if len(missing) == 0 {
 			break
 		}
-		sockets(table, func(s socket) bool {
-			if p.udp && s.remote.Port() != 0 {
-				return true // connected
-			}
-			if !p.udp && s.state != stateListen {
-				return false
-			}
+		sockets(look{table: table, states: states}, func(s socket) bool {
 			delete(missing, s.local.String())
 			if port := s.local.Port(); s.local.Addr().IsUnspecified() {
 				delete(missing, fmt.Sprintf("127.0.0.1:%d", port))
@@ -261,9 +275,9 @@ func (p *Proxy) CloseWait(backends ...*Backend) int {
 		back[b.Addr] = true
 	}
 	n := 0
-	for _, table := range []string{"tcp", "tcp6"} {
-		sockets(table, func(s socket) bool {
-			if s.state == stateCloseWait && (front[s.local.String()] || back[s.remote.String()]) {
+	for _, table := range tcpTables {
+		sockets(look{table: table, states: 1 << stateCloseWait}, func(s socket) bool {
+			if front[s.local.String()] || back[s.remote.String()] {
 				n++
 			}
 			return true
@@ -273,45 +287,81 @@ func (p *Proxy) CloseWait(backends ...*Backend) int {
 }
 
 // Upstreams counts the UDP sockets of the machine that are connected to one of
-// the addresses: the flows that a proxy holds to these backends. The kernel
-// prints its list a page at a time and can skip a socket when others come and
-// go meanwhile, so the highest of a few counts is taken.
+// the addresses: the flows that a proxy holds to these backends. The kernel can skip
+// a socket when others come and go meanwhile, so those of a few looks are taken
+// together.
 func Upstreams(backends ...string) int {
-	highest := 0
+	found := make(map[netip.AddrPort]bool)
 	for range looks {
-		n := 0
-		for _, table := range udpTables {
-			sockets(table, func(s socket) bool {
-				if s.remote.Port() != 0 && slices.Contains(backends, s.remote.String()) {
-					n++
-				}
-				return true
-			})
-		}
-		highest = max(highest, n)
+		connected(backends, func(s socket) bool {
+			found[s.local] = true
+			return true
+		})
 	}
-	return highest
+	return len(found)
 }
 
 // NoUpstreams is whether Upstreams is 0, sooner known when it is not.
 func NoUpstreams(backends ...string) bool {
-	return !anyUDP(func(s socket) bool {
-		return s.remote.Port() != 0 && slices.Contains(backends, s.remote.String())
-	})
+	return !anyConnected(backends, func(socket) bool { return true })
 }
 
-// looks is how often the list of UDP sockets is read, see Upstreams.
+// anyConnected is whether there is a UDP socket of that kind among those that are
+// connected to one of the addresses.
+func anyConnected(backends []string, kind func(socket) bool) (found bool) {
+	for range looks {
+		connected(backends, func(s socket) bool {
+			found = kind(s)
+			return !found
+		})
+		if found {
+			return true
+		}
+	}
+	return false
+}
+
+// looks is how often one looks for UDP sockets, see Upstreams.
 const looks = 3
 
-var udpTables = [...]string{"udp", "udp6"}
+var (
+	tcpTables = []string{"tcp", "tcp6"}
+	udpTables = []string{"udp", "udp6"}
+)
 
-// anyUDP is whether there is a UDP socket of that kind.
-func anyUDP(kind func(socket) bool) bool {
-	found := false
+// connected calls f for each UDP socket that is connected to one of the addresses,
+// until it returns false.
+func connected(backends []string, f func(socket) bool) {
+	for _, b := range backends {
+		at, err := netip.ParseAddrPort(b)
+		if err != nil {
+			continue
+		}
+		for _, table := range udpTables {
+			more := true
+			sockets(look{table: table, states: 1 << stateEstablished, remote: at.Port()}, func(s socket) bool {
+				if s.remote == at {
+					more = f(s)
+				}
+				return more
+			})
+			if !more {
+				return
+			}
+		}
+	}
+}
+
+// bound is whether a UDP socket has that address as its own.
+func bound(addr string) (found bool) {
+	at, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return false
+	}
 	for range looks {
 		for _, table := range udpTables {
-			sockets(table, func(s socket) bool {
-				found = kind(s)
+			sockets(look{table: table, states: anyUDPState, local: at.Port()}, func(s socket) bool {
+				found = s.local == at
 				return !found
 			})
 			if found {
@@ -322,13 +372,17 @@ func anyUDP(kind func(socket) bool) bool {
 	return false
 }
 
-// udpPort is whether a UDP socket of the machine has that port, on either end.
-func udpPort(port int) bool {
+const anyUDPState = 1<<stateEstablished | 1<<stateClose
+
+// udpPort is whether a UDP socket of the machine has one of n ports from first on,
+// on either end.
+func udpPort(first, n int) (taken bool) {
+	has := func(a netip.AddrPort) bool { return int(a.Port()) >= first && int(a.Port()) < first+n }
 	for _, table := range udpTables {
-		text, _ := os.ReadFile("/proc/net/" + table)
-		if strings.Contains(string(text), fmt.Sprintf(":%04X ", port)) {
-			return true
-		}
+		sockets(look{table: table, states: anyUDPState}, func(s socket) bool {
+			taken = taken || has(s.local) || has(s.remote)
+			return !taken
+		})
 	}
-	return false
+	return taken
 }

@@ -90,7 +90,7 @@ func (c *C) Start(cfg Config) *Proxy {
 	c.proxies = append(c.proxies, p)
 	c.mu.Unlock()
 
-	c.Wait(10*time.Second, "the proxy to listen", func() bool {
+	c.Wait(c.within(10*time.Second), "the proxy to listen", func() bool {
 		select {
 		case <-p.done:
 			c.Fatalf("the proxy ended at start: %v: %s", p.cmd.ProcessState, lastLine(p.Tail(4000)))
@@ -152,6 +152,16 @@ func (p *Proxy) Exit(within time.Duration) (int, error) {
 		return p.cmd.ProcessState.ExitCode(), nil
 	case <-time.After(within):
 		return 0, fmt.Errorf("the proxy still runs %v later", within)
+	}
+}
+
+// ended is whether the process has exited.
+func (p *Proxy) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -16,10 +16,14 @@ import (
 type Case struct {
 	Name  string
 	Group string
-	// Alone is set on cases that measure or weigh so much that others would
-	// spoil their figures: they run one at a time.
+	// Alone is set on cases that measure so finely that any other would spoil
+	// their figures: they run one at a time, when the others are through.
 	Alone bool
-	// Limit is the time after which the case is given up; zero: 30 s.
+	// Heavy is set on cases that keep a processor busy: one of them runs beside
+	// another and those that mostly wait.
+	Heavy bool
+	// Limit is the time after which the case is given up; zero: 90 s. A case
+	// that goes on ends far sooner; this is for one that is stuck.
 	Limit time.Duration
 	Run   func(*C)
 }
@@ -35,7 +39,7 @@ type Options struct {
 	// that users run (race detector): its memory and CPU time are not judged.
 	Instrumented bool
 	// Patience is how long a step may go without progress before the case
-	// fails; zero: 6 s, or 15 s when Instrumented. A target that is known to
+	// fails; zero: 20 s, or 40 s when Instrumented. A target that is known to
 	// fail some cases fails them sooner with less.
 	Patience time.Duration
 	// Seed of everything random, to play a run again; zero: a new one for each
@@ -88,7 +92,7 @@ type Trial struct {
 }
 
 // Run runs the cases as subtests of t: first those that may share the machine,
-// several at once, then the others one by one.
+// several at once, then those that are to be alone, one by one.
 func Run(t *testing.T, target Target, o Options) Report {
 	return run(t, newMachine(1), target, o)
 }
@@ -126,15 +130,16 @@ func RunBeside(t *testing.T, trials []Trial) []Report {
 
 // machine is what cases share or have alone.
 type machine struct {
-	slots  chan struct{}
-	shared sync.WaitGroup // trials that still have cases which share
-	alone  sync.Mutex
+	light, heavy chan struct{}  // a place for each case that runs
+	shared       sync.WaitGroup // trials that still have cases which share
+	alone        sync.Mutex
 }
 
 func newMachine(trials int) *machine {
-	// atOnce bounds the cases that run beside each other. They mostly wait.
-	const atOnce = 16
-	m := &machine{slots: make(chan struct{}, atOnce)}
+	// Of the cases that mostly wait many run beside each other. Of the heavy ones
+	// two fill a small machine.
+	const light, heavy = 16, 2
+	m := &machine{light: make(chan struct{}, light), heavy: make(chan struct{}, heavy)}
 	m.shared.Add(trials)
 	return m
 }
@@ -158,13 +163,18 @@ func run(t *testing.T, m *machine, target Target, o Options) Report {
 
 	var shared sync.WaitGroup
 	for i, x := range cases {
-		if !x.Alone {
-			m.slots <- struct{}{}
-			shared.Go(func() {
-				defer func() { <-m.slots }()
-				play(i)
-			})
+		if x.Alone {
+			continue
 		}
+		places := m.light
+		if x.Heavy {
+			places = m.heavy
+		}
+		shared.Go(func() {
+			places <- struct{}{}
+			defer func() { <-places }()
+			play(i)
+		})
 	}
 	shared.Wait()
 	m.shared.Done()
@@ -190,10 +200,10 @@ func run(t *testing.T, m *machine, target Target, o Options) Report {
 func runCase(t *testing.T, target Target, o Options, x Case, block []byte) Result {
 	limit := x.Limit
 	if limit == 0 {
-		limit = 30 * time.Second
+		limit = 90 * time.Second
 	}
 	if o.Instrumented {
-		limit *= 3
+		limit *= 2
 	}
 	c := &C{t: t, o: o, target: target, block: block, seed: cmp.Or(o.Seed, rand.Uint64())}
 	c.ctx, c.cancel = context.WithCancel(context.Background())

@@ -56,19 +56,22 @@ func TestSuite(t *testing.T) {
 	})
 }
 
-// missed says which cases have not seen the flaw, or something else.
-func (f flaw) missed(r conformance.Report) (missed []string) {
+// missed says which cases have not seen the flaw, or something else, and which have
+// given no verdict.
+func (f flaw) missed(r conformance.Report) (missed, open []string) {
 	for _, name := range f.cases {
 		x, ok := r.Result(name)
 		switch {
 		case !ok: // not selected by -run
+		case x.Outcome == conformance.Skipped:
+			open = append(open, x.Reason)
 		case x.Outcome != conformance.Failed:
 			missed = append(missed, fmt.Sprintf("%s does not see the flaw", name))
 		case !regexp.MustCompile(f.why).MatchString(x.Reason):
 			missed = append(missed, fmt.Sprintf("%s fails because %q, want %q", name, x.Reason, f.why))
 		}
 	}
-	return missed
+	return missed, open
 }
 
 // catches runs a forwarder with each flaw through the cases that must fail.
@@ -88,15 +91,21 @@ func catches(t *testing.T, flaws []flaw) {
 				}
 				o := o
 				o.Only = func(x conformance.Case) bool { return slices.Contains(f.cases, x.Name) }
-				// What a flaw shows first depends on the timing of a busy machine.
-				const tries = 3
-				var missed []string
+				// What a flaw shows first depends on the timing of a busy machine: there
+				// a step that the flaw has no part in may take longer than there was
+				// patience for it.
+				const tries = 4
+				var missed, open []string
 				for range tries {
-					if missed = f.missed(conformance.Run(t, f.flaw, o)); len(missed) == 0 {
+					if missed, open = f.missed(conformance.Run(t, f.flaw, o)); len(missed)+len(open) == 0 {
 						return
 					}
+					o.Patience *= 3
 				}
-				t.Error(strings.Join(missed, "\n"))
+				if len(missed) > 0 {
+					t.Fatal(strings.Join(missed, "\n"))
+				}
+				t.Skip(strings.Join(open, "\n"))
 			})
 		})
 	}
@@ -123,20 +132,24 @@ func TestSuiteIsFair(t *testing.T) {
 	o := conformance.Options{
 		Short: true, Instrumented: raceEnabled,
 		Only: func(x conformance.Case) bool {
-			return !x.Alone && !strings.HasSuffix(x.Group, "access log") && !slices.Contains(beyond, x.Name)
+			return !x.Alone && !x.Heavy && !strings.HasSuffix(x.Group, "access log") && !slices.Contains(beyond, x.Name)
 		},
 	}
 	// The forwarder is no better than it must be, and beside all the other suites a
-	// busy machine may keep it from its socket for too long: what has failed has one
-	// more try, with little beside it.
-	var failed []string
-	for _, x := range conformance.Run(t, flawed("none"), o).Results {
-		if x.Outcome == conformance.Failed {
-			failed = append(failed, x.Case.Name)
+	// busy machine may keep it from its socket for too long: what has failed is tried
+	// again, with little beside it.
+	const tries = 4
+	for try := 1; try <= tries; try++ {
+		var failed []string
+		o.Strict = try == tries
+		for _, x := range conformance.Run(t, flawed("none"), o).Results {
+			if x.Outcome == conformance.Failed {
+				failed = append(failed, x.Case.Name)
+			}
 		}
-	}
-	if len(failed) > 0 {
-		o.Strict, o.Only = true, func(x conformance.Case) bool { return slices.Contains(failed, x.Name) }
-		conformance.Run(t, flawed("none"), o)
+		if len(failed) == 0 {
+			return
+		}
+		o.Only = func(x conformance.Case) bool { return slices.Contains(failed, x.Name) }
 	}
 }

@@ -41,6 +41,17 @@ type UDP struct {
 	who  string
 	conn *net.UDPConn
 	got  atomic.Int64
+	over atomic.Int64 // those of them that say letMeIn
+}
+
+// letMeIn is what clients say that have no place.
+const letMeIn = "let me in"
+
+func (u *UDP) count(data []byte) {
+	u.got.Add(1)
+	if string(data) == letMeIn {
+		u.over.Add(1)
+	}
 }
 
 func (u *UDP) errorf(format string, args ...any) error {
@@ -68,9 +79,7 @@ func (c *C) openUDP(who, addr string) (*UDP, error) {
 // backend vanishes. The case receives and answers.
 func (c *C) UDPBackend() (b *UDP) {
 	c.takePorts(1, func(port int) (err error) {
-		if err = bothFree(port); err == nil {
-			b, err = c.openUDP("backend", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		}
+		b, err = c.openUDP("backend", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		return err
 	})
 	return b
@@ -102,7 +111,7 @@ func (u *UDP) serve(handle func(b *UDP, d Datagram)) {
 				u.c.Errorf("%v", u.errorf("receive: %w", short(err)))
 				return
 			}
-			u.got.Add(1)
+			u.count(buf[:n])
 			handle(u, Datagram{buf[:n], unmap(from)})
 		}
 	}()
@@ -131,31 +140,45 @@ func (c *C) DeadUDP() string {
 }
 
 // udpPorts takes n consecutive ports for the rest of the case.
-func (c *C) udpPorts(n int) int { return c.takePorts(n, bothFree) }
+func (c *C) udpPorts(n int) int { return c.takePorts(n, func(int) error { return nil }) }
 
-// takePorts takes n consecutive ports that are good. They are below those that
-// the kernel hands out, and a TCP socket on an address that nobody uses keeps
-// other runs of the suite away: a UDP socket could not, since its port would no
-// longer be free for the proxy.
-func (c *C) takePorts(n int, good func(port int) error) int {
-	const first, end, keeper = 10_000, 32_000, "127.77.77.77"
+// The ports below those that the kernel hands out: from firstPort on they are given
+// one by one and a few at a time, and from firstRange to lastPort by the thousand.
+const (
+	firstPort  = 10_000
+	firstRange = 22_000
+	lastPort   = 32_000
+)
+
+// takePorts takes n consecutive ports that are free and that take can have. They
+// are below those that the kernel hands out, and a TCP socket on an address that
+// nobody uses keeps other runs of the suite away: a UDP socket could not, since its
+// port would no longer be free for the proxy.
+func (c *C) takePorts(n int, take func(port int) error) int {
+	const keeper = "127.77.77.77"
 	r := c.Rand(7)
-next:
 	for range 1000 {
-		base := first + r.IntN(end-first-n)
+		base := firstPort + r.IntN(firstRange-firstPort-n)
 		var locks []net.Listener
-		for port := base; port < base+n; port++ {
-			lock, err := net.Listen("tcp", net.JoinHostPort(keeper, strconv.Itoa(port)))
-			if err == nil {
+		var err error
+		for port := base; port < base+n && err == nil; port++ {
+			var lock net.Listener
+			if lock, err = net.Listen("tcp", net.JoinHostPort(keeper, strconv.Itoa(port))); err == nil {
 				locks = append(locks, lock)
-				err = good(port)
+				err = streamFree(port)
 			}
-			if err != nil {
-				for _, l := range locks {
-					l.Close()
-				}
-				continue next
+		}
+		if err == nil && udpPort(base, n) {
+			err = syscall.EADDRINUSE
+		}
+		for port := base; port < base+n && err == nil; port++ {
+			err = take(port)
+		}
+		if err != nil {
+			for _, l := range locks {
+				l.Close()
 			}
+			continue
 		}
 		for _, l := range locks {
 			c.Cleanup(func() { l.Close() }) // after the proxy is gone
@@ -166,11 +189,11 @@ next:
 	return 0
 }
 
-// bothFree looks for strangers: a TCP server of 127.0.0.1, and any UDP socket. It
-// leaves nothing behind that is in the way of those who want the port. A close
-// does not see to that: a process that is being started holds a copy of each
-// descriptor until it executes.
-func bothFree(port int) error {
+// streamFree looks for a stranger: a TCP server of 127.0.0.1. It leaves nothing
+// behind that is in the way of those who want the port. A close does not see to
+// that: a process that is being started holds a copy of each descriptor until it
+// executes.
+func streamFree(port int) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -180,13 +203,7 @@ func bothFree(port int) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		return err
 	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		return err
-	}
-	if udpPort(port) {
-		return syscall.EADDRINUSE
-	}
-	return nil
+	return unix.Bind(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}})
 }
 
 func unmap(a netip.AddrPort) netip.AddrPort {
@@ -203,13 +220,13 @@ func (u *UDP) Port() uint16 { return uint16(u.conn.LocalAddr().(*net.UDPAddr).Po
 func (u *UDP) Close() error { return u.conn.Close() }
 
 // Vanish closes the socket and waits until its port is free: datagrams that come
-// now are refused by ICMP. A close alone may not be the end, see bothFree.
+// now are refused by ICMP. A close alone may not be the end, see streamFree.
 func (u *UDP) Vanish() error {
 	if err := u.Close(); err != nil {
 		return u.errorf("close: %w", short(err))
 	}
 	for end := time.Now().Add(u.c.patience()); ; time.Sleep(time.Millisecond) {
-		if !anyUDP(func(s socket) bool { return s.local.String() == u.Addr }) {
+		if !bound(u.Addr) {
 			return nil
 		}
 		if time.Now().After(end) {
@@ -239,7 +256,7 @@ func (u *UDP) Next(within time.Duration) (Datagram, error) {
 	if err != nil {
 		return Datagram{}, u.errorf("receive: %w", short(err))
 	}
-	u.got.Add(1)
+	u.count(buf[:n])
 	return Datagram{bytes.Clone(buf[:n]), unmap(from)}, nil
 }
 
@@ -293,6 +310,8 @@ func (u *UDP) SendRun(to netip.AddrPort, data []byte, size int) error {
 type Client struct {
 	*UDP
 	proxy netip.AddrPort
+	late  map[string]int // questions whose answers did not come in time, and may yet
+	heard time.Time      // when the last answer came
 }
 
 // Client opens a client of the first address of p.
@@ -318,7 +337,7 @@ func (c *C) TryClient(p *Proxy, local string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{u, netip.MustParseAddrPort(p.Addr())}, nil
+	return &Client{UDP: u, proxy: netip.MustParseAddrPort(p.Addr())}, nil
 }
 
 // Say sends one datagram.
@@ -358,22 +377,48 @@ type Answer struct {
 // Ask sends text and receives the answer to it.
 func (e *Client) Ask(text string) (Answer, error) { return e.AskWithin(text, e.c.patience()) }
 
-// AskWithin is Ask with a patience of its own.
+// AskWithin is Ask with a patience of its own. An answer that comes too late for it
+// is in nobody's way: the next question passes it over.
 func (e *Client) AskWithin(text string, d time.Duration) (Answer, error) {
 	if err := e.Say(text); err != nil {
 		return Answer{}, err
 	}
-	data, err := e.Reply(d)
-	if err != nil {
-		return Answer{}, e.errorf("ask %.20q: %w", text, err)
+	for end := time.Now().Add(d); ; {
+		data, err := e.Reply(time.Until(end))
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if e.late == nil {
+				e.late = make(map[string]int)
+			}
+			e.late[text]++
+		}
+		if err != nil {
+			return Answer{}, e.errorf("ask %.20q: %w", text, err)
+		}
+		name, rest, _ := strings.Cut(string(data), " ")
+		number, echo, _ := strings.Cut(rest, " ")
+		port, err := strconv.ParseUint(number, 10, 16)
+		switch {
+		case err == nil && echo == text:
+			e.heard = time.Now()
+			return Answer{name, uint16(port)}, nil
+		case err == nil && e.late[echo] > 0:
+			e.late[echo]--
+		default:
+			return Answer{}, e.errorf("ask %.20q, got %.40q", text, data)
+		}
 	}
-	name, rest, _ := strings.Cut(string(data), " ")
-	number, echo, _ := strings.Cut(rest, " ")
-	port, err := strconv.ParseUint(number, 10, 16)
-	if err != nil || echo != text {
-		return Answer{}, e.errorf("ask %.20q, got %.40q", text, data)
+}
+
+// AskAgain asks until an answer comes, as clients do whose flow may have expired
+// before its backend could answer.
+func (e *Client) AskAgain(text string) (a Answer, err error) {
+	const again = time.Second
+	for end := time.Now().Add(e.c.patience()); ; {
+		a, err = e.AskWithin(text, min(again, e.c.patience()))
+		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Now().After(end) {
+			return a, err
+		}
 	}
-	return Answer{name, uint16(port)}, nil
 }
 
 // Stays asks and fails unless the answer comes through the flow of before.

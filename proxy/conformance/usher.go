@@ -33,7 +33,7 @@ func (u *Usher) Command(_ *C, cfg Config) Command {
 	}
 	check := "off"
 	if cfg.Health {
-		check = cmp.Or(cfg.Probe, "tcp") + ",interval=200ms,timeout=200ms,rise=1,fall=2"
+		check = cmp.Or(cfg.Probe, "tcp") + ",interval=500ms,timeout=500ms,rise=1,fall=2,interval-down=200ms"
 	}
 	args = append(args, "--health", check)
 	word := func(flag, format string, values ...any) { args = append(args, flag, fmt.Sprintf(format, values...)) }
