@@ -52,4 +52,11 @@
 // An [Ejector] learns from the flows of clients: a backend that fails for them several times in
 // a row is ejected for a time that grows with each ejection and shrinks again in good times,
 // up to a share of the pool. It is a state machine without clock, like Tracker.
+//
+// # Agents
+//
+// An [Agent] asks a small server beside a backend what the backend wants: a part of its
+// weight, a limit, drain, maintenance, to be down. It is a Checker, so a Monitor asks, but
+// whether there is an answer says nothing of the backend. [Advice] is what was said; its
+// owner makes the pool follow it.
 package health

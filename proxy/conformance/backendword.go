@@ -17,6 +17,7 @@ type BackendWord struct {
 	Max          int // flows at once, never more
 	Upper, Lower int // no new flows from Upper on, until there are fewer than Lower
 	Check        int // port where it is checked
+	Agent        int // port of its agent
 }
 
 // ParseBackend reads ADDR[@WEIGHT][,OPTION...], the words that usher takes. It
@@ -49,6 +50,8 @@ func ParseBackend(word string) BackendWord {
 			b.Lower = number(value)
 		case "check":
 			b.Check = number(value)
+		case "agent":
+			b.Agent = number(value)
 		default:
 			panic(fmt.Sprintf("backend %q: no option %q", word, option))
 		}

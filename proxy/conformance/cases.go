@@ -7,7 +7,7 @@ import "slices"
 // Cases returns every case, in the order of the table.
 func Cases() []Case {
 	return slices.Concat(
-		byteCases(), endCases(), backendCases(), failingCases(), checkCases(), cutCases(), poolCases(),
+		byteCases(), endCases(), backendCases(), failingCases(), checkCases(), agentCases(), cutCases(), poolCases(),
 		queueCases(), persistCases(), shareCases(), timeCases(),
 		limitCases(), crowdCases(), addressCases(), logCases(),
 		udpByteCases(), udpFlowCases(), udpTimeCases(), udpFailureCases(), udpFailingCases(),

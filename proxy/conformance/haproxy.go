@@ -144,6 +144,9 @@ func (h *HAProxy) Command(c *C, cfg Config) Command {
 		case b.Check > 0:
 			options += fmt.Sprintf(" port %d", b.Check)
 		}
+		if b.Agent > 0 {
+			options += fmt.Sprintf(" agent-check agent-port %d agent-inter 500ms", b.Agent)
+		}
 		if b.Backup {
 			options += " backup"
 		}

@@ -132,8 +132,11 @@ func (n *Nginx) Command(c *C, cfg Config) Command {
 			if b.Backup {
 				options += " backup"
 			}
-			if b.Upper > 0 {
+			switch {
+			case b.Upper > 0:
 				c.Skipf("has no thresholds for the flows of a backend")
+			case b.Agent > 0:
+				c.Skipf("asks no agents of backends")
 			}
 			if b.Max > 0 {
 				options += fmt.Sprintf(" max_conns=%d", b.Max)

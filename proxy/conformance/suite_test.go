@@ -125,6 +125,7 @@ func TestSuiteIsFair(t *testing.T) {
 		"udp-flow-leaves-a-backend-that-is-down-for-another",
 		"backend-is-paused-under-load", "udp-backend-is-killed-under-load", "udp-backend-is-paused-under-load",
 		"check-http", "check-grpc", "check-conversation", "check-program", "slow-start",
+		"agent-drains", "agent-orders-maintenance", "agent-takes-down", "agent-weighs",
 		"down-backend-keeps-its-flows", "down-backend-ends-its-flows", "down-backend-resets-its-flows",
 		"resetting-backend-is-ejected", "panic-uses-those-that-are-down", "thresholds-have-hysteresis",
 		"latency-shares-the-clients", "hash-with-bounded-load",

@@ -30,6 +30,9 @@ func (u *Usher) Command(_ *C, cfg Config) Command {
 	}
 	for _, b := range cfg.Backends {
 		args = append(args, "--backend", b)
+		if port := ParseBackend(b).Agent; port > 0 {
+			args = append(args, "--agent", fmt.Sprintf("%d,interval=500ms", port)) // all have their own
+		}
 	}
 	check := "off"
 	if cfg.Health {
