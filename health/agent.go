@@ -157,13 +157,15 @@ func (a *Advice) take(word string) bool {
 	return true
 }
 
-// read takes digits alone, as a word with a sign means nothing.
+// read takes digits alone, as a word with a sign means nothing. Of more than most it makes
+// most, which is nearer to what the agent wants than what it said before. HAProxy bounds
+// weights in the same way.
 func (n *Number) read(digits string, most int) bool {
 	value, err := strconv.ParseUint(digits, 10, 31)
-	if err != nil || value > uint64(most) {
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		return false
 	}
-	*n = Number{Given: true, Value: int(value)}
+	*n = Number{Given: true, Value: int(min(value, uint64(most)))}
 	return true
 }
 

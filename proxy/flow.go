@@ -250,7 +250,7 @@ func (f *flow) slow(now time.Duration) (giveUp bool) {
 // established notes that the backend has accepted.
 func (f *flow) established(now time.Duration) {
 	f.phase, f.connected, f.looked = relaying, now, now
-	if f.doubted != nil && now-f.began < f.given {
+	if f.doubted != nil && f.doubted != f.backend && now-f.began < f.given {
 		f.svc.blame(f.doubted)
 	}
 	if d := f.svc.lifetime(); d > 0 {

@@ -268,3 +268,29 @@ func TestAttemptGivenUpIsAFailureOnlyBesideAFasterOne(t *testing.T) {
 		wantReserved(t, pool, 0)
 	}
 }
+
+// TestAttemptGivenUpIsNoFailureOfWhoAcceptsInTheEnd: one that was slow, and is tried again
+// when all others have failed, is not worse than itself.
+func TestAttemptGivenUpIsNoFailureOfWhoAcceptsInTheEnd(t *testing.T) {
+	t.Parallel()
+	w := new(witness)
+	f, pool := newFlow(t, 2, ServiceConfig{Wait: 5 * time.Second, Witness: w})
+	f.next(0)
+	doubted, now := f.backend, f.deadline()
+	if !f.slow(now) {
+		t.Fatal("a slow attempt goes on although there is another backend")
+	}
+	f.refused()
+	f.next(now) // held
+	now = f.deadline()
+	for f.next(now); f.backend != doubted; f.next(now) {
+		f.refused()
+	}
+	before := w.bad.Load()
+	f.established(now + time.Millisecond)
+	if n := w.bad.Load() - before; n != 0 {
+		t.Errorf("%d failures told of the backend that has accepted", n)
+	}
+	f.account(Finished, now+time.Millisecond)
+	wantReserved(t, pool, 0)
+}

@@ -7,7 +7,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"usher/balancer"
 	"usher/health"
 	"usher/internal/config"
 )
@@ -20,8 +19,7 @@ type agents struct {
 	journal *journal
 
 	mu   sync.Mutex
-	at   map[health.Target]balancer.Endpoint
-	said map[balancer.Endpoint]health.Advice // of the backends in at
+	said map[health.Target]health.Advice // by each that is asked, if nothing yet the zero value
 }
 
 // newAgents returns nil if no backend may have an agent. Its checks share slots with those of others. Changed brings the
@@ -33,8 +31,7 @@ func newAgents(s *config.Service, changed func(), log *zap.Logger, j *journal, s
 	a := &agents{
 		log:     log,
 		journal: j,
-		at:      make(map[health.Target]balancer.Endpoint),
-		said:    make(map[balancer.Endpoint]health.Advice),
+		said:    make(map[health.Target]health.Advice),
 	}
 	a.monitor = health.NewMonitor(health.NewAgent(s.Agent.Send, a.heard), health.Policy{
 		Interval: s.Agent.Interval, Timeout: s.Agent.Timeout, Rise: 1, Fall: 3, Slots: slots,
@@ -52,13 +49,12 @@ func newAgents(s *config.Service, changed func(), log *zap.Logger, j *journal, s
 func (a *agents) heard(t health.Target, advice health.Advice) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	e, ok := a.at[t]
-	before := a.said[e]
+	before, ok := a.said[t]
 	now := advice.Over(before)
 	if !ok || now == before {
 		return
 	}
-	a.said[e] = now
+	a.said[t] = now
 	if now.Odd != before.Odd {
 		a.journal.add(func() {
 			a.log.Warn("agent said a word that means nothing", zap.String("backend", t.Name), zap.String("word", now.Odd))
@@ -79,30 +75,27 @@ func (a *agents) tell(warning string, t health.Target, err error) {
 	a.journal.flush()
 }
 
-// advice is what the agent of a backend has said up to now; of nobody it is nothing.
-func (a *agents) advice(e balancer.Endpoint) health.Advice {
+// all is what agents have said up to now. The map is the caller's.
+func (a *agents) all() map[health.Target]health.Advice {
 	if a == nil {
-		return health.Advice{}
+		return nil
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.said[e]
+	return maps.Clone(a.said)
 }
 
-// follow makes at the agents to ask. Those that are gone are forgotten.
-func (a *agents) follow(at map[health.Target]balancer.Endpoint) {
+// follow makes targets the agents to ask. Those that are gone are forgotten.
+func (a *agents) follow(targets []health.Target) {
 	if a == nil {
 		return
 	}
+	stay := make(map[health.Target]health.Advice, len(targets))
 	a.mu.Lock()
-	a.at = at
-	stay := make(map[balancer.Endpoint]bool, len(at))
-	targets := make([]health.Target, 0, len(at))
-	for t, e := range at {
-		stay[e] = true
-		targets = append(targets, t)
+	for _, t := range targets {
+		stay[t] = a.said[t]
 	}
-	maps.DeleteFunc(a.said, func(e balancer.Endpoint, _ health.Advice) bool { return !stay[e] })
+	a.said = stay
 	a.mu.Unlock()
 	a.monitor.Set(targets)
 }

@@ -3,10 +3,13 @@ package app
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
@@ -40,7 +43,7 @@ func advisedKeeper(t *testing.T, log *zap.Logger, w config.Words) (k *keeper, sa
 
 func agentOf(k *keeper, backend string) string {
 	for _, b := range k.pool.Backends() {
-		if t, _ := k.agentTarget(b); b.String() == backend {
+		if t, _ := k.agentTarget(b.Endpoint()); b.String() == backend {
 			return t.Address
 		}
 	}
@@ -64,10 +67,10 @@ func TestAgentsAreAtTheirBackends(t *testing.T) {
 		t.Errorf("agents at %q, want %q", got, want)
 	}
 	k, _ = advisedKeeper(t, zap.NewNop(), config.Words{
-		Listen: []string{":8080"}, Backend: []string{"10.0.0.1:80", "10.0.0.2:80,agent=5", "other.test:80,agent=6"},
+		Listen: []string{":8080"}, Backend: []string{"10.0.0.1:80", "10.0.0.2:80,agent=5", "other.test:80,agent=6", "far.test:80,agent=127.0.0.1:7"},
 	})
-	if len(k.agents.at) != 1 {
-		t.Errorf("%d agents, want the one that has a place", len(k.agents.at))
+	if len(k.agents.said) != 1 {
+		t.Errorf("%d agents, want that of the one that has an address", len(k.agents.said))
 	}
 }
 
@@ -165,6 +168,158 @@ func TestAdviceGoesWithItsBackend(t *testing.T) {
 	}
 	if len(k.obeyed) > 1 || len(k.found) > 1 {
 		t.Errorf("%d words and %d findings are held for one backend", len(k.obeyed), len(k.found))
+	}
+}
+
+// TestAdviceGoesWithItsAgent: of two words for one backend the first says where the agent is, and what another one said
+// holds no longer.
+func TestAdviceGoesWithItsAgent(t *testing.T) {
+	t.Parallel()
+	for _, first := range []string{"db.test:1", "db.test:1,agent=9200"} {
+		k, say := advisedKeeper(t, zap.NewNop(), config.Words{
+			Listen:  []string{":8080"},
+			Backend: []string{first, "10.0.0.1:1,agent=9100"},
+			Options: []config.Option{{Name: "health", Value: "off"}, {Name: "on-drain", Value: "fin,1h"}},
+		})
+		k.cuts = newCuts(func(*balancer.Backend, proxy.Cut) {})
+		say("10.0.0.1:1", "drain 0%")
+		if got := table(k.pool); got != "db.test:1@1 down, 10.0.0.1:1@0 drain" {
+			t.Errorf("before %s resolves: %s", first, got)
+		}
+		k.resolved("db.test", []netip.Addr{netip.MustParseAddr("10.0.0.1")})
+		if got := table(k.pool); got != "10.0.0.1:1@1 up" || len(k.cuts.planned) > 0 {
+			t.Errorf("with the address of %s: %s, %d cuts planned", first, got, len(k.cuts.planned))
+		}
+	}
+}
+
+// TestAdviceIsNotLost: whatever happens meanwhile, what was said last counts in the end.
+func TestAdviceIsNotLost(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	defer func() {
+		if t.Failed() {
+			t.Logf("seed %d", seed)
+		}
+	}()
+	k, err := newKeeper(parse(t, config.Words{
+		Mappings: []string{"8080=db.test:1"},
+		Options:  []config.Option{{Name: "agent", Value: "9100"}, {Name: "on-drain", Value: "reset,1h"}, {Name: "on-down", Value: "reset,1h"}},
+	}).Services[0], zap.NewNop(), &journal{begun: true}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.close)
+	k.monitor.Close()
+	k.agents.monitor.Close() // the errand goes on
+	k.cuts = newCuts(func(*balancer.Backend, proxy.Cut) {})
+	var addrs []netip.Addr
+	for i := range 4 {
+		addrs = append(addrs, netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}))
+	}
+	k.resolved("db.test", addrs)
+
+	var running sync.WaitGroup
+	for i, addr := range addrs[:3] { // the last one comes and goes
+		running.Go(func() {
+			rnd := rand.New(rand.NewPCG(seed, uint64(i)))
+			name := netip.AddrPortFrom(addr, 1).String()
+			agent := health.Target{Name: name, Network: "tcp", Address: netip.AddrPortFrom(addr, 9100).String()}
+			check := health.Target{Name: name, Network: "tcp", Address: name}
+			words := []string{"drain", "maint", "ready", "up", "down", "0%", "10%", "maxconn:3"}
+			for range 300 {
+				k.agents.heard(agent, health.ParseAdvice(words[rnd.IntN(len(words))]))
+				k.report(check, rnd.IntN(2) == 0, errors.New("refused"))
+			}
+			k.report(check, true, nil)
+			k.agents.heard(agent, health.ParseAdvice([]string{"up ready 50% maxconn:0", "up drain 100% maxconn:7", "down ready 0%"}[i]))
+		})
+	}
+	running.Go(func() {
+		for i := range 50 {
+			k.resolved("db.test", addrs[:3+i%2])
+		}
+	})
+	running.Wait()
+
+	want := "10.0.0.1:1@1 up 0, 10.0.0.2:1@1 drain 7, 10.0.0.3:1@0 down 0; cuts 2"
+	got := func() string {
+		var rows []string
+		for _, b := range k.pool.Backends()[:3] {
+			limit := b.Limits().Max
+			if b.Status() == balancer.Down { // its agent has said nothing of that in the end
+				limit = 0
+			}
+			rows = append(rows, fmt.Sprintf("%s@%d %s %d", b, b.Weight(), b.Status(), limit))
+		}
+		k.cuts.mu.Lock()
+		defer k.cuts.mu.Unlock()
+		n := 0
+		for r := range k.cuts.planned {
+			if r.backend.String() != "10.0.0.4:1" {
+				n++
+			}
+		}
+		return fmt.Sprintf("%s; cuts %d", strings.Join(rows, ", "), n)
+	}
+	for deadline := time.Now().Add(10 * time.Second); got() != want; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("got  %s\nwant %s", got(), want)
+		}
+	}
+}
+
+// TestOrdersLeaveNoGap: on the way from one reason to get no clients to another there is no moment without any.
+func TestOrdersLeaveNoGap(t *testing.T) {
+	t.Parallel()
+	k, say := advisedKeeper(t, zap.NewNop(), config.Words{
+		Mappings: []string{"8080=10.0.0.1:1,10.0.0.2:1"},
+		Options:  []config.Option{{Name: "agent", Value: "9100"}, {Name: "health", Value: "off"}},
+	})
+	const a = "10.0.0.1:1"
+	say(a, "down")
+	b, done, clients := k.pool.Backends()[0], make(chan struct{}), make(chan struct{})
+	before := b.Total()
+	go func() {
+		defer close(clients)
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				got, _ := k.pool.Acquire(balancer.Flow{}, nil)
+				k.pool.Release(got)
+			}
+		}
+	}()
+	for range 500 {
+		say(a, "up drain")
+		say(a, "down ready")
+		say(a, "up maint")
+		say(a, "down ready")
+	}
+	close(done)
+	<-clients
+	if n := b.Total() - before; n > 0 {
+		t.Errorf("%d flows got through", n)
+	}
+}
+
+// TestNoKeeperNoErrand: a keeper that cannot be made leaves nothing behind.
+func TestNoKeeperNoErrand(t *testing.T) {
+	t.Parallel()
+	for _, spoil := range []func(*config.Service){
+		func(s *config.Service) { s.Health.Kind, s.Health.CAFile = "https", "/nowhere/ca.pem" },
+		func(s *config.Service) { s.Eject = config.Eject{Failures: 1<<31 - 1} },
+	} {
+		s := parse(t, config.Words{
+			Mappings: []string{"8080=10.0.0.1:1"}, Options: []config.Option{{Name: "agent", Value: "9100"}},
+		}).Services[0]
+		spoil(&s)
+		if k, err := newKeeper(s, zap.NewNop(), &journal{}, nil); err == nil {
+			k.close()
+			t.Error("a keeper of what cannot be")
+		}
 	}
 }
 

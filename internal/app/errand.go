@@ -56,6 +56,10 @@ func (e *errand) run() {
 		case <-e.done:
 			return
 		}
+		select {
+		case <-e.news: // came during the rest: the round to come sees it
+		default:
+		}
 		began := time.Now()
 		next, ok := e.do()
 		took := time.Since(began)

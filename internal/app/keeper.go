@@ -43,6 +43,7 @@ type keeper struct {
 	checkedAt  map[balancer.Endpoint]config.Addr // zero: where the check says
 	agentAt    map[balancer.Endpoint]config.Addr // zero: where the service says
 	found      map[*balancer.Backend]balancer.Status
+	said       map[health.Target]health.Advice     // by agents, when specs looked
 	obeyed     map[*balancer.Backend]health.Advice // what the agent said, as far as the pool follows it
 	told       outage                              // as last logged
 	leftOut    map[string]bool                     // what admit refused, and was logged
@@ -73,24 +74,25 @@ func newKeeper(s config.Service, log *zap.Logger, j *journal, slots *health.Slot
 	for _, host := range k.hosts() {
 		k.unanswered[host] = true
 	}
-	k.agents = newAgents(&s, k.apply, k.log, j, slots)
 	if !s.Health.Off() {
 		checker, err := s.Health.Checker()
 		if err != nil {
 			return nil, fmt.Errorf("service %s: %w", s.Name, err)
 		}
+		among := slots
 		if s.Health.Kind == "exec" {
-			slots = nil
+			among = nil
 		}
 		k.monitor = health.NewMonitor(checker, health.Policy{
 			Interval: s.Health.Interval, DownInterval: s.Health.DownInterval, ChangeInterval: s.Health.ChangeInterval,
-			Timeout: s.Health.Timeout, Rise: s.Health.Rise, Fall: s.Health.Fall, Slots: slots,
+			Timeout: s.Health.Timeout, Rise: s.Health.Rise, Fall: s.Health.Fall, Slots: among,
 			Inconclusive: k.unchecked,
 		}, k.report)
 	}
 	if k.tender, err = newTender(&s, pool, k.ejected, k.log); err != nil {
 		return nil, fmt.Errorf("service %s: %w", s.Name, err)
 	}
+	k.agents = newAgents(&s, k.apply, k.log, j, slots)
 	return k, nil
 }
 
@@ -123,14 +125,14 @@ func (k *keeper) apply() {
 	_, removed := k.pool.Update(k.specs())
 	targets := make([]health.Target, 0, len(k.targets))
 	clear(k.targets)
-	asked := make(map[health.Target]balancer.Endpoint)
+	var asked []health.Target
 	for _, b := range k.pool.Backends() {
 		if t, ok := k.target(b); ok {
 			k.targets[t] = b
 			targets = append(targets, t)
 		}
-		if t, ok := k.agentTarget(b); ok {
-			asked[t] = b.Endpoint()
+		if t, ok := k.agentTarget(b.Endpoint()); ok {
+			asked = append(asked, t)
 		}
 	}
 	for _, b := range removed {
@@ -175,12 +177,13 @@ func (k *keeper) specs() []balancer.Spec {
 	specs := make([]balancer.Spec, len(backends))
 	clear(k.checkedAt)
 	clear(k.agentAt)
+	k.said = k.agents.all()
 	for i, b := range backends {
 		e := endpoint(b.Addr)
 		if _, ok := k.checkedAt[e]; !ok { // of equal ones the first counts, as for the pool
 			k.checkedAt[e], k.agentAt[e] = b.Check, b.Agent
 		}
-		specs[i] = advised(balancer.Spec{Endpoint: e, Weight: b.Weight, Backup: b.Backup, Limits: b.Limits}, k.agents.advice(e))
+		specs[i] = advised(balancer.Spec{Endpoint: e, Weight: b.Weight, Backup: b.Backup, Limits: b.Limits}, k.advice(e))
 	}
 	return specs
 }
@@ -245,9 +248,9 @@ func (k *keeper) target(b *balancer.Backend) (health.Target, bool) {
 	return health.Target{Name: b.String(), Network: network, Address: address}, true
 }
 
-// agentTarget says where the agent of a backend is, if it has one.
-func (k *keeper) agentTarget(b *balancer.Backend) (health.Target, bool) {
-	e, own := b.Endpoint(), k.agentAt[b.Endpoint()]
+// agentTarget says where the agent of a backend is, if it has one. Nobody is asked about a name that does not resolve.
+func (k *keeper) agentTarget(e balancer.Endpoint) (health.Target, bool) {
+	own := k.agentAt[e]
 	ip, port := own.IP, own.Port
 	if port == 0 {
 		port = uint16(k.service.Agent.Port)
@@ -255,10 +258,10 @@ func (k *keeper) agentTarget(b *balancer.Backend) (health.Target, bool) {
 	if !ip.IsValid() {
 		ip = e.Addr.Addr()
 	}
-	if port == 0 || !ip.IsValid() {
+	if port == 0 || !ip.IsValid() || !e.Resolved() {
 		return health.Target{}, false
 	}
-	return health.Target{Name: b.String(), Network: "tcp", Address: netip.AddrPortFrom(ip, port).String()}, true
+	return health.Target{Name: e.String(), Network: "tcp", Address: netip.AddrPortFrom(ip, port).String()}, true
 }
 
 // report takes the news of a check. The first good result of a backend is what everybody expects and stays quiet.

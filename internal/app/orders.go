@@ -19,15 +19,27 @@ func (k *keeper) settle(b *balancer.Backend) {
 	if advice.State == health.StateDown {
 		finding = balancer.Down
 	}
-	k.pool.SetStatus(b, finding)
+	// An order comes before a finding that it is to hide, and goes after one that it has hidden: nobody gets there between.
 	switch advice.Order {
 	case health.OrderDrain:
 		k.pool.SetStatus(b, balancer.Drain)
 	case health.OrderMaint:
 		k.pool.SetStatus(b, balancer.Maint)
-	default:
+	}
+	k.pool.SetStatus(b, finding)
+	if !away(advice) {
 		k.pool.Resume(b)
 	}
+}
+
+// advice is what the agent of a backend has said, as far as specs has seen it: of a backend without one it is nothing. It
+// needs mu.
+func (k *keeper) advice(e balancer.Endpoint) health.Advice {
+	if len(k.said) == 0 {
+		return health.Advice{}
+	}
+	t, _ := k.agentTarget(e)
+	return k.said[t]
 }
 
 // obey carries out what agents have said since the last time, but for the weights and limits, which specs has. It needs
@@ -37,7 +49,7 @@ func (k *keeper) obey() (then []func()) {
 		return nil
 	}
 	for _, b := range k.pool.Backends() {
-		advice, before := k.agents.advice(b.Endpoint()), k.obeyed[b]
+		advice, before := k.advice(b.Endpoint()), k.obeyed[b]
 		if advice == before {
 			continue
 		}

@@ -54,8 +54,8 @@ What becomes of them, [NAME=]VALUE as all options of services:
   --queue LENGTH,TIME          clients wait, first come first served, while every backend has its max
   --slow-start TIME            a backend that has come up gets its weight bit by bit
   --max-age TIME[,jitter=10%]  ends flows that last longer, so that long ones spread again
-  --on-down HOW[,TIME]         the flows of a backend that fails its checks: keep (default of tcp), fin or reset them
-                               (default of udp), with TIME after that time
+  --on-down HOW[,TIME]         the flows of a backend that fails its checks, or whose agent says down: keep (default of
+                               tcp), fin or reset them (default of udp), with TIME after that time
   --on-drain HOW[,TIME]        the same for one that drains or is in maintenance; default: keep
   --on-remove HOW[,TIME]       the same for one that is removed, because its name has another address
   --eject N[,time=10s][,share=50%]
@@ -63,8 +63,9 @@ What becomes of them, [NAME=]VALUE as all options of services:
                                at most a share of them at once, and never the last
   --agent PORT[,send=TEXT][,interval=2s][,timeout=1s]
                                asks a port of each backend's address what the backend wants. The answer is a line of
-                               words, as for HAProxy's agent-check: 75% (of its weight), maxconn:30, drain (nobody
-                               new), maint (nobody at all), ready (ends both), down, up. What is left out stays
+                               words, as for HAProxy's agent-check: 75% (of its weight), maxconn:30, drain (no new
+                               clients), maint (no new flows, of nobody), ready (ends both), down, up. What is left
+                               out stays, also when the agent has gone
   --panic SHARE                with a smaller share of backends up, those that are down are used too
 `
 

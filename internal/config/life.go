@@ -42,7 +42,7 @@ func parseQueue(word string) (q Queue, err error) {
 	return q, err
 }
 
-// Cut says what becomes of the flows of a backend that is down or removed.
+// Cut says what becomes of the flows of a backend that is down, has orders to drain, or is removed.
 type Cut struct {
 	How   string        // keep, fin or reset
 	After time.Duration // how long they may go on before
