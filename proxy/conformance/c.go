@@ -106,14 +106,8 @@ func (c *C) patience() time.Duration {
 	return 20 * time.Second
 }
 
-// within is how long to wait for what is due after d on a machine at rest. A
-// busy one gets more time, and a target that is known to fail does not.
-func (c *C) within(d time.Duration) time.Duration {
-	if c.o.Patience > 0 {
-		return d
-	}
-	return d + c.patience()
-}
+// within is how long to wait for what is due after d on a machine at rest.
+func (c *C) within(d time.Duration) time.Duration { return d + c.patience() }
 
 // keeps ends the case without a verdict if what has to be used again within idle has
 // nearly been left alone for that long: this machine is too slow to keep it.

@@ -251,8 +251,8 @@ func leastConnections(c *C) {
 			c.Must(Ping(f.client, f.server))
 		}
 	}
-	empty := p.Descriptors().Sockets
 	open(10)
+	full := p.Descriptors().Sockets
 	if len(flows[0]) != 5 {
 		c.Fatalf("ten held flows are spread %d to %d", len(flows[0]), len(flows[1]))
 	}
@@ -262,7 +262,7 @@ func leastConnections(c *C) {
 	}
 	flows[0] = nil
 	c.Wait(c.patience(), "the proxy to end five flows", func() bool {
-		return p.Descriptors().Sockets <= empty+2*5
+		return p.Descriptors().Sockets <= full-2*5
 	})
 	open(5)
 	if len(flows[0]) != 5 {

@@ -15,7 +15,7 @@ func agentCases() []Case {
 	return []Case{
 		{Name: "agent-drains", Group: group, Run: func(c *C) { orders(c, "drain", "ready") }},
 		{Name: "agent-orders-maintenance", Group: group, Run: func(c *C) { orders(c, "maint", "ready") }},
-		{Name: "agent-takes-down", Group: group, Run: func(c *C) { orders(c, "down#disk full", "up") }},
+		{Name: "agent-takes-down", Group: group, Run: func(c *C) { orders(c, "down #disk full", "up") }},
 		{Name: "agent-weighs", Group: group, Run: agentWeighs},
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -88,6 +89,26 @@ func usher(t *testing.T) string {
 	return build.path
 }
 
+// giveAnotherTry plays the cases again that a peer has failed, or that had no verdict, with
+// more patience and little beside it: what the table says of others is not the fault of
+// a busy machine.
+func giveAnotherTry(t *testing.T, x conformance.Trial, results []conformance.Result) {
+	again := make(map[string]*conformance.Result)
+	for i, r := range results {
+		if r.Outcome == conformance.Failed || strings.HasPrefix(r.Reason, "this machine is too slow") {
+			again[r.Case.Name] = &results[i]
+		}
+	}
+	o := x.Options
+	o.Patience *= 4
+	o.Only = func(c conformance.Case) bool { return again[c.Name] != nil }
+	t.Run(x.Name, func(t *testing.T) {
+		for _, r := range conformance.Run(t, x.Target, o).Results {
+			*again[r.Case.Name] = r
+		}
+	})
+}
+
 // TestTargets runs the suite against both engines of usher, which must pass,
 // and against the other proxies that are installed, which are only reported.
 func TestTargets(t *testing.T) {
@@ -124,7 +145,13 @@ func TestTargets(t *testing.T) {
 	nginx, err := conformance.FindNginx()
 	peer("nginx", nginx, err)
 
-	table := conformance.Table(conformance.RunBeside(t, trials))
+	reports := conformance.RunBeside(t, trials)
+	for i := range reports {
+		if j := slices.IndexFunc(trials, func(x conformance.Trial) bool { return x.Target.Name() == reports[i].Target }); !trials[j].Options.Strict {
+			giveAnotherTry(t, trials[j], reports[i].Results)
+		}
+	}
+	table := conformance.Table(reports)
 	t.Logf("\n%s", table)
 	if out != "" {
 		if err := os.WriteFile(out, []byte(strings.TrimSpace(table)+"\n"), 0o644); err != nil {

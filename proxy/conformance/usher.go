@@ -92,11 +92,10 @@ func (u *Usher) Command(_ *C, cfg Config) Command {
 	if cfg.AccessLog {
 		args = append(args, "--access-log")
 	}
-	how := Command{Path: u.Path, Args: args, Env: u.Env, Drain: syscall.SIGTERM, Stop: syscall.SIGTERM}
-	if cfg.udp() {
-		// A port has a socket of each worker, and there is no telling from
-		// outside which is the last.
-		how.Ready = `"msg":"serving"`
+	return Command{
+		Path: u.Path, Args: args, Env: u.Env, Drain: syscall.SIGTERM, Stop: syscall.SIGTERM,
+		// A port has a socket of each worker, and there is no telling from outside
+		// which is the last.
+		Ready: `"msg":"serving"`,
 	}
-	return how
 }
