@@ -226,7 +226,7 @@ func TestEWMAReturns(t *testing.T) {
 		}
 		s.run(30*time.Second, 20)
 		a, b := steady.Total(), sick.Total()
-		s.run(100*time.Second, 20)
+		s.run(1000*time.Second, 20)
 		got := float64(sick.Total()-b) / float64(steady.Total()-a)
 		if want := float64(weights[1]) / float64(weights[0]); !near(got, want, .25) {
 			t.Errorf("weights %v: after it recovered it has %.2f of the other's flows, want %.2f", weights, got, want)
