@@ -224,11 +224,22 @@ func reusedPort(c *C) {
 // drainSilence is the silence that ends a flow while a proxy drains, at the least.
 const drainSilence = time.Second
 
+// drainsOn asks through the flows of a proxy that drains, which has to be there for as
+// long as they are used.
+func drainsOn(c *C, p *Proxy, flows []keptFlow) {
+	over := p.ended() // before the silence is measured
+	allHeard(c, flows, drainSilence)
+	if over {
+		c.Fatalf("the proxy died while flows were in use")
+	}
+	allStay(c, flows, drainSilence)
+}
+
 // turnsAway waits until a new client gets no answer while flows go on. Each new
 // one that gets an answer is a flow of its own.
 func turnsAway(c *C, p *Proxy, flows []keptFlow) {
 	c.Wait(c.within(5*time.Second), "new clients to be turned away", func() bool {
-		allStay(c, flows, drainSilence)
+		drainsOn(c, p, flows)
 		_, err := c.Client(p).AskWithin("hello?", 200*time.Millisecond)
 		return err != nil
 	})
@@ -245,7 +256,7 @@ func udpDrainFinishes(c *C) {
 	p.Drain()
 	turnsAway(c, p, flows)
 	for range 20 {
-		allStay(c, flows, drainSilence)
+		drainsOn(c, p, flows)
 		c.Pause(50 * time.Millisecond)
 	}
 	exitsWell(c, p, c.within(6*time.Second))
