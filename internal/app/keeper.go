@@ -40,8 +40,7 @@ type keeper struct {
 	names      map[string][]netip.Addr // of backends that are host names; empty: does not resolve
 	unanswered map[string]bool         // names whose first look-up has not ended
 	targets    map[health.Target]*balancer.Backend
-	checkedAt  map[balancer.Endpoint]config.Addr // zero: where the check says
-	agentAt    map[balancer.Endpoint]config.Addr // zero: where the service says
+	words      map[balancer.Endpoint]config.Backend // what each backend comes from
 	found      map[*balancer.Backend]balancer.Status
 	said       map[health.Target]health.Advice     // by agents, when specs looked
 	obeyed     map[*balancer.Backend]health.Advice // what the agent said, as far as the pool follows it
@@ -65,8 +64,7 @@ func newKeeper(s config.Service, log *zap.Logger, j *journal, slots *health.Slot
 		names:      make(map[string][]netip.Addr),
 		unanswered: make(map[string]bool),
 		targets:    make(map[health.Target]*balancer.Backend),
-		checkedAt:  make(map[balancer.Endpoint]config.Addr),
-		agentAt:    make(map[balancer.Endpoint]config.Addr),
+		words:      make(map[balancer.Endpoint]config.Backend),
 		found:      make(map[*balancer.Backend]balancer.Status),
 		obeyed:     make(map[*balancer.Backend]health.Advice),
 		leftOut:    make(map[string]bool),
@@ -175,13 +173,12 @@ func (k *keeper) specs() []balancer.Spec {
 	}
 	backends = k.admitted(backends)
 	specs := make([]balancer.Spec, len(backends))
-	clear(k.checkedAt)
-	clear(k.agentAt)
+	clear(k.words)
 	k.said = k.agents.all()
 	for i, b := range backends {
 		e := endpoint(b.Addr)
-		if _, ok := k.checkedAt[e]; !ok { // of equal ones the first counts, as for the pool
-			k.checkedAt[e], k.agentAt[e] = b.Check, b.Agent
+		if _, ok := k.words[e]; !ok { // of equal ones the first counts, as for the pool
+			k.words[e] = b
 		}
 		specs[i] = advised(balancer.Spec{Endpoint: e, Weight: b.Weight, Backup: b.Backup, Limits: b.Limits}, k.advice(e))
 	}
@@ -221,7 +218,7 @@ func (k *keeper) admitted(backends []config.Backend) []config.Backend {
 // range, or, when it has no port of its own, at the first one that clients may ask for. There is nothing to check at a
 // name that does not resolve.
 func (k *keeper) target(b *balancer.Backend) (health.Target, bool) {
-	e, elsewhere := b.Endpoint(), k.checkedAt[b.Endpoint()]
+	e, elsewhere := b.Endpoint(), k.words[b.Endpoint()].Check
 	network := "tcp"
 	if kind := k.service.Health.Kind; kind == "udp" || kind == "dns" || kind == "exec" && k.service.IsUDP() {
 		network = "udp"
@@ -250,7 +247,7 @@ func (k *keeper) target(b *balancer.Backend) (health.Target, bool) {
 
 // agentTarget says where the agent of a backend is, if it has one. Nobody is asked about a name that does not resolve.
 func (k *keeper) agentTarget(e balancer.Endpoint) (health.Target, bool) {
-	own := k.agentAt[e]
+	own := k.words[e].Agent
 	ip, port := own.IP, own.Port
 	if port == 0 {
 		port = uint16(k.service.Agent.Port)

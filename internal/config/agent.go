@@ -63,11 +63,8 @@ func parseAgent(word string) (a Agent, err error) {
 			return Agent{}, err
 		}
 	}
-	if !timed {
-		a.Timeout = min(a.Timeout, a.Interval)
-	}
-	if a.Timeout > a.Interval {
-		return Agent{}, fmt.Errorf("option timeout: %s is longer than the interval of %s", short(a.Timeout), short(a.Interval))
+	if err := fitTimeout(&a.Timeout, a.Interval, timed); err != nil {
+		return Agent{}, fmt.Errorf("option timeout: %w", err)
 	}
 	return a, nil
 }

@@ -137,16 +137,22 @@ func ParseHealth(spec string) (Health, error) {
 			return Health{}, err
 		}
 	}
-	if !timed {
-		h.Timeout = min(h.Timeout, h.Interval)
-	}
-	if h.Timeout > h.Interval {
-		return Health{}, fmt.Errorf("health option timeout: %s is longer than the interval of %s", short(h.Timeout), short(h.Interval))
+	if err := fitTimeout(&h.Timeout, h.Interval, timed); err != nil {
+		return Health{}, fmt.Errorf("health option timeout: %w", err)
 	}
 	if _, err := h.Checker(); err != nil {
 		return Health{}, fmt.Errorf("health check %s: %w", h.Kind, err)
 	}
 	return h, nil
+}
+
+// fitTimeout keeps a timeout within the interval: one that was given is refused beyond it, the default is shortened.
+func fitTimeout(timeout *time.Duration, interval time.Duration, given bool) error {
+	if given && *timeout > interval {
+		return fmt.Errorf("%s is longer than the interval of %s", short(*timeout), short(interval))
+	}
+	*timeout = min(*timeout, interval)
+	return nil
 }
 
 // hasKind reports whether a spec is of a kind, whatever follows it.
