@@ -13,12 +13,8 @@ import (
 // how; nil if it is closed here first. Reading would go on to find the FIN and
 // tell nothing: a reset that follows it shows in SO_ERROR alone.
 func awaitError(c net.Conn) error {
-	sc, ok := c.(syscall.Conn)
+	raw, ok := rawConn(c)
 	if !ok {
-		return nil
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
 		return nil
 	}
 	var failure error

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"net"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,12 +15,8 @@ func unread(fd int32) bool {
 
 // connUnread is unread for a connection of package net.
 func connUnread(c net.Conn) (some bool) {
-	sc, ok := c.(syscall.Conn)
+	raw, ok := rawConn(c)
 	if !ok {
-		return false
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
 		return false
 	}
 	_ = raw.Control(func(fd uintptr) { some = unread(int32(fd)) })

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"net"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,12 +21,8 @@ func vanished(fd int32, info *unix.TCPInfo) bool {
 
 // connVanished is vanished for a connection of package net.
 func connVanished(c net.Conn) (gone bool) {
-	sc, ok := c.(syscall.Conn)
+	raw, ok := rawConn(c)
 	if !ok {
-		return false
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
 		return false
 	}
 	_ = raw.Control(func(fd uintptr) {
