@@ -9,11 +9,14 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/signal"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,19 +24,31 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// A runner that nohup started passes on the ignored SIGHUP. Once it is caught, child programs have its default
+	// action again.
+	if signal.Ignored(syscall.SIGHUP) && filepath.Base(os.Args[0]) != "usher" {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 	testscript.Main(m, map[string]func(){"usher": main})
 }
 
-// patience is how long a script waits for a thing that must happen.
+// patience is how long a script waits for an event that must happen.
 const patience = time.Minute
 
 // The scripts run the real program. Beside the usual commands they have:
 //
 //	start NAME WORD...        run usher with these words; its output goes to NAME.out and NAME.log
 //	await FILE REGEXP         wait until a line of the file matches; named groups become variables
+//	until REGEXP WORD...      run usher with these words until a line of its output matches, and print that output
 //	[!] logged FILE REGEXP    whether a line of the file matches now
 //	stall NAME WORD...        run usher with a log that nobody reads and that takes no line
-//	signal NAME TERM|INT|HUP  send a running usher a signal
+//	spawn NAME PROGRAM WORD...  run another program, as start does
+//	pipe NAME OUTPUT WORD...  run usher with a pipe as its stdout, its stderr or both; close NAME closes the reader.
+//	                          What comes through the pipe goes to NAME.log
+//	terminal NAME WORD...     run usher in a terminal of its own, whose text goes to NAME.log (Linux); close NAME closes
+//	                          the terminal
+//	press NAME                press Ctrl-C in that terminal
+//	signal NAME SIGNAL        send a running usher TERM, INT, HUP, KILL or USR2 (Linux)
 //	ended NAME STATUS         wait until it has ended, with this exit status
 //	backend NAME [ADDRESS]    serve clients: greet them with NAME, then echo; $NAME is the address. Over udp:// answer
 //	                          each datagram with NAME and its text, and a DNS query as a server without records
@@ -45,6 +60,8 @@ const patience = time.Minute
 //	reach ADDRESS             wait until somebody listens there
 //	refused ADDRESS           wait until nobody listens there
 //	get URL                   print the answer to an HTTP request
+//	http METHOD URL [HEADER…] print the status of an answer, and the answer
+//	expand FROM TO            copy a file, with $NAME in it replaced by its value
 //	hold NAME ADDRESS         connect, and keep the connection, or the socket of a udp client
 //	[!] alive NAME            whether a held connection still echoes; ! waits until it has ended
 func TestScripts(t *testing.T) {
@@ -58,13 +75,22 @@ func TestScripts(t *testing.T) {
 				programs: make(map[string]*program),
 				closers:  make(map[string]io.Closer),
 			}
-			return nil
+			// The folder of control sockets, whose paths must be short.
+			runtime, err := os.MkdirTemp("", "usher")
+			env.Defer(func() { _ = os.RemoveAll(runtime) })
+			env.Setenv("XDG_RUNTIME_DIR", runtime)
+			return err
 		},
 		Condition: condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start":    start,
 			"stall":    stall,
+			"spawn":    spawn,
+			"pipe":     pipe,
+			"terminal": startInTerminal,
+			"press":    press,
 			"await":    await,
+			"until":    until,
 			"logged":   logged,
 			"signal":   sendSignal,
 			"ended":    ended,
@@ -76,13 +102,16 @@ func TestScripts(t *testing.T) {
 			"reach":    reach,
 			"refused":  refused,
 			"get":      get,
+			"http":     request,
+			"expand":   expand,
 			"hold":     hold,
 			"alive":    alive,
 		},
 	})
 }
 
-// condition adds [root], and [lowports] for a Linux that keeps port 80 to the privileged; in many containers it is free.
+// condition adds [root], and [lowports] for a Linux that reserves port 80 for the privileged. In many containers it is
+// free.
 func condition(name string) (bool, error) {
 	switch name {
 	case "root":
@@ -95,7 +124,7 @@ func condition(name string) (bool, error) {
 	return false, fmt.Errorf("unknown condition %q", name)
 }
 
-// stage holds what a script has running.
+// stage holds the processes and connections of a script.
 type stage struct {
 	programs map[string]*program
 	closers  map[string]io.Closer // backends and held connections
@@ -140,7 +169,7 @@ func logged(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// eventually asks cond until it holds or patience ends.
+// eventually polls cond until it holds or patience ends.
 func eventually(cond func() bool) bool {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if cond() {
@@ -327,8 +356,8 @@ func reach(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: reach ADDRESS")
 	}
-	if !eventually(func() bool { return listens(args[0]) }) {
-		ts.Fatalf("nobody listens on %s", args[0])
+	if !eventually(func() bool { return isListening(args[0]) }) {
+		ts.Fatalf("no socket listens on %s", args[0])
 	}
 }
 
@@ -336,12 +365,12 @@ func refused(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: refused ADDRESS")
 	}
-	if !eventually(func() bool { return !listens(args[0]) }) {
+	if !eventually(func() bool { return !isListening(args[0]) }) {
 		ts.Fatalf("somebody still listens on %s", args[0])
 	}
 }
 
-func listens(address string) bool {
+func isListening(address string) bool {
 	c, err := connect(address)
 	if err != nil {
 		return false
@@ -362,6 +391,27 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 }
 
+func request(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: http METHOD URL [HEADER...]")
+	}
+	r, err := http.NewRequest(args[0], args[1], nil)
+	ts.Check(err)
+	for _, line := range args[2:] {
+		name, value, _ := strings.Cut(line, ": ")
+		if r.Header.Set(name, value); name == "Host" {
+			r.Host = value
+		}
+	}
+	client := http.Client{Timeout: patience}
+	response, err := client.Do(r)
+	ts.Check(err)
+	defer response.Body.Close()
+	fmt.Fprintln(ts.Stdout(), response.Status)
+	_, err = io.Copy(ts.Stdout(), response.Body)
+	ts.Check(err)
+}
+
 // held is a connection with its greeting read.
 type held struct {
 	net.Conn
@@ -378,7 +428,7 @@ func hold(ts *testscript.TestScript, neg bool, args []string) {
 	h := &held{Conn: c, reader: bufio.NewReader(c)}
 	stageOf(ts).closers[args[0]] = h
 	if _, isUDP := c.(*net.UDPConn); isUDP {
-		return // nobody greets a client that has not said anything
+		return // no greeting comes before the client has sent data
 	}
 	_, err = h.reader.ReadString('\n')
 	ts.Check(err)
@@ -399,7 +449,7 @@ func ask(ts *testscript.TestScript, neg bool, args []string) {
 	fmt.Fprintf(ts.Stdout(), "%s\n", replyTo(ts, c, args[1]))
 }
 
-// replyTo sends text until a reply ends with it, as clients of UDP do: datagrams get lost where a backend has died.
+// replyTo sends text until a reply ends with it, as UDP clients do. Datagrams are lost where a backend has died.
 func replyTo(ts *testscript.TestScript, c *net.UDPConn, text string) string {
 	const again = 3 * time.Second
 	buffer := make([]byte, 64<<10)

@@ -2,8 +2,10 @@ package main
 
 import (
 	"errors"
+	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,18 +24,93 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: start NAME WORD...")
 	}
-	path, err := exec.LookPath("usher")
+	runProgram(ts, args[0], "usher", args[1:])
+}
+
+func spawn(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: spawn NAME PROGRAM WORD...")
+	}
+	runProgram(ts, args[0], args[1], args[2:])
+}
+
+func runProgram(ts *testscript.TestScript, name, program string, words []string) {
+	cmd := commandOf(ts, program, words)
+	for _, o := range []struct {
+		to  *io.Writer
+		end string
+	}{{&cmd.Stdout, ".out"}, {&cmd.Stderr, ".log"}} {
+		f, err := os.Create(ts.MkAbs(name + o.end))
+		ts.Check(err)
+		defer f.Close()
+		*o.to = f
+	}
+	launch(ts, name, cmd)
+}
+
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until REGEXP WORD...")
+	}
+	re, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
-	cmd := exec.Command(path, args[1:]...)
+	var out []byte
+	if !eventually(func() bool {
+		out, err = commandOf(ts, "usher", args[1:]).Output()
+		return re.Match(out)
+	}) {
+		ts.Fatalf("usher %s never printed %q: %v\n%s", strings.Join(args[1:], " "), args[0], err, out)
+	}
+	_, _ = ts.Stdout().Write(out)
+}
+
+func commandOf(ts *testscript.TestScript, program string, words []string) *exec.Cmd {
+	path, err := exec.LookPath(program)
+	ts.Check(err)
+	cmd := exec.Command(path, words...)
 	cmd.Dir = ts.MkAbs(".")
-	stdout, err := os.Create(ts.MkAbs(args[0] + ".out"))
+	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+ts.Getenv("XDG_RUNTIME_DIR"))
+	return cmd
+}
+
+func pipe(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: pipe NAME stdout|stderr|both WORD...")
+	}
+	cmd := commandOf(ts, "usher", args[2:])
+	r, w, err := os.Pipe()
 	ts.Check(err)
-	defer stdout.Close()
-	stderr, err := os.Create(ts.MkAbs(args[0] + ".log"))
-	ts.Check(err)
-	defer stderr.Close()
-	cmd.Stdout, cmd.Stderr = stdout, stderr
+	defer w.Close()
+	switch args[1] {
+	case "stdout":
+		stderr, err := os.Create(ts.MkAbs(args[0] + ".log"))
+		ts.Check(err)
+		defer stderr.Close()
+		cmd.Stdout, cmd.Stderr = w, stderr
+	case "stderr":
+		cmd.Stderr = w
+	case "both":
+		cmd.Stdout, cmd.Stderr = w, w
+	}
+	if cmd.Stderr == io.Writer(w) {
+		record(ts, args[0], r)
+	}
+	stageOf(ts).closers[args[0]] = r
+	ts.Defer(func() { _ = r.Close() })
 	launch(ts, args[0], cmd)
+}
+
+// record copies what r yields to NAME.log.
+func record(ts *testscript.TestScript, name string, r io.Reader) {
+	log, err := os.Create(ts.MkAbs(name + ".log"))
+	ts.Check(err)
+	done := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(log, r) // ends when r is closed
+		_ = log.Close()
+		close(done)
+	}()
+	ts.Defer(func() { <-done })
 }
 
 // launch starts a program that the script ends with.
@@ -51,12 +128,18 @@ func launch(ts *testscript.TestScript, name string, cmd *exec.Cmd) {
 	})
 }
 
+func expand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: expand FROM TO")
+	}
+	text := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o600))
+}
+
 func stall(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: stall NAME WORD...")
 	}
-	path, err := exec.LookPath("usher")
-	ts.Check(err)
 	r, w, err := os.Pipe()
 	ts.Check(err)
 	defer w.Close()
@@ -69,16 +152,18 @@ func stall(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".log"), nil, 0o600)) // what is shown of a program that fails
-	cmd := exec.Command(path, args[1:]...)
-	cmd.Dir = ts.MkAbs(".")
+	cmd := commandOf(ts, "usher", args[1:])
 	cmd.Stderr = w
 	launch(ts, args[0], cmd)
 }
 
 func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
-	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": os.Interrupt, "HUP": syscall.SIGHUP}
+	signals := map[string]os.Signal{
+		"TERM": syscall.SIGTERM, "INT": os.Interrupt, "HUP": syscall.SIGHUP, "KILL": os.Kill,
+		"USR2": syscall.Signal(12), // of Linux; not every system has one
+	}
 	if neg || len(args) != 2 || signals[args[1]] == nil {
-		ts.Fatalf("usage: signal NAME TERM|INT|HUP")
+		ts.Fatalf("usage: signal NAME TERM|INT|HUP|KILL|USR2")
 	}
 	ts.Check(programOf(ts, args[0]).cmd.Process.Signal(signals[args[1]]))
 }

@@ -1,35 +1,33 @@
 package balancer
 
 import (
-	"cmp"
 	"math/bits"
 	"slices"
 )
 
-// lots draws members at random, each as often as its weight says. It is not changed
-// once made.
-type lots struct {
-	rows  []lot
-	total uint64 // of all weights
+// aliasTable draws members at random, each as often as its weight says. It is immutable.
+type aliasTable struct {
+	columns []column
+	total   uint64 // of all weights
 	// sums is set for the kernel's draw: the weights up to and with each row.
 	sums []uint64
 }
 
-// lot is a column of Walker's alias table. All columns are lots.total high and equally
+// column is one of Walker's alias table. All are aliasTable.total high and equally
 // wide; a point below cut is the column's own, one above belongs to the alias.
-type lot struct {
+type column struct {
 	backend *Backend
 	weight  uint64
 	cut     uint64
 	alias   int32
 }
 
-// newLots fills the table by Vose's method, in whole numbers and so without error: the
+// newAliasTable fills the table by Vose's method, in whole numbers and so without error: the
 // own cut of a row and its parts of other columns add up to its weight times the number
 // of rows. Weights are below 2^38, so up to 2^26 members nothing overflows.
-func newLots(members []member) *lots {
-	t := rowsOf(members)
-	n := len(t.rows)
+func newAliasTable(members []member) *aliasTable {
+	t := columnsOf(members)
+	n := len(t.columns)
 	height := make([]uint64, n) // what is left to place of each row
 	// Rows with less than a column are stacked up from the left, the others from the
 	// right.
@@ -44,42 +42,40 @@ func newLots(members []member) *lots {
 			stacks[more] = i
 		}
 	}
-	for i := range t.rows {
-		height[i] = t.rows[i].weight * uint64(n)
+	for i := range t.columns {
+		height[i] = t.columns[i].weight * uint64(n)
 		sort(int32(i))
 	}
 	for less > 0 {
 		small, large := stacks[less-1], stacks[more]
 		less--
 		more++
-		t.rows[small].cut, t.rows[small].alias = height[small], large
+		t.columns[small].cut, t.columns[small].alias = height[small], large
 		height[large] -= t.total - height[small]
 		sort(large)
 	}
 	for _, i := range stacks[more:] {
-		t.rows[i].cut, t.rows[i].alias = t.total, i
+		t.columns[i].cut, t.columns[i].alias = t.total, i
 	}
 	return t
 }
 
-// newKernelLots draws as IPVS does: see draw.
-func newKernelLots(members []member) *lots {
-	newest := slices.Clone(members)
-	slices.SortFunc(newest, func(a, b member) int { return cmp.Compare(b.id, a.id) })
-	t := rowsOf(newest)
-	t.sums = make([]uint64, len(newest))
+// newCumulativeTable draws as IPVS does: see draw.
+func newCumulativeTable(members []member) *aliasTable {
+	t := columnsOf(newest(members))
+	t.sums = make([]uint64, len(members))
 	sum := uint64(0)
-	for i := range t.rows {
-		sum += t.rows[i].weight
+	for i := range t.columns {
+		sum += t.columns[i].weight
 		t.sums[i] = sum
 	}
 	return t
 }
 
-func rowsOf(members []member) *lots {
-	t := &lots{rows: make([]lot, len(members))}
+func columnsOf(members []member) *aliasTable {
+	t := &aliasTable{columns: make([]column, len(members))}
 	for i, m := range members {
-		t.rows[i] = lot{backend: m.Backend, weight: uint64(m.weight)}
+		t.columns[i] = column{backend: m.Backend, weight: uint64(m.weight)}
 		t.total += uint64(m.weight)
 	}
 	return t
@@ -92,16 +88,16 @@ func rowsOf(members []member) *lots {
 // it has taken off that much. So it has one draw more than there is weight, which goes
 // to the first in the list, the newest. The first sum that reaches the number is where
 // the walk ends.
-func (t *lots) draw(r uint64) *lot {
+func (t *aliasTable) draw(r uint64) *column {
 	if t.sums != nil {
 		upTo, _ := bits.Mul64(r, t.total+1)
 		i, _ := slices.BinarySearch(t.sums, upTo)
-		return &t.rows[i]
+		return &t.columns[i]
 	}
-	column, rest := bits.Mul64(r, uint64(len(t.rows)))
-	l := &t.rows[column]
+	column, rest := bits.Mul64(r, uint64(len(t.columns)))
+	l := &t.columns[column]
 	if y, _ := bits.Mul64(rest, t.total); y >= l.cut {
-		l = &t.rows[l.alias]
+		l = &t.columns[l.alias]
 	}
 	return l
 }
@@ -111,10 +107,10 @@ func (t *lots) draw(r uint64) *lot {
 const redraws = 8
 
 // pick draws a member that is untried, has room and is not the one named. What others
-// have left over is found in the end: then in line from a random start, by chance and
-// not by weight. Without any it returns nil, and sets busy if that was for want of room.
-func (t *lots) pick(random func() uint64, tried *Tried, not *Backend, busy *bool) *lot {
-	if len(t.rows) == 0 {
+// leave is found in the end in line from a random start, by chance and not by weight.
+// Without any it returns nil, and sets busy if one had no room.
+func (t *aliasTable) pick(random func() uint64, tried *Tried, not *Backend, busy *bool) *column {
+	if len(t.columns) == 0 {
 		return nil
 	}
 	for range redraws {
@@ -124,8 +120,8 @@ func (t *lots) pick(random func() uint64, tried *Tried, not *Backend, busy *bool
 		}
 	}
 	start := t.somewhere(random())
-	for i := range t.rows {
-		l := t.row(start + i)
+	for i := range t.columns {
+		l := t.column(start + i)
 		switch {
 		case l.backend == not || tried.Has(l.backend):
 		case l.backend.busy():
@@ -139,14 +135,14 @@ func (t *lots) pick(random func() uint64, tried *Tried, not *Backend, busy *bool
 
 // somewhere maps a uniform number to an index, and row takes one that may have run over
 // the end.
-func (t *lots) somewhere(r uint64) int {
-	i, _ := bits.Mul64(r, uint64(len(t.rows)))
+func (t *aliasTable) somewhere(r uint64) int {
+	i, _ := bits.Mul64(r, uint64(len(t.columns)))
 	return int(i)
 }
 
-func (t *lots) row(i int) *lot {
-	if i >= len(t.rows) {
-		i -= len(t.rows)
+func (t *aliasTable) column(i int) *column {
+	if i >= len(t.columns) {
+		i -= len(t.columns)
 	}
-	return &t.rows[i]
+	return &t.columns[i]
 }

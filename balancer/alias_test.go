@@ -27,9 +27,9 @@ func randomWeights(rnd *rand.Rand, most int) []int {
 // checkCells adds up all cells of the table: each column is total high.
 func checkCells(t *testing.T, members []member) {
 	t.Helper()
-	table := newLots(members)
+	table := newAliasTable(members)
 	got := make([]uint64, len(members))
-	for i, l := range table.rows {
+	for i, l := range table.columns {
 		if l.backend != members[i].Backend || l.cut > table.total {
 			t.Fatalf("row %d is %+v, of total %d", i, l, table.total)
 		}
@@ -58,28 +58,13 @@ func TestAliasCells(t *testing.T) {
 	}
 }
 
-func FuzzAliasCells(f *testing.F) {
-	f.Add([]byte{1})
-	f.Add([]byte{1, 2, 3, 255, 255})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if len(data) == 0 || len(data) > 2000 {
-			return
-		}
-		weights := make([]int, len(data))
-		for i, c := range data {
-			weights[i] = 1 + int(c&0x1f)<<(c>>5*4) // 1 … 31<<28
-		}
-		checkCells(t, membersOfWeights(weights...))
-	})
-}
-
 // TestAliasDraw draws the number in the middle of every cell once.
 func TestAliasDraw(t *testing.T) {
 	t.Parallel()
 	rnd := newRand(t)
 	for range 50 {
 		members := membersOfWeights(randomWeights(rnd, 20)...)
-		table := newLots(members)
+		table := newAliasTable(members)
 		n := uint64(len(members))
 		cells := n * table.total
 		got := make(map[*Backend]int)
@@ -94,8 +79,8 @@ func TestAliasDraw(t *testing.T) {
 		}
 	}
 	for _, r := range []uint64{0, 1, 1 << 63, ^uint64(0)} {
-		newLots(membersOfWeights(1, min(maxWeight*fullShare, math.MaxInt), 3)).draw(r)
-		newKernelLots(membersOfWeights(1, maxWeight, 3)).draw(r)
+		newAliasTable(membersOfWeights(1, min(maxWeight*fullShare, math.MaxInt), 3)).draw(r)
+		newCumulativeTable(membersOfWeights(1, maxWeight, 3)).draw(r)
 	}
 }
 
@@ -118,7 +103,7 @@ func TestKernelDrawEqualsWalk(t *testing.T) {
 		members := membersOfWeights(randomWeights(rnd, 50)...)
 		shuffled := append([]member(nil), members...)
 		rnd.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-		table := newKernelLots(shuffled)
+		table := newCumulativeTable(shuffled)
 		count := make(map[*Backend]int)
 		for draw := range table.total + 1 {
 			first, _ := bits.Div64(draw, table.total, table.total+1) // rounded up
@@ -143,6 +128,32 @@ func TestKernelDrawEqualsWalk(t *testing.T) {
 			if count[m.Backend] != want {
 				t.Errorf("member %d of %d with weight %d has %d draws", i, len(members), m.weight, count[m.Backend])
 			}
+		}
+	}
+}
+
+// TestTwoChoicesMostLoaded: two choices leave the most loaded of many backends close to
+// the mean, one does not.
+func TestTwoChoicesMostLoaded(t *testing.T) {
+	t.Parallel()
+	for _, o := range []Options{{Scheduler: "twos"}, {Scheduler: "twos", Flags: []string{IPVS}}, {Scheduler: "p2c"}, {Scheduler: "ewma"}} {
+		const n, mean = 1000, 100
+		rnd := newRand(t)
+		o.Random = rnd.Uint64
+		p := poolOf(t, o, specs(n))
+		picks(p, n*mean)
+		most := int64(0)
+		for _, b := range p.Backends() {
+			most = max(most, b.Active())
+		}
+		one, table, mostOfOne := make(map[*Backend]int64), newAliasTable(membersOf(p)), int64(0)
+		for range n * mean {
+			b := table.draw(rnd.Uint64()).backend
+			one[b]++
+			mostOfOne = max(mostOfOne, one[b])
+		}
+		if most > mean+8 || mostOfOne < mean+20 {
+			t.Errorf("%s: the most loaded has %d flows with two draws and %d with one, of %d", formOf(o), most, mostOfOne, mean)
 		}
 	}
 }

@@ -1,46 +1,90 @@
 package balancer
 
 import (
+	"runtime"
 	"testing"
 	"time"
 )
 
 // TestNoAllocation is not parallel: AllocsPerRun counts the whole process.
 func TestNoAllocation(t *testing.T) {
-	for _, scheduler := range Schedulers() {
+	for _, o := range forms() {
 		for _, limits := range []Limits{{}, {Max: 3, Upper: 2, Lower: 1}} {
 			s := specs(100)
 			for i := range s {
 				s[i].Limits = limits
 			}
-			p := newPool(t, scheduler, s)
-			tried, n, none := new(Tried), 0, 0
-			tried.Add(p.Backends()[3])
-			full := p.Backends()[7]
-			for p.Rejoin(full, Stickiness{Overloaded: true}) && full.Active() < 3 {
+			p := poolOf(t, o, s)
+			one, many, n, none := new(Tried), new(Tried), 0, 0
+			one.Add(p.Backends()[3])
+			for _, b := range p.Backends()[:maxTried] {
+				many.Add(b)
 			}
-			got := testing.AllocsPerRun(1000, func() {
+			full := p.Backends()[97]
+			for p.AcquireSticky(full, AffinityPolicy{Overloaded: true}) && full.Active() < 3 {
+			}
+			flow := func(tried *Tried) {
 				n++
-				f := client(n)
-				f.Local, f.Now = f.Client, time.Duration(n)
-				b := acquire(p, f, nil)
-				c := acquire(p, f, tried)
-				if b == nil || c == nil {
+				f := visit(n)
+				f.Now = time.Duration(n) * time.Millisecond
+				b := acquire(p, f, tried)
+				if b == nil {
 					none++
 					return
 				}
-				if p.Rejoin(b, Stickiness{Overloaded: true}) {
+				if p.AcquireSticky(b, AffinityPolicy{Overloaded: true}) {
 					p.Release(b)
 				}
-				p.ObserveConnect(b, time.Millisecond, f.Now)
-				p.Observe(b, time.Millisecond, f.Now)
-				p.Rejoin(full, Stickiness{})
+				p.ObserveConnect(b, f.Now%5, f.Now)
+				p.Observe(b, f.Now%7, f.Now)
+				p.AcquireSticky(full, AffinityPolicy{})
 				p.Release(b)
-				p.Release(c)
+			}
+			got := testing.AllocsPerRun(300, func() {
+				flow(nil)
+				flow(one)
+				flow(many)
 			})
-			if got != 0 || none > 0 {
-				t.Errorf("%s, %+v: %v allocations for two flows, %d without a backend", scheduler, limits, got, none)
+			a, _ := lookup(o.Scheduler)
+			refuses := limits.Max > 0 && o.Flags != nil && (a.Hashes || a.Name == "dh") // clients of the full one
+			if got != 0 || none > 0 && !refuses {
+				t.Errorf("%s, %+v: %v allocations for three flows, %d without a backend", formOf(o), limits, got, none)
 			}
 		}
+	}
+}
+
+// TestLocalityMemory is not parallel: it measures the whole process. Any number
+// of destinations cost what the documentation of destinations says, and in the steady
+// state nothing is allocated.
+func TestLocalityMemory(t *testing.T) {
+	for _, o := range []Options{{Scheduler: "lblc"}, {Scheduler: "lblcr"}} {
+		heap := func() int {
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			return int(m.HeapAlloc)
+		}
+		before := heap()
+		p := poolOf(t, o, specs(100))
+		next := 0
+		flow := func() {
+			next++
+			p.Release(acquire(p, toward(next, time.Duration(next)*time.Millisecond), nil))
+		}
+		for range 100_000 {
+			flow()
+		}
+		most := 4 << 20
+		if o.Scheduler == "lblcr" {
+			most = 8 << 20
+		}
+		if grown := heap() - before; grown > most {
+			t.Errorf("%s: %d bytes for 100000 destinations", o.Scheduler, grown)
+		}
+		if got := testing.AllocsPerRun(10_000, flow); got != 0 {
+			t.Errorf("%s: %v allocations for a flow", o.Scheduler, got)
+		}
+		runtime.KeepAlive(p)
 	}
 }

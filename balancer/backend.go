@@ -2,34 +2,6 @@ package balancer
 
 import "sync/atomic"
 
-// Status is the condition of a backend. Unknown, Up and Down are findings of health
-// checks; Drain and Maint are orders of an operator and stand above any finding.
-type Status uint8
-
-const (
-	Unknown Status = iota // no check has ended yet
-	Up
-	Down
-	Drain // no new flows, those that exist go on
-	Maint // out of service
-)
-
-func (s Status) String() string {
-	switch s {
-	case Unknown:
-		return "unknown"
-	case Up:
-		return "up"
-	case Down:
-		return "down"
-	case Drain:
-		return "drain"
-	case Maint:
-		return "maint"
-	}
-	return "invalid"
-}
-
 // cacheLine separates what every flow writes from what every flow only reads. 64
 // bytes is the line of amd64 and most arm64 cores; on others it costs speed only.
 const cacheLine = 64
@@ -39,38 +11,76 @@ const cacheLine = 64
 // may be called from any goroutine.
 type Backend struct {
 	id       uint32
+	pool     *Pool // that it belongs to
 	endpoint Endpoint
 	name     string
 
 	weight  atomic.Int64
-	status  atomic.Uint32 // order if there is one, else Down while ejected, else health
+	status  atomic.Uint32 // admin state unless ready, else Down while ejected, else what checks found
 	backup  atomic.Bool
 	ejected atomic.Bool
-	down    atomic.Bool            // found Down or ejected, whatever the order
+	down    atomic.Bool            // found Down or ejected, whatever the admin state
+	failing atomic.Bool            // a flow has failed since one was last taken up
+	refused atomic.Bool            // a connection has failed since a check last passed
 	member  atomic.Bool            // in the newest list of members
 	gone    atomic.Bool            // no longer in the pool
 	limits  atomic.Pointer[Limits] // nil: never had any
 
+	// What only updates use fills the cache line between what flows read and what they write.
 	// Guarded by Pool.mu:
-	health Status // Unknown, Up or Down
-	order  Status // Drain, Maint, or Unknown for none
-	turned int    // the last weight that was not 0; 0: there was none
-	share  int    // of the weight, in percent
+	given  specSettings // last; isSet says whether there were any
+	isSet  bool
+	share  int16 // of the weight, in percent
+	turned int32 // the last weight that was not 0; 0: there was none
 	ramp   ramp
 
 	// slot is the index in the newest list of members, -1 when the backend is not
 	// in it. Guarded by Pool.build, so it is for scheduler.update alone.
 	slot int
 
-	_ [cacheLine]byte
-
 	flows    atomic.Uint64 // a load
 	total    atomic.Uint64
-	failures atomic.Uint64
+	failures failures
+	traffic  traffic
 	// Of ewma: how long it takes to accept a flow, and then to begin its answer.
 	accepting, answering latency
 
-	node rankNode
+	node heapNode
+}
+
+func newBackend(id uint32, e Endpoint) *Backend {
+	b := &Backend{id: id, endpoint: e, name: e.String(), slot: -1, ramp: ramp{share: fullShare}}
+	b.node.place = -1
+	return b
+}
+
+// set makes the backend what spec says, and reports whether its status is another one. Fine
+// is that of the pool. Caller must hold Pool.mu.
+func (b *Backend) set(spec Spec, fine bool) (changed bool) {
+	given := spec.settings()
+	if b.isSet && given == b.given {
+		return false
+	}
+	b.given, b.isSet = given, true
+	b.setWeight(fine)
+	b.backup.Store(spec.Backup)
+	limits := spec.Limits
+	if limits.Check() != nil {
+		limits = Limits{}
+	}
+	b.limit(limits)
+
+	b.ejected.Store(spec.Ejected)
+	b.down.Store(spec.found() == Down)
+	status := spec.Status()
+	if status == b.Status() {
+		return false
+	}
+	if status == Up {
+		b.ClearFailing()
+	}
+	b.status.Store(uint32(status))
+	return true
 }
 
 // ID returns a number that no other backend of the pool has or ever had.
@@ -89,10 +99,10 @@ func (b *Backend) Weight() int { return int(b.weight.Load()) }
 // maxShare bounds Spec.Share.
 const maxShare = 10 * fullShare
 
-// weigh sets weight and share. Where shares cannot be fine, the weight takes them in: one
-// that is not 0 stays above it. It needs Pool.mu.
-func (b *Backend) weigh(weight, share int, fine bool) {
-	w := int64(min(max(weight, 0), maxWeight))
+// setWeight sets weight and share by the spec. Where shares cannot be fine, the weight takes them in: one
+// that is not 0 stays above it. Caller must hold Pool.mu.
+func (b *Backend) setWeight(fine bool) {
+	w, share := int64(min(max(b.given.weight, 0), maxWeight)), b.given.share
 	if share == 0 {
 		share = fullShare
 	}
@@ -101,10 +111,13 @@ func (b *Backend) weigh(weight, share int, fine bool) {
 		w, share = min((w*int64(share)+fullShare-1)/fullShare, maxWeight), fullShare
 	}
 	b.weight.Store(w)
-	b.share = share
+	b.share = int16(share)
+	if w > 0 {
+		b.turned = int32(w)
+	}
 }
 
-// Status returns the operator's order if there is one, else what health checks found;
+// Status follows the admin state unless that is Ready, else it is what health checks found;
 // a backend that is ejected is Down.
 func (b *Backend) Status() Status { return Status(b.status.Load()) }
 
@@ -125,18 +138,32 @@ func (b *Backend) Limits() Limits {
 // Active returns how many flows hold the backend now.
 func (b *Backend) Active() int64 { return load(b.flows.Load()).active() }
 
-// Overloaded reports whether the backend is between its thresholds: it reached the
-// upper one, and is not yet below the lower one.
-func (b *Backend) Overloaded() bool {
-	return load(b.flows.Load()).overloaded()
-}
-
 // Total returns how often the backend has been acquired, including flows whose
 // connect failed.
 func (b *Backend) Total() uint64 { return b.total.Load() }
 
-// Failures returns how often CountFailure has been called.
-func (b *Backend) Failures() uint64 { return b.failures.Load() }
+// NoteRefusal notes that the backend has not accepted a connection, CheckPassed that a
+// check passed. HasRefused is true between the two: the backend may listen again before it
+// is ready. Callers that can wait ask for it; no choice of the pool depends on it.
+func (b *Backend) NoteRefusal() {
+	if !b.refused.Load() {
+		b.refused.Store(true)
+	}
+}
 
-// CountFailure counts a flow that the backend did not take up, or broke off at once.
-func (b *Backend) CountFailure() { b.failures.Add(1) }
+// HasRefused is described at NoteRefusal.
+func (b *Backend) HasRefused() bool { return b.refused.Load() }
+
+// CheckPassed is described at NoteRefusal.
+func (b *Backend) CheckPassed() {
+	if b.refused.Load() {
+		b.refused.Store(false)
+	}
+}
+
+// ClearFailing notes that the backend has taken a flow up.
+func (b *Backend) ClearFailing() {
+	if b.failing.Load() {
+		b.failing.Store(false)
+	}
+}

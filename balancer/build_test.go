@@ -47,7 +47,7 @@ func comeAndGo(p *Pool, flow func(int) Flow) (refused int) {
 			refused++
 			continue
 		}
-		if p.Rejoin(b, Stickiness{}) {
+		if p.AcquireSticky(b, AffinityPolicy{}) {
 			p.Release(b)
 		}
 		p.ObserveConnect(b, time.Millisecond, time.Duration(i))
@@ -79,18 +79,18 @@ func TestBuildHoldsUpNobody(t *testing.T) {
 				continue
 			}
 			s := specs(10)
-			p := poolOf(t, Options{Scheduler: a.Name, Flags: form, Initial: Up, Random: rand.Uint64}, s)
+			p := poolOf(t, Options{Scheduler: a.Name, Flags: form, Random: rand.Uint64}, s)
 			entered, gate := make(chan struct{}), make(chan struct{})
-			switch x := p.scheduler.(type) {
+			switch x := schedulerOf(p).(type) {
 			case *hashing:
 				x.build = gated(x.build, entered, gate)
 			case *ipvsHash:
 				x.fill = gated(x.fill, entered, gate)
-			case *lottery:
-				x.table = gated(x.table, entered, gate)
+			case *twoChoices:
+				x.build = gated(x.build, entered, gate)
 			case *ewma:
-				x.table = gated(x.table, entered, gate)
-			case *best, *lblc, *lblcr, *roundRobin, *ipvsRR, *ipvsWRR:
+				x.build = gated(x.build, entered, gate)
+			case *heapScheduler, *locality[*Backend], *locality[serverSet], *roundRobin, *ipvsRR, *ipvsWRR:
 				continue // no table: a place in a heap at a time, or a list
 			default:
 				t.Fatalf("%s: unknown %T", a.Name, x)
@@ -101,7 +101,7 @@ func TestBuildHoldsUpNobody(t *testing.T) {
 				defer updating.Wait()
 				defer close(gate)
 				s[3].Weight = 7
-				updating.Go(func() { p.Update(s) })
+				updating.Go(func() { update(p, s) })
 				<-entered
 				done := make(chan struct{})
 				go func() {
@@ -126,9 +126,9 @@ func TestBuildHoldsUpNobody(t *testing.T) {
 func TestMaglevClaimsAreFew(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{2, 10, 1000, 10_000} {
-		ways := make([]maglevWay, n)
+		ways := make([]permutation, n)
 		for i := range ways {
-			ways[i] = newMaglevWay(endpoint(i).String())
+			ways[i] = newPermutation(endpoint(i).String())
 		}
 		slots := slices.Repeat([]int32{-1}, maglevSize)
 		looks := 0

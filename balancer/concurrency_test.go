@@ -3,97 +3,87 @@ package balancer
 import (
 	"iter"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 )
 
-// TestConcurrent lets many flows come and go while the set, the weights and the status
-// change all the time.
+// TestConcurrent lets flows come, be tried, come back and go while the set, limits,
+// weights and statuses change. No backend exceeds its maximum by even one, none that is
+// removed or drains gets a flow, and counts come out even.
 func TestConcurrent(t *testing.T) {
 	t.Parallel()
-	eachScheduler(t, func(t *testing.T, scheduler string) {
-		const size, workers, flows = 40, 8, 2000
+	eachForm(t, func(t *testing.T, o Options) {
+		const size, workers, flows, most = 20, 4, 300, 9
 		seed := newRand(t).Uint64()
-		p := newPool(t, scheduler, specs(size))
-		all := append([]*Backend(nil), p.Backends()...)
-
+		change := func(rnd *rand.Rand) []Spec {
+			s := randomSpecs(rnd, size)
+			for i := range s {
+				s[i].Backup = rnd.IntN(8) == 0
+				s[i].Limits.Max = most
+				if rnd.IntN(3) == 0 {
+					s[i].Limits.Upper = 1 + rnd.IntN(most)
+				}
+			}
+			return s
+		}
+		p := poolOf(t, o, change(rand.New(rand.NewPCG(seed, 0))))
+		all := slices.Clone(p.Backends())
 		var acquired atomic.Uint64
+		count := func(b *Backend) {
+			acquired.Add(1)
+			if n := b.Active(); n > most {
+				t.Errorf("%v has %d flows, at most %d allowed", b, n, most)
+			}
+		}
 		var flowing, changing sync.WaitGroup
 		for w := range workers {
 			flowing.Go(func() {
-				rnd := rand.New(rand.NewPCG(seed, uint64(w)))
-				var held []*Backend
-				var tried Tried
-				for i := range flows {
-					tried.Reset()
-					for range 1 + rnd.IntN(3) {
-						b := acquire(p, client(i), &tried)
-						if b == nil {
-							break
-						}
-						acquired.Add(1)
-						if tried.Has(b) {
-							t.Errorf("%v again", b)
-						}
-						tried.Add(b)
-						held = append(held, b)
-					}
-					for len(held) > rnd.IntN(50) {
-						k := rnd.IntN(len(held))
-						p.Release(held[k])
-						held[k] = held[len(held)-1]
-						held = held[:len(held)-1]
-					}
-				}
-				for _, b := range held {
+				rnd := rand.New(rand.NewPCG(seed, uint64(1+w)))
+				for _, b := range someFlows(t, rnd, p, flows, count) {
 					p.Release(b)
 				}
 			})
 		}
-
 		var stop atomic.Bool
-		for c := range 2 { // health
-			changing.Go(func() {
-				rnd := rand.New(rand.NewPCG(seed, 100+uint64(c)))
-				for !stop.Load() {
-					if backends := p.Backends(); len(backends) > 0 {
-						p.SetStatus(backends[rnd.IntN(len(backends))], Status(rnd.IntN(3)))
-					}
+		changing.Go(func() { // health
+			rnd := rand.New(rand.NewPCG(seed, 100))
+			for !stop.Load() {
+				if backends := p.Backends(); len(backends) > 0 {
+					setStatus(p, backends[rnd.IntN(len(backends))], Status(rnd.IntN(3)))
 				}
-			})
-		}
+			}
+		})
 		changing.Go(func() { // discovery, and an operator
 			rnd := rand.New(rand.NewPCG(seed, 200))
 			for !stop.Load() {
-				added, removed := p.Update(randomSpecs(rnd, size))
-				all = append(all, added...)
-				for _, b := range removed {
-					if again := acquire(p, client(rnd.IntN(1000)), nil); again == b {
-						t.Errorf("%v was removed and got a flow", b)
-						p.Release(again)
-					} else if again != nil {
-						acquired.Add(1)
-						p.Release(again)
+				before := p.Backends()
+				unwanted := update(p, change(rnd))
+				for _, b := range p.Backends() {
+					if !slices.Contains(before, b) {
+						all = append(all, b)
 					}
 				}
-				backends := p.Backends()
-				if len(backends) == 0 {
-					continue
+				if backends := p.Backends(); len(backends) > 0 {
+					unwanted = append(unwanted, backends[rnd.IntN(len(backends))])
+					setAdmin(p, Drain, unwanted[len(unwanted)-1])
 				}
-				b := backends[rnd.IntN(len(backends))]
-				p.SetStatus(b, Drain)
 				for i := range 20 {
-					if other := acquire(p, client(i), nil); other != nil {
-						acquired.Add(1)
-						p.Release(other)
-						if other == b {
-							t.Errorf("%v drains and got a flow", b)
+					if b := acquire(p, visit(i), nil); b != nil {
+						count(b)
+						p.Release(b)
+						if slices.Contains(unwanted, b) {
+							t.Errorf("%v is removed or drains, and got a flow", b)
 						}
 					}
 				}
-				p.Resume(b)
+				for _, b := range p.Backends() {
+					if b.Status() == Draining {
+						setAdmin(p, Ready, b)
+					}
+				}
 			}
 		})
 		flowing.Wait()
@@ -103,29 +93,93 @@ func TestConcurrent(t *testing.T) {
 		var total uint64
 		for _, b := range all {
 			total += b.Total()
-			if b.Active() != 0 {
-				t.Errorf("%v ends with %d active flows", b, b.Active())
-			}
 		}
+		wantIdle(t, all)
 		if total != acquired.Load() {
 			t.Errorf("backends count %d flows, %d were acquired", total, acquired.Load())
 		}
 
 		// What the scheduler keeps has survived: every backend can be reached.
-		p.Update(specs(20))
+		update(p, specs(20))
 		for _, b := range p.Backends() {
-			p.SetStatus(b, Up)
+			setStatus(p, b, Up)
 		}
 		var tried Tried
 		for range 20 {
-			b := acquire(p, client(1), &tried)
+			b := acquire(p, visit(1), &tried)
 			if b == nil || tried.Has(b) {
 				t.Fatalf("%v after %d of 20", b, tried.Len())
 			}
 			tried.Add(b)
 		}
-		releaseAll(p)
 	})
+}
+
+// someFlows begins flows and ends most of them. It calls count for each and returns those
+// that it still holds.
+func someFlows(t *testing.T, rnd *rand.Rand, p *Pool, flows int, count func(*Backend)) (held []*Backend) {
+	var tried Tried
+	for i := range flows {
+		tried.Reset()
+		f := visit(rnd.IntN(100))
+		f.Now = time.Duration(i) * time.Second
+		for range 1 + rnd.IntN(3) {
+			b := acquire(p, f, &tried)
+			if b == nil {
+				break
+			}
+			if count(b); tried.Has(b) {
+				t.Errorf("%v again", b)
+			}
+			if tried.Add(b); rnd.IntN(10) == 0 {
+				b.CountFailure(FailedOther)
+			} else {
+				b.ClearFailing()
+				p.Observe(b, time.Duration(i), f.Now)
+			}
+			held = append(held, b)
+			if rnd.IntN(4) == 0 && p.AcquireSticky(b, AffinityPolicy{Quiesced: true, Overloaded: true}) {
+				count(b)
+				held = append(held, b)
+			}
+		}
+		for len(held) > rnd.IntN(40) {
+			held = releaseOne(rnd, p, held)
+		}
+	}
+	return held
+}
+
+// TestNoStampede has many flows start at once: if picking and reserving were two steps,
+// several would see the same backend idle. No turn is lost or given twice, and nobody is
+// above the bound.
+func TestNoStampede(t *testing.T) {
+	t.Parallel()
+	for _, o := range []Options{
+		{Scheduler: "rr"}, {Scheduler: "wrr"}, {Scheduler: "lc"}, {Scheduler: "wlc"}, {Scheduler: "sed"}, {Scheduler: "nq"},
+		{Scheduler: "rr", Flags: []string{IPVS}}, {Scheduler: "wrr", Flags: []string{IPVS}}, {Scheduler: "lc", Flags: []string{IPVS}},
+		{Scheduler: "mh", Balance: 120}, {Scheduler: "ring", Balance: 120}, {Scheduler: "hrw", Balance: 120},
+	} {
+		t.Run(formOf(o), func(t *testing.T) {
+			t.Parallel()
+			const n, flows, workers = 10, 100, 8
+			p := poolOf(t, o, specs(n))
+			var wg sync.WaitGroup
+			for range workers {
+				wg.Go(func() {
+					for range n * flows {
+						acquire(p, client(1), nil)
+					}
+				})
+			}
+			wg.Wait()
+			for _, b := range p.Backends() {
+				if got, want := b.Active(), int64(flows*workers); got > want && o.Balance == 0 || got*100 > want*120 || o.Balance == 0 && got < want {
+					t.Errorf("%v has %d flows, fair are %d", b, got, want)
+				}
+			}
+		})
+	}
 }
 
 // TestConcurrentReplacement swaps the whole set for another one: between two sets that
@@ -133,7 +187,7 @@ func TestConcurrent(t *testing.T) {
 func TestConcurrentReplacement(t *testing.T) {
 	t.Parallel()
 	eachScheduler(t, func(t *testing.T, scheduler string) {
-		const workers, flows, swaps = 2, 20_000, 10
+		const workers, flows, swaps = 2, 2000, 5
 		sets := [][]Spec{specs(20)[:10], specs(20)[10:]}
 		p := newPool(t, scheduler, sets[0])
 		var wg sync.WaitGroup
@@ -152,7 +206,7 @@ func TestConcurrentReplacement(t *testing.T) {
 			})
 		}
 		for flowed.Load() < workers {
-			p.Update(sets[swapped.Add(1)%2])
+			update(p, sets[swapped.Add(1)%2])
 		}
 		wg.Wait()
 	})
@@ -161,90 +215,12 @@ func TestConcurrentReplacement(t *testing.T) {
 // edits counts up to most, and stops earlier where each edit builds a large table.
 func edits(most int) iter.Seq[int] {
 	return func(yield func(int) bool) {
-		for i, start := 0, time.Now(); i < most && (i < 20 || time.Since(start) < 200*time.Millisecond); i++ {
+		for i, start := 0, time.Now(); i < most && (i < 20 || time.Since(start) < 50*time.Millisecond); i++ {
 			if !yield(i) {
 				return
 			}
 		}
 	}
-}
-
-// flowsWithin lets workers acquire and rejoin until stop, tells begun and ended of each
-// flow that it holds, and releases all in the end.
-func flowsWithin(p *Pool, seed uint64, stop *atomic.Bool, begun, ended func(*Backend)) (wait func()) {
-	var wg sync.WaitGroup
-	for w := range 3 {
-		wg.Go(func() {
-			rnd := rand.New(rand.NewPCG(seed, uint64(w)))
-			var held []*Backend
-			var last *Backend
-			for i := 0; !stop.Load() || len(held) > 0; i++ {
-				var b *Backend
-				if last != nil && rnd.IntN(3) == 0 {
-					if p.Rejoin(last, Stickiness{Quiesced: true, Overloaded: rnd.IntN(2) == 0}) {
-						b = last
-					}
-				} else {
-					f := client(rnd.IntN(100))
-					f.Local, f.Now = client(rnd.IntN(100)).Client, time.Duration(i)*time.Millisecond
-					b = acquire(p, f, nil)
-				}
-				if b != nil {
-					begun(b)
-					last, held = b, append(held, b)
-				}
-				for len(held) > rnd.IntN(8) || stop.Load() && len(held) > 0 {
-					k := rnd.IntN(len(held))
-					ended(held[k])
-					p.Release(held[k])
-					held[k] = held[len(held)-1]
-					held = held[:len(held)-1]
-				}
-			}
-		})
-	}
-	return wg.Wait
-}
-
-// TestConcurrentMax holds more flows ready than fit. Each one counts itself after it has
-// begun and before it ends, so a count never shows more flows than there are: one above
-// the maximum is a flow that should not be. Everything else is edited meanwhile.
-func TestConcurrentMax(t *testing.T) {
-	t.Parallel()
-	eachScheduler(t, func(t *testing.T, scheduler string) {
-		const size = 5
-		rnd := newRand(t)
-		s := specs(size)
-		for i := range s {
-			s[i].Limits.Max = i + 1
-		}
-		p := newPool(t, scheduler, s)
-		var count [size + 1]atomic.Int64 // by ID
-		var stop atomic.Bool
-		wait := flowsWithin(p, rnd.Uint64(), &stop, func(b *Backend) {
-			if n := count[b.ID()].Add(1); n > int64(b.ID()) {
-				t.Errorf("%v has %d flows, at most %d allowed", b, n, b.ID())
-			}
-		}, func(b *Backend) { count[b.ID()].Add(-1) })
-		backends := p.Backends()
-		for range edits(300) {
-			for i := range s {
-				s[i].Weight = rnd.IntN(4)
-				s[i].Backup = rnd.IntN(4) == 0
-				s[i].Limits = Limits{Max: i + 1}
-				if rnd.IntN(2) == 0 {
-					s[i].Limits.Upper = 1 + rnd.IntN(i+1)
-				}
-			}
-			p.Update(s)
-			b := backends[rnd.IntN(size)]
-			p.SetStatus(b, Status(rnd.IntN(5)))
-			p.Resume(backends[rnd.IntN(size)])
-		}
-		stop.Store(true)
-		wait()
-		wantIdle(t, backends)
-	})
 }
 
 // TestConcurrentLimits edits limits while flows come and go. Once an edit is made, the
@@ -261,7 +237,18 @@ func TestConcurrentLimits(t *testing.T) {
 		p := newPool(t, scheduler, s)
 		backends := p.Backends()
 		var stop atomic.Bool
-		wait := flowsWithin(p, rnd.Uint64(), &stop, func(*Backend) {}, func(*Backend) {})
+		seed := rnd.Uint64()
+		var flowing sync.WaitGroup
+		for w := range 3 {
+			flowing.Go(func() {
+				rnd := rand.New(rand.NewPCG(seed, uint64(w)))
+				for !stop.Load() {
+					for _, b := range someFlows(t, rnd, p, 20, func(*Backend) {}) {
+						p.Release(b)
+					}
+				}
+			})
+		}
 		for range edits(300) {
 			k := rnd.IntN(size)
 			b, l := backends[k], Limits{Max: 1 + rnd.IntN(4)}
@@ -269,9 +256,9 @@ func TestConcurrentLimits(t *testing.T) {
 			if rnd.IntN(2) == 0 {
 				s[k].Limits = Limits{Max: 10, Upper: 1 + rnd.IntN(10)}
 			}
-			p.Update(s)
+			update(p, s)
 			s[k].Limits = l
-			p.Update(s)
+			update(p, s)
 			most := max(b.Active(), int64(l.Max))
 			for range looks {
 				n := b.Active()
@@ -280,32 +267,22 @@ func TestConcurrentLimits(t *testing.T) {
 				}
 				most = min(most, max(n, int64(l.Max)))
 			}
-			if b.Overloaded() {
+			if overloaded(b) {
 				t.Errorf("%v is overloaded without a threshold", b)
 			}
 		}
 		stop.Store(true)
-		wait()
+		flowing.Wait()
 		wantIdle(t, backends)
 		for i := range s {
 			s[i].Limits = Limits{Upper: 3}
 		}
-		p.Update(s)
+		update(p, s)
 		if acquire(p, client(0), nil) == nil {
 			t.Error("nobody has room, without any flow")
 		}
 		releaseAll(p)
 	})
-}
-
-// wantIdle is what is left when all flows have ended.
-func wantIdle(t *testing.T, backends []*Backend) {
-	t.Helper()
-	for _, b := range backends {
-		if b.Active() != 0 || b.Overloaded() {
-			t.Errorf("%v ends with %d flows, overloaded %v", b, b.Active(), b.Overloaded())
-		}
-	}
 }
 
 // TestEditRefusesNobody edits limits of one backend while another one has room for all: a
@@ -339,10 +316,37 @@ func TestEditRefusesNobody(t *testing.T) {
 			if i%2 == 0 {
 				s[0].Limits = Limits{Max: 1 + i%3, Upper: 1}
 			}
-			p.Update(s)
+			update(p, s)
 		}
 		stop.Store(true)
 		wg.Wait()
 		wantIdle(t, p.Backends())
 	})
+}
+
+// TestRoundRobinAlwaysFindsTheLast: while others take turns, those that a flow gets may
+// all be of backends that it has tried.
+func TestRoundRobinAlwaysFindsTheLast(t *testing.T) {
+	t.Parallel()
+	const n, flows, workers = 4, 25_000, 4
+	p := newPool(t, "rr", specs(n))
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			var tried Tried
+			last := p.Backends()[w%n]
+			for _, b := range p.Backends() {
+				if b != last {
+					tried.Add(b)
+				}
+			}
+			for range flows {
+				if b := acquire(p, client(w), &tried); b != last {
+					t.Errorf("%v instead of the only one left", b)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

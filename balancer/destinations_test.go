@@ -150,50 +150,6 @@ func (d *destinations[T]) check() error {
 	return nil
 }
 
-// TestDestinationsLife is the table of what is forgotten when.
-func TestDestinationsLife(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		name      string
-		n         int
-		idle      time.Duration
-		flows     int // of one destination after that
-		remembers int
-	}{
-		{"few, a minute", 10, time.Minute, 100, 10 + 1},
-		{"few, nearly a day", 10, 24*time.Hour - 1, 100, 10 + 1},
-		{"few, a day", 10, 24 * time.Hour, 100, 1},
-		{"many, a day, two go with each flow", 1000, 24 * time.Hour, 100, 1000 - 200 + 1},
-		{"full, six minutes", 16384, 6 * time.Minute, 100, 16384},
-		{"too many, nearly six minutes", 20_000, 6*time.Minute - 1, 10_000, 20_000 + 1},
-		{"too many, six minutes", 20_000, 6 * time.Minute, 10_000, 16384},
-		{"too many, a day", 20_000, 24 * time.Hour, 20_000, 1},
-		{"far too many", 1_000_000, 0, 100, 24576},
-		{"far too many, six minutes", 100_000, 6 * time.Minute, 10_000, 16384},
-	} {
-		d := newDestinations[int]()
-		flow := func(a netip.Addr, now time.Duration) {
-			d.advance(now)
-			if d.use(a) == nil {
-				d.add(a)
-			}
-		}
-		for i := range tt.n {
-			flow(ipv4(uint32(i)), time.Second)
-		}
-		for range tt.flows {
-			flow(netip.MustParseAddr("2001:db8::1"), time.Second+tt.idle)
-		}
-		// The entry of that one may take the place of another.
-		if d.n != tt.remembers && d.n != tt.remembers+1 {
-			t.Errorf("%s: %d entries, want %d", tt.name, d.n, tt.remembers)
-		}
-		if err := d.check(); err != nil {
-			t.Errorf("%s: %v", tt.name, err)
-		}
-	}
-}
-
 func TestDestinationsAddresses(t *testing.T) {
 	t.Parallel()
 	d := newDestinations[int]()

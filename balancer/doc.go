@@ -1,39 +1,58 @@
 // Package balancer decides which backend a new flow goes to.
 //
-// A [Pool] holds the backends of one service, each a [Backend] with a weight, a
-// status and counters. Discovery calls [Pool.Update] and health checks call
-// [Pool.SetStatus]; from these the pool derives the members, the backends that
-// may get new flows, and hands them to its scheduler as one immutable list:
+// A [Pool] holds the backends of one service and one scheduler. Its owner says with
+// [Pool.Update] what the backends are; flows call [Pool.Acquire] and [Pool.Release]:
 //
-//   - backends that are up;
-//   - if there is none, those whose status is still unknown;
-//   - if there is none of these either, and the pool does not fail closed, those
-//     that are down: a failed check may be wrong, an empty pool always is.
+//	[]Spec ── Update ──> backends ──> members ──> scheduler (tables, heaps)
+//	                     all, by      may get         │
+//	                     Endpoint     new flows       │
+//	flow ──── Acquire ────────────────────────────────┴──> Backend, reserved
+//	flow ──── Release ───────────────────────────────────> Backend, one flow less
 //
-// Of each kind those that are no backups come first: backups are members only when
-// there is nobody else of their kind or better, or relieve a flow that has been to all
-// members in vain. With [Options.Panic] the kinds are used
-// together until enough of those that are no backups are in use.
+// The status of a backend follows from its [Spec] alone:
 //
-// A backend in drain or maintenance, one of weight 0 and one whose name does not
-// resolve is never a member.
+//	Spec.Admin   Spec.Ejected  Spec.Check     Backend.Status
+//	Maint        any           any            InMaint
+//	Drain        any           any            Draining
+//	Ready        true          any            Down
+//	Ready        false         Unknown …      as checked; Down without an address
+//
+// A flow moves through a backend like this:
+//
+//	          Acquire, AcquireSticky            ClearFailing
+//	(nowhere) ─────────────────────> (reserved) ────────────> (taken up)
+//	    ^                                │ CountFailure            │
+//	    │            Release             v         Release         │
+//	    ├────────────────────────── (failed) ──> Tried, Acquire    │
+//	    └──────────────────────────────────────────────────────────┘
+//
+// Members are the backends of the best tier that has any:
+//
+//  1. those that are up;
+//  2. those whose status is still unknown;
+//  3. unless the pool fails closed, those that are down: a failed check may be wrong, an
+//     empty pool always is.
+//
+// In each tier backups are members only when nobody else of that tier or a better one is.
+// A backend in drain or maintenance, one of weight 0 and one whose name does not resolve
+// is never a member. With [Options.Panic] tiers join until enough backends that are no
+// backups are in use. A retry that has tried all members goes on to the others, best
+// tier first; if the pool fails closed, not to those that are down.
 //
 // [Pool.Acquire] picks a member that has room and reserves it in one step, so that two
-// flows that start together see each other. Whoever acquired a backend gives it back
-// with [Pool.Release] exactly once, when the flow ends or when the connect fails. A
-// flow that goes on to another backend names those that it has been to in a [Tried].
-// [Pool.Rejoin] is the way back for a client whose backend somebody remembers.
+// flows that start together see each other. Each reservation ends with exactly one
+// [Pool.Release], when the flow ends or when the connect fails. A retry names the
+// backends that it has tried in a [Tried]. [Pool.AcquireSticky] is the way back for a
+// client whose backend is remembered.
 //
 // # Schedulers
 //
-// Where what IPVS does is plainly poor for a proxy, the form in the first column is the
-// default, and the flag ipvs ([IPVS], "wrr,ipvs" on the command line) asks for exactly
-// the kernel's. Active flows are connections and, other than in IPVS, UDP flows, whose
-// end a proxy sees; there are no inactive ones. The cost of a choice among n backends
-// is O(1) for rr, twos, p2c, ewma and all that hash, O(log n) for the others; the
-// kernel's forms of rr and wrr, and of lblc and lblcr where there are limits, may look at
-// all. Backends that are full, at their bound or were tried are passed over, which costs
-// what it takes to find another one.
+// The default forms differ from IPVS where IPVS suits no proxy. The flag ipvs ([IPVS],
+// "wrr,ipvs" on the command line) asks for exactly the kernel's choice. Active flows are
+// connections and UDP flows, whose end a proxy sees; there are no inactive ones. A choice
+// among n backends is O(1) for rr, twos, p2c, ewma and all that hash, O(log n) for the
+// others. The kernel's rr and wrr, and its lblc and lblcr with limits, may look at all.
+// Passing over backends that are full, at their bound or tried costs extra.
 //
 //	      default                                    ipvs
 //	rr    list order; goes on where it stood when    newest first, with the kernel's pointer
@@ -68,38 +87,49 @@
 //	dh    the table of mh, on the destination        256 buckets, one a turn whatever the
 //	      address                                    weight; refused without fallback
 //
-// The kernel has no findings and no orders. With ipvs a backend that is no member for one
-// of these is out of the list as if it were removed, though its turn in rr is kept. In the
-// tables of mh, sh and dh one of weight 0 keeps its place, so there a weight of 0 and not
-// a drain is what moves nobody.
+// The kernel has no checks and no admin states. With ipvs a backend that is no member is
+// out of the list as if it were removed, though its turn in rr is kept. One of weight 0
+// keeps its place in the tables of mh, sh and dh: there a weight of 0 moves nobody, and a
+// drain does.
 //
-// wlc looks at weights only where there are flows to weigh, which for flows that come one
-// at a time is nowhere: the kernel's sends all of them to one backend, and plain turns
-// would give a light one as many as a heavy one. nq keeps its plain turns: that idle
-// ones are all alike is what it is for.
+// The kernel's wlc sends flows that come one at a time all to one backend: no flows are
+// there to weigh. Plain turns would give a light backend as many as a heavy one. nq keeps
+// plain turns, because it is meant to treat idle backends alike.
 //
-// Beyond IPVS, without a form of its own: p2c draws two different backends by weight and
-// takes the one with fewer flows/weight. ewma draws likewise and takes the one with the
-// lower latency x load; latency is the time to accept and the time to begin an answer,
-// both averages that forget within some 10 s and jump up at once ([Pool.ObserveConnect],
-// [Pool.Observe]). ring is a ring of 128 points a weight, up to a million points, and hrw
-// rendezvous hashing with weights, over 65537 slots. Their shares are uneven by chance, by
-// one in the square root of a backend's points or slots: on a ring by 9 % at weight 1 and
-// by 1 % at weight 100, with hrw by 4 % among 100 backends and by 12 % among 1000, while
-// those of mh are even to about a slot. But when a backend goes, no client of another one
-// moves, where Maglev moves a few.
+// Beyond IPVS: p2c draws two different backends by weight and takes the one with fewer
+// flows/weight. ewma draws likewise and takes the lower latency x load. Latency is the
+// time to accept plus the time to begin an answer. Both are averages that forget within
+// some 10 s and jump up at once ([Pool.ObserveConnect], [Pool.Observe]). ring is a ring of
+// 128 points a weight, up to a million points. hrw is weighted rendezvous hashing over
+// 65537 slots.
 //
-// mh, sh, ring and hrw hash the client's address or another [HashKey]; instances with
-// the same backends agree on every flow. mh, ring and hrw can bound the load
+// Shares of ring and hrw are uneven by chance, by one in the square root of a backend's
+// points or slots. On a ring that is 9 % at weight 1 and 1 % at weight 100; with hrw 4 %
+// among 100 backends and 12 % among 1000. Those of mh are even to about a slot. But when
+// a backend goes, ring and hrw move no client of another one; Maglev moves a few.
+//
+// mh, sh, ring and hrw hash the client's address or another [HashKey]. Instances with the
+// same backends agree on every flow. mh, ring and hrw can bound the load
 // ([Options.Balance]). sh-port and mh-port hash the client's port as well.
+//
+// # Backends that fail
+//
+// A backend that refuses holds no flows, and its retries load the others: most orders
+// would send it everybody. So a retry takes no turn of new flows (rr, the kernel's rr and
+// wrr). And a backend with a failure ([Backend.CountFailure]) is first choice for no more
+// than its fair share of new flows, until a flow succeeds there: it rests for so many
+// (lc, wlc, wrr, sed, nq, lblc, lblcr), has to be drawn first (twos, p2c, ewma), or gets
+// nothing over the bound of others. Fair is the share by weight, of lc an even one.
+//
+// fo and ovf are an order, and hashes and persistence have clients of their own. A member
+// that has only backups beside it gets all flows. There ejection and checks take it out.
 //
 // # Limits
 //
 // [Limits.Max] is never exceeded. Between the thresholds of IPVS a backend gets no new
-// flows, but for those that persistence sends there. A backend that comes up may get
-// its weight bit by bit ([Options.SlowStart]); the pool has no clock, so its owner calls
-// [Pool.Advance].
+// flows, except those that persistence sends there. A backend that comes up may get its
+// weight in steps ([Options.SlowStart]); its owner gives the time with each Update.
 //
-// The package holds no socket, no clock, no goroutine and, but for seeds of hashes that
-// no choice follows from, no randomness: its owner brings them.
+// The package has no socket, no clock, no goroutine and no randomness of its own; no
+// choice follows from the seeds of its hashes.
 package balancer

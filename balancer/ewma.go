@@ -27,7 +27,7 @@ import (
 //   - Latencies less than an eighth apart count as equal. Otherwise noise would
 //     override weights in a pool that is mostly idle.
 type ewma struct {
-	lottery
+	twoChoices
 }
 
 // latencyMemory is the time after which a sample has lost all but 1/e of its weight.
@@ -37,7 +37,7 @@ const latencyMemory = 10 * time.Second
 const latencyNoise = 1. / 8
 
 func newEWMA(s settings) scheduler {
-	return &ewma{lottery{random: s.random, table: newLots, distinct: true, better: cheaper}}
+	return &ewma{twoChoices{random: s.random, build: newAliasTable, distinct: true, better: cheaper}}
 }
 
 func (*ewma) accepted(b *Backend, took, now time.Duration) { b.accepting.observe(took, now) }
@@ -47,7 +47,7 @@ func (*ewma) answered(b *Backend, took, now time.Duration) { b.answering.observe
 // both weights: drawing the two has already seen to the weights, and a flow over its own
 // backend's weight would leave a light backend without any for as long as the pool is
 // idle. Between equal weights it is latency * (active+1).
-func cheaper(x, y *lot) bool {
+func cheaper(x, y *column) bool {
 	lx, ly := compared(x.backend, y.backend)
 	if lx == ly { // the same without the rounding
 		return fewerActive(x, y)

@@ -162,37 +162,6 @@ func TestEWMACountsBothParts(t *testing.T) {
 	}
 }
 
-// TestEWMAAcceptsAreNotAnswers: a burst comes in while a backend has accepted a flow at
-// once and not answered it yet, because it is new, or because nothing came for minutes.
-func TestEWMAAcceptsAreNotAnswers(t *testing.T) {
-	t.Parallel()
-	const accept = 100 * time.Microsecond
-	p := newPool(t, "ewma", specs(4))
-	for _, b := range p.Backends()[:3] {
-		p.ObserveConnect(b, accept, time.Minute)
-		p.Observe(b, 100*time.Millisecond, time.Minute)
-	}
-	fresh := p.Backends()[3]
-	p.ObserveConnect(fresh, accept, time.Minute)
-	picks(p, 100)
-	if n := fresh.Active(); n > 30 {
-		t.Errorf("the new one has %d of 100 flows", n)
-	}
-
-	p = newPool(t, "ewma", specs(2))
-	slow, fast := p.Backends()[0], p.Backends()[1]
-	p.Observe(slow, 5*time.Second, time.Minute)
-	p.Observe(fast, 10*time.Millisecond, time.Minute)
-	for _, b := range p.Backends() {
-		p.ObserveConnect(b, accept, time.Minute)
-		p.ObserveConnect(b, accept, 10*time.Minute)
-	}
-	picks(p, 100)
-	if n := slow.Active(); n > 2 {
-		t.Errorf("after a silence the slow one has %d of 100 flows", n)
-	}
-}
-
 // TestEWMAKeepsToTheFaster, which has a tenth of the other's latency.
 func TestEWMAKeepsToTheFaster(t *testing.T) {
 	t.Parallel()
@@ -243,7 +212,7 @@ func TestEWMADoesNotFlood(t *testing.T) {
 			p.Observe(b, old, time.Minute)
 		}
 		picks(p, 10*20)
-		p.Update(specs(11))
+		update(p, specs(11))
 		added := p.Backends()[10]
 		picks(p, 500)
 		most := int64(0)
@@ -263,19 +232,6 @@ func TestEWMADoesNotFlood(t *testing.T) {
 	}
 }
 
-func TestObserveIsForEWMA(t *testing.T) {
-	t.Parallel()
-	eachScheduler(t, func(t *testing.T, scheduler string) {
-		p := newPool(t, scheduler, specs(1))
-		b := p.Backends()[0]
-		p.ObserveConnect(b, time.Second, 0)
-		p.Observe(b, time.Second, 0)
-		if learned := b.accepting.load().mean > 0 && b.answering.load().mean > 0; learned != p.Learns() || learned != (scheduler == "ewma") {
-			t.Errorf("learned %v, Learns %v", learned, p.Learns())
-		}
-	})
-}
-
 // timing simulates flows that each take as long as their backend says. They come one
 // after another, so that a backend has more than one only if it is slow.
 type timing struct {
@@ -288,7 +244,7 @@ type timing struct {
 
 func newTiming(t *testing.T, s []Spec) *timing {
 	rnd := newRand(t)
-	p := poolOf(t, Options{Scheduler: "ewma", Initial: Up, Random: rnd.Uint64}, s)
+	p := poolOf(t, Options{Scheduler: "ewma", Random: rnd.Uint64}, s)
 	return &timing{p: p, rnd: rnd, takes: map[*Backend]time.Duration{}, ends: map[*Backend][]time.Duration{}}
 }
 
@@ -305,21 +261,5 @@ func (s *timing) run(some time.Duration, rate int) {
 		}
 		b := acquire(s.p, Flow{Now: s.now}, nil)
 		s.ends[b] = append(s.ends[b], s.now+s.takes[b])
-	}
-}
-
-// TestObserveDoesNotAllocate is not parallel: AllocsPerRun counts the whole process.
-func TestObserveDoesNotAllocate(t *testing.T) {
-	p := newPool(t, "ewma", specs(3))
-	now := time.Duration(0)
-	got := testing.AllocsPerRun(1000, func() {
-		now += time.Second
-		b := acquire(p, Flow{Now: now}, nil)
-		p.ObserveConnect(b, now%5*time.Millisecond, now)
-		p.Observe(b, now%7*time.Millisecond, now)
-		p.Release(b)
-	})
-	if got != 0 {
-		t.Errorf("%v allocations for a flow", got)
 	}
 }

@@ -11,16 +11,17 @@ import (
 // few flows of the others move. mh, ring, hrw, and the default forms of sh and dh differ
 // in how the table is built.
 type hashing struct {
-	key   HashKey
-	build func([]member) *hashTable
-	table atomic.Pointer[hashTable]
-	bound bound
+	counting // persistence passes the bound: such a flow counts, but has no choice
+	key      HashKey
+	build    func([]member) *hashTable
+	table    atomic.Pointer[hashTable]
+	bound    bound
 
 	members []member // the last update's; for update alone
 }
 
-func newHashing(key HashKey, balance int, build func([]member) *hashTable) *hashing {
-	return &hashing{key: key, build: build, bound: bound{percent: uint64(balance)}}
+func newHashing(key HashKey, b bound, build func([]member) *hashTable) *hashing {
+	return &hashing{key: key, build: build, bound: b}
 }
 
 // update builds no table when nothing has changed that it depends on, as with new limits.
@@ -55,21 +56,6 @@ func (s *hashing) acquire(f Flow, tried *Tried) (b *Backend, busy bool) {
 		}
 	}
 	return nil, busy
-}
-
-// take passes the bound: a flow that persistence sends counts, but has no choice.
-func (s *hashing) take(b *Backend, persistent bool) bool {
-	s.bound.begin()
-	if !b.reserve(persistent) {
-		s.bound.end()
-		return false
-	}
-	return true
-}
-
-func (s *hashing) release(b *Backend) {
-	b.release()
-	s.bound.end()
 }
 
 // hashSlots is the number of slots of mh and hrw: a prime, so that any step visits them
@@ -152,7 +138,3 @@ func (w *hashWalk) next() int {
 	w.listed++
 	return i
 }
-
-// exactOnly is the algorithm.quiesced of hashes whose default form has no place for
-// backends of weight 0.
-func exactOnly(s settings) bool { return s.ipvs }

@@ -3,6 +3,8 @@ package balancer
 import (
 	"net/netip"
 	"testing"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 func TestHashKey(t *testing.T) {
@@ -44,52 +46,39 @@ func TestHashKey(t *testing.T) {
 		if tt.local != "" {
 			f.Local = netip.MustParseAddrPort(tt.local)
 		}
-		if got, want := tt.key.hash(&f), plainHash(netip.MustParseAddr(tt.want), tt.port); got != want {
+		if got, want := tt.key.hash(&f), hashOf(netip.MustParseAddr(tt.want), tt.port); got != want {
 			t.Errorf("%s: hash of %+v is not that of %s, port %d", tt.name, f, tt.want, tt.port)
 		}
 	}
 }
 
-// TestHashKeyOfSchedulers takes all that a key can be through the options.
-func TestHashKeyOfSchedulers(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		o            Options
-		byPort, by24 bool // clients that differ in this only go to different backends
-	}{
-		{Options{}, false, true},
-		{Options{HashKey: HashKey{Of: ClientAddrPort}}, true, true},
-		{Options{HashKey: HashKey{Prefix4: 24}}, false, false},
-		{Options{HashKey: HashKey{Of: ClientAddrPort, Prefix4: 24}}, true, false},
-		{Options{HashKey: HashKey{Of: LocalAddr}}, false, false},
-	} {
-		for _, scheduler := range []string{"mh", "sh", "ring", "hrw"} {
-			tt.o.Scheduler, tt.o.Initial = scheduler, Up
-			p, err := NewPool(tt.o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			p.Update(specs(50))
-			ports, hosts := map[*Backend]bool{}, map[*Backend]bool{}
-			for i := range 20 {
-				ports[acquire(p, Flow{Client: netip.AddrPortFrom(ipv4(1<<24), uint16(i))}, nil)] = true
-				hosts[acquire(p, Flow{Client: netip.AddrPortFrom(ipv4(1<<24|uint32(i)), 1)}, nil)] = true
-			}
-			if len(ports) > 1 != tt.byPort || len(hosts) > 1 != tt.by24 {
-				t.Errorf("%s, key %+v: %d backends by port, %d by host", scheduler, tt.o.HashKey, len(ports), len(hosts))
-			}
-		}
+// hashOf hashes an address, and a port that is not negative, by the definition.
+func hashOf(a netip.Addr, port int) uint64 {
+	bytes := a.As16()
+	if port < 0 {
+		return xxhash.Sum64(bytes[:])
 	}
-	for flag, scheduler := range map[string]string{"sh-port": "sh", "mh-port": "mh"} {
-		p, err := NewPool(Options{Scheduler: scheduler, Flags: []string{flag}, Initial: Up})
-		if err != nil {
-			t.Fatal(err)
-		}
-		q := newPool(t, scheduler, specs(50))
-		p.Update(specs(50))
-		s := p.scheduler.(*hashing)
-		if s.key != (HashKey{Of: ClientAddrPort}) || q.scheduler.(*hashing).key != (HashKey{}) {
-			t.Errorf("%s makes the key %+v", flag, s.key)
+	return xxhash.Sum64(append(bytes[:], byte(port>>8), byte(port)))
+}
+
+// TestHashKeyOfPool: the key of a pool is that of its options; flags are short for one.
+func TestHashKeyOfPool(t *testing.T) {
+	t.Parallel()
+	key := HashKey{Of: LocalAddrPort, Prefix4: 24}
+	for _, tt := range []struct {
+		o    Options
+		want HashKey
+	}{
+		{Options{Scheduler: "mh"}, HashKey{}},
+		{Options{Scheduler: "mh", Flags: []string{"mh-port"}}, HashKey{Of: ClientAddrPort}},
+		{Options{Scheduler: "sh", Flags: []string{"sh-port"}}, HashKey{Of: ClientAddrPort}},
+		{Options{Scheduler: "ring", HashKey: key}, key},
+		{Options{Scheduler: "hrw", HashKey: key}, key},
+		{Options{Scheduler: "dh"}, HashKey{Of: LocalAddr}},
+	} {
+		p := poolOf(t, tt.o, nil)
+		if got := schedulerOf(p).(*hashing).key; got != tt.want || p.UsesDestination() != (got.Of >= LocalAddr) {
+			t.Errorf("%s: key %+v, uses the destination: %v", formOf(tt.o), got, p.UsesDestination())
 		}
 	}
 }

@@ -4,12 +4,12 @@ import "fmt"
 
 // Limits bound the flows of one backend; 0 is no bound. The zero value is no limit.
 type Limits struct {
-	// Max is never exceeded, not by one, whoever asks.
-	Max int
+	// Max is never exceeded, not by one.
+	Max int `cbor:",omitempty"`
 	// Upper and Lower are the thresholds of IPVS (ipvsadm -x, -y): a backend that
 	// reaches Upper gets no new flows until it has fewer than Lower; Lower 0 means
 	// three quarters of Upper. Flows that persistence sends there may pass them.
-	Upper, Lower int
+	Upper, Lower int `cbor:",omitempty"`
 }
 
 // Check returns an error that names the value that is wrong, or that would have no
@@ -32,11 +32,11 @@ func (l Limits) Check() error {
 	return nil
 }
 
-// judge returns what the overload becomes when a backend has n flows: from Upper on it
+// updateOverload returns what the overload becomes when a backend has n flows: from Upper on it
 // is there, below Lower it is not, between them it stays what it was. A flow that
 // begins can only bring it on and one that ends can only end it, so one rule does for
 // both and for new limits.
-func (l *Limits) judge(n int64, was bool) bool {
+func (l *Limits) updateOverload(n int64, was bool) bool {
 	lower := int64(l.Lower)
 	if lower == 0 {
 		lower = int64(l.Upper - l.Upper/4)
@@ -51,16 +51,17 @@ func (l *Limits) judge(n int64, was bool) bool {
 }
 
 // load is what a backend carries, in one word so that all of it changes in one step:
-// the number of its flows, whether they overload it, and how often its limits were
-// edited. Without the overload in it, a flow that ends while another one begins could
-// leave a backend overloaded that has no flow at all. Without the edits, a flow could
-// begin by limits that are no longer in force.
+// the number of its flows, whether they overload it, whether they are in the pool's
+// count, and how often its limits were edited. Without the overload in it, a flow that
+// ends while another one begins could leave a backend overloaded that has no flow at
+// all. Without the edits, a flow could begin by limits that are no longer in force.
 type load uint64
 
 const (
 	overloadBit load = 1
-	oneEdit     load = 1 << 1
-	oneFlow     load = 1 << 17 // 16 bits of edits wrap; nobody sleeps through them all
+	countedBit  load = 1 << 1
+	oneEdit     load = 1 << 2
+	oneFlow     load = 1 << 17 // 15 bits of edits wrap; nobody sleeps through them all
 	editBits    load = oneFlow - oneEdit
 )
 
@@ -69,6 +70,7 @@ const maxFlows = 1 << 46
 
 func (l load) active() int64    { return int64(l / oneFlow) }
 func (l load) overloaded() bool { return l&overloadBit != 0 }
+func (l load) counted() bool    { return l&countedBit != 0 }
 
 func (l load) overload(is bool) load {
 	if is {
@@ -88,22 +90,30 @@ func (b *Backend) reserve(persistent bool) bool {
 }
 
 // reserveBelow is reserve for a backend with fewer than most flows.
+func (b *Backend) reserveBelow(most int64, persistent bool) bool {
+	return b.reserveCounted(most, persistent, false)
+}
+
+// reserveCounted is reserveBelow for a flow that the pool's count may have in it already: it has it afterwards if there
+// is room and the backend's flows are counted. Without room it leaves the count as it was.
 //
 // It and release read the load before the limits, and an edit writes them the other way
 // round: when the load is still the same at the end, no edit was completed in between.
-func (b *Backend) reserveBelow(most int64, persistent bool) bool {
+func (b *Backend) reserveCounted(most int64, persistent, isCounted bool) bool {
+	was := isCounted
 	for {
 		before := load(b.flows.Load())
 		n, after := before.active(), before+oneFlow
-		if n >= most {
+		l := b.limits.Load()
+		if n >= most || l != nil && (l.Max > 0 && n >= int64(l.Max) || before.overloaded() && !persistent) {
+			b.recount(isCounted, was)
 			return false
 		}
-		if l := b.limits.Load(); l != nil {
-			if l.Max > 0 && n >= int64(l.Max) || before.overloaded() && !persistent {
-				return false
-			}
-			after = after.overload(l.judge(n+1, before.overloaded()))
+		if l != nil {
+			after = after.overload(l.updateOverload(n+1, before.overloaded()))
 		}
+		b.recount(isCounted, before.counted()) // before the flow, so that the count is never too low
+		isCounted = before.counted()
 		if b.flows.CompareAndSwap(uint64(before), uint64(after)) {
 			b.total.Add(1)
 			return true
@@ -121,9 +131,10 @@ func (b *Backend) release() {
 		}
 		after := before - oneFlow
 		if l := b.limits.Load(); l != nil {
-			after = after.overload(l.judge(after.active(), before.overloaded()))
+			after = after.overload(l.updateOverload(after.active(), before.overloaded()))
 		}
 		if b.flows.CompareAndSwap(uint64(before), uint64(after)) {
+			b.recount(before.counted(), false)
 			return
 		}
 	}
@@ -141,7 +152,7 @@ func (b *Backend) busy() bool {
 
 // limit puts new limits in force and judges the overload anew, as IPVS does on an edit.
 // When it returns, no later flow begins by the old limits, not even one that was
-// looking at them. It needs Pool.mu. Limits that were taken away are a new pointer as
+// looking at them. Caller must hold Pool.mu. Limits that were taken away are a new pointer as
 // well: two edits between two builds do not look like none.
 func (b *Backend) limit(l Limits) {
 	if b.Limits() == l {
@@ -150,7 +161,7 @@ func (b *Backend) limit(l Limits) {
 	b.limits.Store(&l)
 	for {
 		before := load(b.flows.Load())
-		after := before.edited().overload(l.judge(before.active(), before.overloaded()))
+		after := before.edited().overload(l.updateOverload(before.active(), before.overloaded()))
 		if b.flows.CompareAndSwap(uint64(before), uint64(after)) {
 			return
 		}

@@ -38,10 +38,10 @@ func newMaglevTable(members []member) *hashTable {
 	})
 
 	t := newHashTable(members)
-	ways := make([]maglevWay, len(members))
+	ways := make([]permutation, len(members))
 	var queue maglevQueue
 	for i, m := range members {
-		ways[i] = newMaglevWay(m.name)
+		ways[i] = newPermutation(m.name)
 		if i == 0 || m.weight != members[i-1].weight {
 			queue = append(queue, maglevTurn{weight: uint64(m.weight), first: i})
 		}
@@ -63,14 +63,14 @@ func newMaglevTable(members []member) *hashTable {
 	}
 }
 
-// maglevWay is a backend's permutation: it starts at slot and goes on by skip. As the
+// permutation is a backend's permutation: it starts at slot and goes on by skip. As the
 // number of slots is prime, it comes to each of them.
-type maglevWay struct {
+type permutation struct {
 	slot, skip uint32
 }
 
-func newMaglevWay(name string) maglevWay {
-	return maglevWay{
+func newPermutation(name string) permutation {
+	return permutation{
 		slot: uint32(hashName(name, maglevOffsetSeed) % maglevSize),
 		skip: uint32(hashName(name, maglevSkipSeed)%(maglevSize-1) + 1),
 	}
@@ -84,7 +84,7 @@ func hashName(name string, seed uint64) uint64 {
 }
 
 // claim returns the next slot of the way that is free, of which there is one.
-func (w *maglevWay) claim(slots []int32) uint32 {
+func (w *permutation) claim(slots []int32) uint32 {
 	for {
 		slot := w.slot
 		if w.slot += w.skip; w.slot >= maglevSize {

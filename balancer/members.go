@@ -5,94 +5,83 @@ import (
 	"slices"
 )
 
-// findings are the statuses whose backends may get flows, best first.
-var findings = [...]Status{Up, Unknown, Down}
+// tiers are the statuses whose backends may get flows, best first.
+var tiers = [...]Status{Up, Unknown, Down}
 
-// eligible returns the members by the rule in the package documentation: of the best
-// finding that has any, those that are no backups, else the backups. It needs mu.
+// noTier is the level of backends that drain or are in maintenance, and of no members.
+const noTier = len(tiers)
+
+// eligible returns the members as the package document says: of the best tier that has
+// any, those that are no backups, else the backups. Caller must hold mu.
 func (p *Pool) eligible() []member {
-	for best, status := range findings {
-		if status == Down && p.failClosed {
+	for best, status := range tiers {
+		if status == Down && p.rules.failClosed {
 			break
 		}
 		for _, backup := range []bool{false, true} {
 			worst := best
 			in := func(b *Backend) bool {
-				level := b.level()
+				level := b.tier()
 				return level >= best && level <= worst && b.Backup() == backup && b.endpoint.Resolved()
 			}
 			if !slices.ContainsFunc(p.Backends(), func(b *Backend) bool { return in(b) && b.Weight() > 0 }) {
 				continue
 			}
-			if !backup && p.panicShare > 0 {
+			if !backup && p.rules.panicShare > 0 {
 				worst = p.widen(best)
 			}
-			return p.weighed(in)
+			return p.withWeights(in)
 		}
 	}
 	return nil
 }
 
-// relief returns the backups that are up and not members: a flow that has been to all
-// members in vain goes on to them, since it knows better than the checks. It needs mu,
-// and member.slot set.
-func (p *Pool) relief() []*Backend {
-	var out []*Backend
-	for _, b := range p.Backends() {
-		if b.slot < 0 && b.Backup() && b.Status() == Up && b.Weight() > 0 && b.endpoint.Resolved() {
-			out = append(out, b)
-		}
-	}
-	return out
-}
-
-// level is the index of the backend's status in findings, or beyond them.
-func (b *Backend) level() int {
-	if i := slices.Index(findings[:], b.Status()); i >= 0 {
+// level is the index of the backend's status in tiers, or beyond them.
+func (b *Backend) tier() int {
+	if i := slices.Index(tiers[:], b.Status()); i >= 0 {
 		return i
 	}
-	return len(findings)
+	return noTier
 }
 
-// widen returns the worst finding with which backends are used besides the best one, so
-// that no less than the panic share of them is in use: what is left would hardly stand
-// the load of all, and checks that fail for most backends at once say more about the
-// checks. Backups neither count nor take part. It needs mu.
+// widen returns the worst tier that is in use besides the best one, so that the panic
+// share of backends is in use: fewer would hardly stand the load, and checks that fail for
+// most backends at once say more about the checks. Backups neither count nor take part.
+// Caller must hold mu.
 func (p *Pool) widen(best int) int {
-	var count [len(findings) + 1]int
+	var count [noTier + 1]int
 	all := 0
 	for _, b := range p.Backends() {
 		if b.Weight() > 0 && !b.Backup() && b.endpoint.Resolved() {
-			count[b.level()]++
+			count[b.tier()]++
 		}
 	}
-	for level := range findings {
+	for level := range tiers {
 		all += count[level]
 	}
 	used := 0
-	for worst := best; worst < len(findings); worst++ {
-		if used += count[worst]; used*100 >= p.panicShare*all {
+	for worst := best; worst < noTier; worst++ {
+		if used += count[worst]; used*100 >= p.rules.panicShare*all {
 			return worst
 		}
 	}
-	return len(findings) - 1
+	return noTier - 1
 }
 
-// weighed makes members of the backends for which in is true, with the weights that
-// count now. Slow starts and Spec.Share change them in relation to each other: where they
-// do so for all alike, as when there is one backend only, nobody could be spared. It needs
-// mu.
-func (p *Pool) weighed(in func(*Backend) bool) []member {
+// withWeights makes members of the backends for which in is true, with the weights that
+// count now. Slow starts and Spec.Share change weights in relation to each other, so what
+// is the same for all members changes nothing. Caller must hold mu.
+func (p *Pool) withWeights(in func(*Backend) bool) []member {
 	members := make([]member, 0, len(p.Backends()))
 	least, most := math.MaxInt, 0
 	for _, b := range p.Backends() {
 		w := b.Weight()
-		if !in(b) || w == 0 && !p.quiesced {
+		if !in(b) || w == 0 && !p.rules.quiesced {
 			continue
 		}
-		members = append(members, member{b, w, b.turned, b.limits.Load()})
+		members = append(members, member{b, w, int(b.turned), b.limits.Load()})
 		if w > 0 {
-			least, most = min(least, b.counts()), max(most, b.counts())
+			least, most = min(least, b.effectiveShare()), max(most, b.effectiveShare())
 		}
 	}
 	if least >= most {
@@ -102,10 +91,10 @@ func (p *Pool) weighed(in func(*Backend) bool) []member {
 		m := &members[i]
 		// An int of 32 bits does not hold a hundred times more than 21 million: there the
 		// heaviest are cut.
-		m.weight = int(min(int64(m.weight)*int64(m.counts()), topWeight, math.MaxInt))
+		m.weight = int(min(int64(m.weight)*int64(m.effectiveShare()), topWeight, math.MaxInt))
 	}
 	return members
 }
 
-// counts is how much of the weight counts now, in percent. It needs Pool.mu.
-func (b *Backend) counts() int { return max(int(b.ramp.share)*b.share/fullShare, 1) }
+// effectiveShare is how much of the weight counts now, in percent. Caller must hold Pool.mu.
+func (b *Backend) effectiveShare() int { return max(int(b.ramp.share)*int(b.share)/fullShare, 1) }

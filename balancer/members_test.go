@@ -2,83 +2,15 @@ package balancer
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// TestTiers names the backends of each case by the letter of their status. The rule is the
-// pool's; rr and lc show it exactly, each by its own way to take in a change.
-func TestTiers(t *testing.T) {
-	t.Parallel()
-	status := map[byte]Status{'?': Unknown, 'u': Up, 'd': Down, 'D': Drain, 'M': Maint}
-	for _, tt := range []struct {
-		backends       string // 0: up, but of weight 0; h: a name that does not resolve
-		open, isClosed string
-	}{
-		{"uu?dDM0h", "uu", "uu"},
-		{"u?", "u", "u"},
-		{"??dDM0h", "??", "??"},
-		{"ddDM0h", "dd", ""},
-		{"DM0h", "", ""},
-		{"D", "", ""},
-		{"M", "", ""},
-		{"0", "", ""},
-		{"0?d", "?", "?"},
-		{"h", "", ""},
-		{"hd", "d", ""},
-	} {
-		for _, failClosed := range []bool{false, true} {
-			want := tt.open
-			if failClosed {
-				want = tt.isClosed
-			}
-			for _, scheduler := range []string{"rr", "lc"} {
-				p, err := NewPool(Options{Scheduler: scheduler, FailClosed: failClosed})
-				if err != nil {
-					t.Fatal(err)
-				}
-				s := specs(len(tt.backends))
-				for i, c := range tt.backends {
-					switch c {
-					case '0':
-						s[i].Weight = 0
-					case 'h':
-						s[i].Endpoint = Endpoint{Host: "db.local:5432"}
-					}
-				}
-				p.Update(s)
-				for i, b := range p.Backends() {
-					switch c := tt.backends[i]; c {
-					case '0':
-						p.SetStatus(b, Up)
-					case 'h':
-						if b.Status() != Down {
-							t.Errorf("a name that does not resolve starts %v", b.Status())
-						}
-						p.SetStatus(b, Up) // even if somebody believes so
-					default:
-						p.SetStatus(b, status[c])
-					}
-				}
-				got := ""
-				count := picks(p, 200)
-				for i, b := range p.Backends() {
-					if count[b] > 0 {
-						got += tt.backends[i : i+1]
-					}
-				}
-				if got != want || (want == "") != (count[nil] > 0) {
-					t.Errorf("%s, fail closed %v, backends %q: flows go to %q (%d nowhere), want %q",
-						scheduler, failClosed, tt.backends, got, count[nil], want)
-				}
-			}
-		}
-	}
-}
-
-// layout makes a pool of the backends whose letters are before the bar, and of the backups
-// whose letters are behind it, and returns to which of them flows go, likewise.
-func layout(t *testing.T, o Options, letters string) string {
+// arrange makes a pool of the backends whose letters are before the bar, and of the backups
+// whose letters are behind it.
+func arrange(t *testing.T, o Options, letters string) *Pool {
 	t.Helper()
 	p, err := NewPool(o)
 	if err != nil {
@@ -94,24 +26,38 @@ func layout(t *testing.T, o Options, letters string) string {
 			s[i].Weight = 0
 		case 'h':
 			s[i].Endpoint = Endpoint{Host: fmt.Sprintf("db%d.local:5432", i)}
+		case 'm':
+			s[i].Limits.Max = 1
 		}
 	}
-	p.Update(s)
+	p.Update(s, 0)
 	for i, b := range p.Backends() {
 		switch kinds[i] {
 		case 'u', '0':
-			p.SetStatus(b, Up)
+			setStatus(p, b, Up)
+		case 'm':
+			setStatus(p, b, Up)
+			p.AcquireSticky(b, AffinityPolicy{})
 		case 'd':
-			p.SetStatus(b, Down)
+			setStatus(p, b, Down)
 		case 'e':
-			p.SetStatus(b, Up)
-			p.Eject(b)
+			setStatus(p, b, Up)
+			eject(p, true, b)
 		case 'D':
-			p.SetStatus(b, Drain)
+			setAdmin(p, Drain, b)
 		case 'M':
-			p.SetStatus(b, Maint)
+			setAdmin(p, Maint, b)
 		}
 	}
+	return p
+}
+
+// layout makes a pool of letters, and returns to which of them flows go, likewise.
+func layout(t *testing.T, o Options, letters string) string {
+	t.Helper()
+	p := arrange(t, o, letters)
+	bar := strings.IndexByte(letters, '|')
+	kinds := letters[:bar] + letters[bar+1:]
 	got := ""
 	count := picks(p, 20*len(kinds))
 	for i, b := range p.Backends() {
@@ -125,15 +71,28 @@ func layout(t *testing.T, o Options, letters string) string {
 	if bar == len(kinds) {
 		got += "|"
 	}
+	if down := !strings.ContainsAny(got, "u?"); p.AllDown() != down {
+		t.Errorf("%q: all down is %v, flows go to %q", letters, p.AllDown(), got)
+	}
 	if (got == "|") != (count[nil] > 0) {
 		t.Errorf("%q: flows go to %q, %d nowhere", letters, got, count[nil])
 	}
 	return got
 }
 
-func TestBackups(t *testing.T) {
+func TestMembers(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ letters, open, isClosed string }{
+		{"uu?dDM0h|", "uu|", "uu|"},
+		{"u?|", "u|", "u|"},
+		{"??dDM0h|", "??|", "??|"},
+		{"ddDM0h|", "dd|", "|"},
+		{"D|", "|", "|"},
+		{"M|", "|", "|"},
+		{"0|", "|", "|"},
+		{"h|", "|", "|"},
+		{"0?d|", "?|", "?|"},
+		{"hd|", "d|", "|"},
 		{"u?d|u", "u|", "u|"},
 		{"?d|u", "|u", "|u"}, // up as a backup is better than not known
 		{"?d|?d", "?|", "?|"},
@@ -153,8 +112,10 @@ func TestBackups(t *testing.T) {
 			if failClosed {
 				want = tt.isClosed
 			}
-			if got := layout(t, Options{FailClosed: failClosed}, tt.letters); got != want {
-				t.Errorf("%q, fail closed %v: flows go to %q, want %q", tt.letters, failClosed, got, want)
+			for _, scheduler := range []string{"rr", "lc"} { // each takes in a change its own way
+				if got := layout(t, Options{Scheduler: scheduler, FailClosed: failClosed}, tt.letters); got != want {
+					t.Errorf("%s, %q, fail closed %v: flows go to %q, want %q", scheduler, tt.letters, failClosed, got, want)
+				}
 			}
 		}
 	}
@@ -201,96 +162,81 @@ func TestPanicShare(t *testing.T) {
 	}
 }
 
-// TestEject follows one backend through findings, orders and ejections.
-func TestEject(t *testing.T) {
+// TestFallback follows a flow that is refused everywhere. A bar stands before the backups;
+// m is the one with room for one flow, which it has.
+func TestFallback(t *testing.T) {
 	t.Parallel()
-	p, err := NewPool(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Update(specs(2))
-	b := p.Backends()[0]
-	set := func(s Status) func() bool { return func() bool { return p.SetStatus(b, s) } }
-	eject := func() bool { return p.Eject(b) }
-	readmit := func() bool { return p.Readmit(b) }
-	resume := func() bool { return p.Resume(b) }
-	for i, tt := range []struct {
-		do               func() bool
-		changed, ejected bool
-		want             Status
-	}{
-		{readmit, false, false, Unknown},
-		{eject, true, true, Down},
-		{eject, false, true, Down},
-		{set(Up), false, true, Down}, // kept for later
-		{readmit, true, false, Up},
-		{eject, true, true, Down},
-		{set(Down), false, true, Down},
-		{readmit, false, false, Down},
-		{set(Up), true, false, Up},
-		{set(Drain), true, false, Drain},
-		{eject, false, true, Drain},
-		{set(Maint), true, true, Maint},
-		{resume, true, true, Down},
-		{set(Drain), true, true, Drain},
-		{readmit, false, false, Drain},
-		{resume, true, false, Up},
-	} {
-		if changed := tt.do(); changed != tt.changed || b.Ejected() != tt.ejected || b.Status() != tt.want {
-			t.Fatalf("step %d: changed %v, ejected %v, status %v; want %+v", i, changed, b.Ejected(), b.Status(), tt)
+	eachScheduler(t, func(t *testing.T, scheduler string) {
+		for _, tt := range []struct{ letters, open, isClosed, upOnly string }{
+			{"uu|", "uu", "uu", "uu"},
+			{"u|u", "uu", "uu", "uu"}, // before any check has told that the first is down
+			{"uu|d", "uud", "uu", "uu"},
+			{"ud|ud", "uudd", "uu", "uu"},
+			{"u?d|?u", "uu??d", "uu??", "uu"},
+			{"?d|d", "?dd", "?", ""},
+			{"de|", "dd", "", ""},
+			{"u|edD", "udd", "u", "u"},
+			{"uDM0h|DM0h", "u", "u", "u"},
+			{"ud|m", "um", "um", "um"}, // waiting may help
+		} {
+			for _, form := range []struct {
+				o      Options
+				upOnly bool
+				want   string
+			}{{Options{}, false, tt.open}, {Options{FailClosed: true}, false, tt.isClosed}, {Options{}, true, tt.upOnly}} {
+				form.o.Scheduler, form.o.Random = scheduler, rand.Uint64
+				if got := refusals(t, form.o, tt.letters, form.upOnly); got != form.want {
+					t.Errorf("%q, fail closed %v, up only %v: %q, want %q", tt.letters, form.o.FailClosed, form.upOnly, got, form.want)
+				}
+			}
 		}
-	}
-	p.Update(specs(2)[1:])
-	if p.Eject(b) || b.Ejected() {
-		t.Error("a removed backend was ejected")
-	}
-	p.Update(specs(2))
-	if fresh := p.Backends()[0]; fresh.Ejected() || fresh.Status() != Unknown {
-		t.Errorf("its successor starts %v, ejected %v", fresh.Status(), fresh.Ejected())
+	})
+}
+
+// refusals returns where a flow goes that is refused everywhere.
+func refusals(t *testing.T, o Options, letters string, upOnly bool) (went string) {
+	t.Helper()
+	p := arrange(t, o, letters)
+	letters = strings.Replace(letters, "|", "", 1)
+	f, tried := client(1), new(Tried)
+	f.UpOnly = upOnly
+	for {
+		b, busy := p.Acquire(f, tried)
+		if busy {
+			return went + "m"
+		}
+		if b == nil {
+			return went
+		}
+		if tried.Has(b) {
+			t.Fatalf("%q: %v again", letters, b)
+		}
+		went += strings.Replace(letters[slices.Index(p.Backends(), b):][:1], "e", "d", 1) // ejected is down
+		b.CountFailure(FailedOther)
+		p.Release(b)
+		tried.Add(b)
 	}
 }
 
-// TestBackupRelievesThoseThatTriedAll: a flow that all members have failed goes on to a
-// backup, before any check has told; others do not.
-func TestBackupRelievesThoseThatTriedAll(t *testing.T) {
+// TestFallbackTakesTurns: one of those that are down lives, and once found it is first.
+func TestFallbackTakesTurns(t *testing.T) {
 	t.Parallel()
-	eachScheduler(t, func(t *testing.T, scheduler string) {
-		s := specs(4)
-		s[2].Backup, s[3].Backup = true, true
-		s[3].Limits.Max = 1
-		for i := range s {
-			s[i].Weight = 10
-		}
-		p := newPool(t, scheduler, s)
-		all := p.Backends()
-		p.SetStatus(all[2], Down)
-		var tried Tried
-		for i := range 2 {
-			b := acquire(p, client(i), &tried)
-			if b == nil || b.Backup() {
-				t.Fatalf("try %d goes to %v", i, b)
-			}
-			p.Release(b)
-			tried.Add(b)
-		}
-		b := acquire(p, client(3), &tried)
-		if b != all[3] {
-			t.Fatalf("after all members: %v, want the backup that is up", b)
-		}
-		if c, busy := p.Acquire(client(4), &tried); c != nil || !busy {
-			t.Errorf("with the backup full: %v, busy %v", c, busy)
-		}
+	p := arrange(t, Options{}, "u"+strings.Repeat("d", fallbackLooks)+"|")
+	lives := p.Backends()[fallbackLooks/2]
+	var late Tried
+	late.Add(p.Backends()[0])
+	counts := map[*Backend]int{}
+	for range 3 * fallbackLooks {
+		b := acquire(p, client(0), &late)
+		counts[b]++
 		p.Release(b)
-		tried.Add(b)
-		if c, busy := p.Acquire(client(5), &tried); c != nil || busy {
-			t.Errorf("with all tried: %v, busy %v", c, busy)
+		if b == lives {
+			b.ClearFailing()
+		} else {
+			b.CountFailure(FailedOther)
 		}
-		if n := all[3].Active(); n != 0 {
-			t.Errorf("the backup has %d flows left", n)
-		}
-		p.Update(s[:3])
-		if c := acquire(p, client(6), &tried); c != nil {
-			t.Errorf("a backup that is gone relieves: %v", c)
-		}
-	})
+	}
+	if counts[lives] < 2*fallbackLooks {
+		t.Errorf("the one of %d that lives was tried %d times in %d", fallbackLooks, counts[lives], 3*fallbackLooks)
+	}
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Options are fixed for the life of a pool.
+// Options say how a pool chooses. [Pool.Configure] changes them.
 type Options struct {
 	// Scheduler is one of Schedulers(); empty means DefaultScheduler.
 	Scheduler string
@@ -23,17 +23,14 @@ type Options struct {
 	Balance int
 	// Panic is the share of backends, in percent, of which fewer must not be in use: as
 	// long as less than that is up, those of unknown status get flows as well, and if
-	// that is not enough, those that are down. Backups, and backends of weight 0 or
-	// under an order, neither count nor take part. 0 is off.
+	// that is not enough, those that are down. Backups, and backends of weight 0, in
+	// drain or in maintenance, neither count nor take part. 0 is off.
 	Panic int
 	// SlowStart is how long a backend that has come up takes to get its whole weight;
-	// zero gives it at once. It needs a scheduler that weighs, and calls of Advance.
+	// zero gives it at once. It needs a scheduler that weighs.
 	SlowStart time.Duration
 	// FailClosed leaves backends that are down alone even when there is no other.
 	FailClosed bool
-	// Initial is the status of new backends: Up for a pool without health checks,
-	// Unknown (the zero value) for one with.
-	Initial Status
 	// Random returns uniform numbers; any goroutine calls it. Nil is good for
 	// schedulers that draw no lots.
 	Random func() uint64
@@ -84,8 +81,6 @@ func (o *Options) Check() error {
 		return fmt.Errorf("panic share of %d%%: from 0 (off) to 100", o.Panic)
 	case o.Panic > 0 && o.FailClosed:
 		return errors.New("a panic share sends flows to backends that are down, fail closed never does")
-	case o.Initial > Down:
-		return fmt.Errorf("initial status %q: one of unknown, up, down", o.Initial)
 	case a.Random && o.Random == nil:
 		return fmt.Errorf("scheduler %s draws lots and needs a source of randomness", a.Name)
 	}

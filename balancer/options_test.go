@@ -36,8 +36,6 @@ func TestOptionsRefused(t *testing.T) {
 		{Options{Panic: -1}, "panic share of -1%"},
 		{Options{Panic: 101}, "panic share of 101%"},
 		{Options{Panic: 50, FailClosed: true}, "panic share"},
-		{Options{Initial: Drain}, `initial status "drain"`},
-		{Options{Initial: 77}, `initial status "invalid"`},
 	} {
 		err := tt.o.Check()
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
@@ -87,7 +85,6 @@ func TestOptionsOfAll(t *testing.T) {
 		{"slow start", func(o *Options) { o.SlowStart = time.Minute }, func(a Algorithm, ipvs, port bool) bool { return a.Weighs && !ipvs }},
 		{"panic share", func(o *Options) { o.Panic = 90 }, func(Algorithm, bool, bool) bool { return true }},
 		{"fail closed", func(o *Options) { o.FailClosed = true }, func(Algorithm, bool, bool) bool { return true }},
-		{"initial", func(o *Options) { o.Initial = Up }, func(Algorithm, bool, bool) bool { return true }},
 	}
 	for _, a := range Algorithms() {
 		t.Run(a.Name, func(t *testing.T) {
@@ -157,7 +154,7 @@ func deeds(t *testing.T, o Options, tables tableCache) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, ok := p.scheduler.(*hashing); ok {
+	if s, ok := schedulerOf(p).(*hashing); ok {
 		s.build = tables.build(s.build)
 	}
 	var story strings.Builder
@@ -203,30 +200,30 @@ func deeds(t *testing.T, o Options, tables tableCache) string {
 	for i, w := range []int{3, 5, 1, 5, 2} {
 		s[i].Weight = w
 	}
-	p.Update(s)
+	p.Update(s, 0)
 	backends := p.Backends()
-	p.SetStatus(backends[0], Up)
+	setStatus(p, backends[0], Up)
 	flows()
 	for _, b := range slices.Backward(backends) { // one build: the first one is the only member
-		p.SetStatus(b, Down)
+		setStatus(p, b, Down)
 	}
 	flows()
 	for _, b := range backends {
-		p.SetStatus(b, Up)
+		setStatus(p, b, Up)
 	}
-	p.Advance(now)
+	advance(p, now)
 	now += 2 * time.Minute
-	p.Advance(now)
+	advance(p, now)
 	flows()
-	p.SetStatus(backends[1], Down)
-	p.SetStatus(backends[1], Up)
-	p.Advance(now)
+	setStatus(p, backends[1], Down)
+	setStatus(p, backends[1], Up)
+	advance(p, now)
 	flows()
 	s[0].Weight, s[3].Limits.Max = 0, 1
-	p.Update(s)
+	update(p, s)
 	flows()
-	p.SetStatus(backends[1], Down)
-	p.SetStatus(backends[3], Down)
+	setStatus(p, backends[1], Down)
+	setStatus(p, backends[3], Down)
 	flows()
 	return story.String()
 }

@@ -55,51 +55,11 @@ func TestRendezvousEqualsScan(t *testing.T) {
 	}
 }
 
-// TestRendezvousLeaver: the slots of one that leaves go to others, no other slot moves,
-// and its slots go by weight.
-func TestRendezvousLeaver(t *testing.T) {
-	t.Parallel()
-	rnd := newRand(t)
-	s := specs(20)
-	others := 0
-	for i := range s {
-		s[i].Weight = 1 + rnd.IntN(100)
-		others += s[i].Weight
-	}
-	s[3].Weight = 1000
-	p := newPool(t, "hrw", s)
-	before := table(p)
-	gone := p.Backends()[3].String()
-	p.Update(slices.Delete(s, 3, 4))
-	heirs, freed := map[string]int{}, 0
-	for slot, name := range table(p) {
-		switch {
-		case before[slot] == gone:
-			heirs[name]++
-			freed++
-		case name != before[slot]:
-			t.Fatalf("slot %d moves from %s to %s", slot, before[slot], name)
-		}
-	}
-	chi, total := 0.0, 0
-	for _, b := range p.Backends() {
-		total += b.Weight()
-	}
-	for _, b := range p.Backends() {
-		want := float64(freed) * float64(b.Weight()) / float64(total)
-		d := float64(heirs[b.String()]) - want
-		chi += d * d / want
-	}
-	if limit := chiSquareLimit(len(p.Backends()) - 1); chi > limit {
-		t.Errorf("chi-square of the heirs %.1f, want at most %.1f", chi, limit)
-	}
-}
-
 // TestRendezvousExtremes: weights as far apart as can be, and more backends than a block
 // has slots.
 func TestRendezvousExtremes(t *testing.T) {
 	t.Parallel()
-	for _, s := range [][]Spec{weighted(maxWeight, 1), weighted(maxWeight, maxWeight, 1), specs(3000)} {
+	for _, s := range [][]Spec{weighing(maxWeight, 1), weighing(maxWeight, maxWeight, 1), specs(3000)} {
 		for _, name := range table(newPool(t, "hrw", s)) {
 			if name == "" {
 				t.Fatal("a slot without a backend")

@@ -51,7 +51,7 @@ func TestRingEqualsList(t *testing.T) {
 			s[i].Weight = 1 + rnd.IntN(5)
 		}
 		plain := newPlainRing(s, 0)
-		ring := newPool(t, "ring", s).scheduler.(*hashing).table.Load()
+		ring := schedulerOf(newPool(t, "ring", s)).(*hashing).table.Load()
 		hashes := []uint64{0, 1, 1<<32 - 1, 1 << 32, 1<<64 - 1}
 		for _, p := range plain {
 			hashes = append(hashes, uint64(p.place)<<32, uint64(p.place+1)<<32, uint64(p.place)<<32-1)
@@ -72,7 +72,7 @@ func TestRingEqualsList(t *testing.T) {
 func TestRingSuccessor(t *testing.T) {
 	t.Parallel()
 	p, q := newPool(t, "ring", specs(20)), newPool(t, "ring", specs(20))
-	q.SetStatus(q.Backends()[5], Down)
+	setStatus(q, q.Backends()[5], Down)
 	var tried Tried
 	tried.Add(p.Backends()[5])
 	for i := range 5000 {
@@ -88,7 +88,7 @@ func TestRingBound(t *testing.T) {
 	for _, weights := range [][]int{
 		{1}, {8192}, {8193}, {maxWeight, 1, 1}, {100, 5000, 3000, 2000},
 	} {
-		s := weighted(weights...)
+		s := weighing(weights...)
 		total := 0
 		for _, w := range weights {
 			total += w * ringPoints
@@ -97,7 +97,7 @@ func TestRingBound(t *testing.T) {
 		for total>>halvings > ringMax {
 			halvings++
 		}
-		table := newPool(t, "ring", s).scheduler.(*hashing).table.Load()
+		table := schedulerOf(newPool(t, "ring", s)).(*hashing).table.Load()
 		counts := make([]int, len(weights))
 		for _, i := range table.slots {
 			counts[i]++

@@ -12,8 +12,13 @@ type roundRobin struct {
 // round is one list of members and whose turn it is.
 type round struct {
 	backends []*Backend
-	_        [cacheLine]byte
-	turn     atomic.Uint64 // the next one to take, modulo the number of backends
+	turns    [cursors]turn // see Tried.cursor
+}
+
+// turn is the next one to take, modulo the number of backends.
+type turn struct {
+	_ [cacheLine]byte
+	atomic.Uint64
 }
 
 // update starts the new round where the old one stood: with the backend whose turn
@@ -25,11 +30,13 @@ func (s *roundRobin) update(members []member) {
 		next.backends[i] = m.Backend
 	}
 	if old := s.round.Load(); old != nil {
-		turn, n := old.turn.Load(), uint64(len(old.backends))
-		for i := range n {
-			if b := old.backends[(turn+i)%n]; b.slot >= 0 {
-				next.turn.Store(uint64(b.slot))
-				break
+		for c := range old.turns {
+			turn, n := old.turns[c].Load(), uint64(len(old.backends))
+			for i := range n {
+				if b := old.backends[(turn+i)%n]; b.slot >= 0 {
+					next.turns[c].Store(uint64(b.slot))
+					break
+				}
 			}
 		}
 	}
@@ -41,31 +48,35 @@ func (s *roundRobin) acquire(_ Flow, tried *Tried) (b *Backend, busy bool) {
 	if len(r.backends) == 0 {
 		return nil, false
 	}
-	if b = r.take(); try(b, tried, &busy) {
+	t := &r.turns[tried.cursor()]
+	if b = r.take(t); !avoid(b, tried) && try(b, tried, &busy) {
 		return b, false
 	}
-	return r.next(tried, busy)
+	return r.next(t, tried, busy)
 }
 
 // take uses up one turn.
-func (r *round) take() *Backend {
-	return r.backends[(r.turn.Add(1)-1)%uint64(len(r.backends))]
+func (r *round) take(t *turn) *Backend {
+	return r.backends[(t.Add(1)-1)%uint64(len(r.backends))]
 }
+
+// avoid reports whether a flow should not move on to b: others have failed there, too.
+func avoid(b *Backend, tried *Tried) bool { return tried.Len() > 0 && b.failing.Load() }
 
 // next goes on round, using up the turns of those it skips: otherwise the backend
 // after a dead one would get the dead one's share on top of its own. Other flows take
 // turns meanwhile, so its own may all fall on those that are tried or full; then it
-// looks at each one in line.
-func (r *round) next(tried *Tried, busy bool) (*Backend, bool) {
+// looks at each one in line, those that fail others included.
+func (r *round) next(t *turn, tried *Tried, busy bool) (*Backend, bool) {
 	for range maxTried {
-		if b := r.take(); try(b, tried, &busy) {
+		if b := r.take(t); !avoid(b, tried) && try(b, tried, &busy) {
 			return b, false
 		}
 	}
-	turn, n := r.turn.Load(), uint64(len(r.backends))
+	turn, n := t.Load(), uint64(len(r.backends))
 	for i := range n {
 		if b := r.backends[(turn+i)%n]; try(b, tried, &busy) {
-			r.turn.CompareAndSwap(turn, turn+i+1)
+			t.CompareAndSwap(turn, turn+i+1)
 			return b, false
 		}
 	}

@@ -15,6 +15,9 @@ type Flow struct {
 	// Now is the time on a clock that does not run backwards, since any moment. Only
 	// schedulers with a memory of the past look at it: lblc, lblcr.
 	Now time.Duration
+	// UpOnly is of a flow that can wait, or go on with the backend that it has: it is given
+	// none while no member is up, and none beside the members that is not.
+	UpOnly bool
 }
 
 // member is a backend that may get new flows.
@@ -60,8 +63,8 @@ type counting struct{}
 func (counting) take(b *Backend, persistent bool) bool { return b.reserve(persistent) }
 func (counting) release(b *Backend)                    { b.release() }
 
-// learner is a scheduler that wants to know how long backends take.
-type learner interface {
+// latencyObserver is a scheduler that wants to know how long backends take.
+type latencyObserver interface {
 	accepted(b *Backend, took, now time.Duration)
 	answered(b *Backend, took, now time.Duration)
 }
@@ -74,4 +77,16 @@ type settings struct {
 	key      HashKey       // of hashing schedulers
 	balance  int           // bounded load, in percent; 0: off
 	random   func() uint64 // uniform; called from any goroutine
+
+	count *flowCount     // of the pool, if there is a bound
+	heap  *heapScheduler // of the pool; nil: it has none yet
+}
+
+// heapScheduler returns the pool's, which works in another order from now on, or a new one.
+func (s settings) heapScheduler(k keyer, f fairness) *heapScheduler {
+	if s.heap == nil {
+		return newHeapScheduler(k, f)
+	}
+	s.heap.reorder(k, f)
+	return s.heap
 }

@@ -1,10 +1,12 @@
 package balancer
 
 import (
+	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"testing"
+	"time"
 )
 
 // TestSharesThroughChange has backends of weights 1 to 100 join, leave, drain, come back
@@ -12,38 +14,33 @@ import (
 // before makes no difference.
 func TestSharesThroughChange(t *testing.T) {
 	t.Parallel()
-	for _, a := range Algorithms() {
-		for _, flags := range [][]string{nil, {IPVS}} {
-			judge := shareJudge(a, flags != nil)
-			if judge == nil || flags != nil && !slices.Contains(a.Flags, IPVS) {
-				continue
-			}
-			t.Run(strings.Join(append([]string{a.Name}, flags...), " "), func(t *testing.T) {
-				t.Parallel()
-				rnd := newRand(t)
-				const n = 30
-				s := specs(n)
-				p := poolOf(t, Options{Scheduler: a.Name, Flags: flags, Initial: Up, Random: rnd.Uint64}, nil)
-				var held []*Backend
-				for range 3 {
-					for range 2 {
-						changeAll(rnd, p, s)
-						for range 100 {
-							if b := acquire(p, visit(rnd.IntN(1<<20)), nil); b != nil {
-								held = append(held, b)
-							}
-							for len(held) > 200 {
-								held = releaseOne(rnd, p, held)
-							}
+	for _, o := range forms() {
+		check := shareCheck(o.Scheduler, o.Flags != nil)
+		if check == nil || o.Balance > 0 {
+			continue
+		}
+		t.Run(formOf(o), func(t *testing.T) {
+			t.Parallel()
+			rnd := newRand(t)
+			s := specs(30)
+			o.Random = rnd.Uint64
+			p := poolOf(t, o, nil)
+			var held []*Backend
+			for range 2 {
+				for range 2 {
+					changeAll(rnd, p, s)
+					for range 100 {
+						if b := acquire(p, visit(rnd.IntN(1<<20)), nil); b != nil {
+							held = append(held, b)
 						}
 					}
-					for len(held) > 0 {
-						held = releaseOne(rnd, p, held)
-					}
-					judge(t, rnd, p, membersOf(p))
 				}
-			})
-		}
+				for len(held) > 0 {
+					held = releaseOne(rnd, p, held)
+				}
+				check(t, rnd, p, membersOf(p))
+			}
+		})
 	}
 }
 
@@ -56,21 +53,21 @@ func changeAll(rnd *rand.Rand, p *Pool, s []Spec) {
 			s[i].Weight = 1 + rnd.IntN(100)
 		}
 	}
-	p.Update(s[:2+rnd.IntN(len(s)-1)])
+	update(p, s[:2+rnd.IntN(len(s)-1)])
 	for range 3 {
-		if b := p.Backends()[rnd.IntN(len(p.Backends()))]; b.Status() == Drain {
-			p.Resume(b)
+		if b := p.Backends()[rnd.IntN(len(p.Backends()))]; b.Status() == Draining {
+			setAdmin(p, Ready, b)
 		} else {
-			p.SetStatus(b, Drain)
+			setAdmin(p, Drain, b)
 		}
 	}
-	p.Resume(p.Backends()[0]) // one at least is there
+	setAdmin(p, Ready, p.Backends()[0]) // one at least is there
 }
 
-// shareJudge returns what checks the shares of an algorithm on an idle pool, or nil where
+// shareCheck returns what checks the shares of an algorithm on an idle pool, or nil where
 // they do not follow from the weights alone.
-func shareJudge(a Algorithm, ipvs bool) func(t *testing.T, rnd *rand.Rand, p *Pool, members []member) {
-	switch a.Name {
+func shareCheck(name string, ipvs bool) func(t *testing.T, rnd *rand.Rand, p *Pool, members []member) {
+	switch name {
 	case "rr", "lc":
 		return func(t *testing.T, _ *rand.Rand, p *Pool, members []member) {
 			for i := range members {
@@ -106,10 +103,10 @@ func shareJudge(a Algorithm, ipvs bool) func(t *testing.T, rnd *rand.Rand, p *Po
 			return nil // see the vectors
 		}
 		return func(t *testing.T, rnd *rand.Rand, p *Pool, members []member) {
-			slots := float64(len(p.scheduler.(*hashing).table.Load().slots))
+			slots := float64(len(schedulerOf(p).(*hashing).table.Load().slots))
 			wantChi(t, p, members, func(_ *Backend, w, all float64) (share, variance float64) {
 				share = w / all
-				if a.Name == "hrw" || a.Name == "ring" { // drawn
+				if name == "hrw" || name == "ring" { // drawn
 					return share, share / slots
 				}
 				return share, 1 / (slots * slots) // a slot more or less
@@ -157,5 +154,132 @@ func wantChi(t *testing.T, p *Pool, members []member, of func(b *Backend, w, all
 	}
 	if limit := chiSquareLimit(len(members)); chi > limit || count[nil] > 0 {
 		t.Errorf("%d members: chi-square %.1f, want at most %.1f; %d flows got none", len(members), chi, limit, count[nil])
+	}
+}
+
+// TestSharesOfLoad: flows that stay are spread by weight, exactly to within one flow where
+// keys decide, closely where draws do.
+func TestSharesOfLoad(t *testing.T) {
+	t.Parallel()
+	for _, o := range forms() {
+		off, each := 1.0, 5
+		switch o.Scheduler {
+		default:
+			continue
+		case "wlc", "sed", "nq":
+		case "twos", "p2c", "ewma":
+			off, each = .1, 20
+		}
+		t.Run(formOf(o), func(t *testing.T) {
+			t.Parallel()
+			s := specs(100)
+			for i := range s {
+				s[i].Weight = 1 + i
+			}
+			p := poolOf(t, o, s)
+			for _, b := range p.Backends() {
+				p.Observe(b, time.Millisecond, 0)
+			}
+			picks(p, 5050*each)
+			for _, b := range p.Backends() {
+				want, slack := float64(b.Weight()*each), off
+				if off < 1 {
+					slack = off*float64(b.Weight()*each) + 5
+				}
+				if got := float64(b.Active()); math.Abs(got-want) > slack {
+					t.Errorf("weight %d holds %v flows, want %v", b.Weight(), got, want)
+				}
+			}
+		})
+	}
+}
+
+// TestShareActs shows the part of new flows that each scheduler that weighs gives to a
+// backend of which a part counts, by its spec or by a slow start.
+func TestShareActs(t *testing.T) {
+	t.Parallel()
+	for _, a := range Algorithms() {
+		if !a.Weighs {
+			continue
+		}
+		t.Run(a.Name, func(t *testing.T) {
+			t.Parallel()
+			rnd := newRand(t)
+			p := poolOf(t, Options{Scheduler: a.Name, SlowStart: time.Minute, Random: rnd.Uint64}, nil)
+			b, now, at := (*Backend)(nil), 2*time.Minute, 0
+			want := func(what string, part float64) {
+				t.Helper()
+				const flows = 2200
+				before := b.Total()
+				for range flows {
+					at++
+					f := visit(at)
+					f.Now = now
+					acquire(p, f, nil) // held: load counts for some
+				}
+				if got := float64(b.Total() - before); got < part*flows/2 || got > part*flows*2 {
+					t.Errorf("%s: got %v of %d flows, want about %.0f", what, got, flows, part*flows)
+				}
+				releaseAll(p)
+			}
+			all := specs(2)
+			all[0].Check = Up
+			p.Update(all, 0)
+			p.Update(all, now)
+			b = p.Backends()[1]
+			all[1].Check = Up
+			p.Update(all, now)
+			want("the first step of a slow start", 5./105)
+			now *= 2
+			p.Update(all, now)
+			want("its whole weight", 1./2)
+			all[1].Share = 10
+			p.Update(all, now)
+			want("a tenth of its weight", 1./11)
+			if b.Weight() != 1 {
+				t.Errorf("its weight is %d, that of its spec is 1", b.Weight())
+			}
+		})
+	}
+}
+
+// TestShareCounts: what members weigh, by weight@share of each backend.
+func TestShareCounts(t *testing.T) {
+	t.Parallel()
+	type spec struct{ weight, share int }
+	for _, tt := range []struct {
+		scheduler string
+		flags     []string
+		specs     []spec
+		want      string
+	}{
+		{"wrr", nil, []spec{{1, 0}, {3, 100}}, "[1 3]"},
+		{"wrr", nil, []spec{{1, 0}, {3, 50}}, "[100 150]"},
+		{"wrr", nil, []spec{{2, 50}, {3, 50}}, "[2 3]"}, // half of all is all
+		{"wrr", nil, []spec{{2, 50}}, "[2]"},
+		{"wrr", nil, []spec{{2, 50}, {0, 70}}, "[2]"},
+		{"wrr", nil, []spec{{1, 1}, {1, -5}, {1, 100}}, "[1 1 100]"},
+		{"wrr", nil, []spec{{1, 1000}, {1, 5000}, {1, 100}}, "[1000 1000 100]"},
+		{"wrr", nil, []spec{{maxWeight, 1000}, {1, 100}}, fmt.Sprintf("[%d 100]", int64(topWeight))},
+		{"fo", nil, []spec{{1, 50}, {3, 50}, {100, 7}}, "[1 2 7]"},
+		{"ovf", nil, []spec{{10, 150}, {maxWeight, 1000}}, fmt.Sprintf("[15 %d]", maxWeight)},
+		{"wrr", []string{IPVS}, []spec{{1, 50}, {10, 1}, {0, 50}}, "[1 1]"},
+	} {
+		p, err := NewPool(Options{Scheduler: tt.scheduler, Flags: tt.flags})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := specs(len(tt.specs))
+		for i, s := range tt.specs {
+			all[i].Weight, all[i].Share = s.weight, s.share
+		}
+		update(p, all)
+		var got []int
+		for _, m := range p.members {
+			got = append(got, m.weight)
+		}
+		if fmt.Sprint(got) != tt.want {
+			t.Errorf("%s%v of %v: %v, want %s", tt.scheduler, tt.flags, tt.specs, got, tt.want)
+		}
 	}
 }

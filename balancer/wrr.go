@@ -13,12 +13,12 @@ import "math/bits"
 // now is the present place in the present round, which never goes back: nobody is owed
 // anything for a time in which it was no member or had no room.
 type weightedRR struct {
-	now spot
+	now position
 }
 
-// spot is a place in the sequence of rounds: at/span of a round behind whole ones. at
+// position is a place in the sequence of rounds: at/span of a round behind whole ones. at
 // counts turns of one backend in parts of 1<<turnBits, and span is its weight in them.
-type spot struct {
+type position struct {
 	round, at, span uint64 // at < span; span 0 only for one that was never set
 }
 
@@ -31,33 +31,33 @@ func phaseOf(i, n int) uint64 {
 	return (2*uint64(i) + 1) << turnBits / (2 * uint64(n))
 }
 
-func (x spot) rank(turn uint64) rank {
-	return rank{major: x.round, num: x.at, den: x.span, turn: turn}
+func (x position) key(turn uint64) heapKey {
+	return heapKey{major: x.round, num: x.at, den: x.span, turn: turn}
 }
 
 // in is the place in the round in units of another span, rounded down.
-func (x spot) in(span uint64) uint64 {
+func (x position) in(span uint64) uint64 {
 	hi, lo := bits.Mul64(x.at, span)
 	at, _ := bits.Div64(hi, lo, x.span)
 	return at
 }
 
 // until is how far y lies ahead, in parts of y's turns and rounded up; 0 if it does not.
-func (x spot) until(y spot) uint64 {
-	if from, to := x.rank(0), y.rank(0); !from.before(&to) {
+func (x position) until(y position) uint64 {
+	if from, to := x.key(0), y.key(0); !from.before(&to) {
 		return 0
 	}
 	return (y.round-x.round)*y.span + y.at - x.in(y.span)
 }
 
-func newWeightedRR() *weightedRR { return &weightedRR{now: spot{span: 1}} }
+func newWeightedRR() *weightedRR { return &weightedRR{now: position{span: 1}} }
 
-func (r *weightedRR) rank(b *Backend) rank { return b.node.next.rank(b.node.picked) }
+func (r *weightedRR) key(b *Backend) heapKey { return b.node.next.key(b.node.picked) }
 
 func (r *weightedRR) enter(b *Backend) {
 	n := &b.node
 	before := n.next
-	n.next = spot{round: r.now.round, at: r.now.in(n.weight << turnBits), span: n.weight << turnBits}
+	n.next = position{round: r.now.round, at: r.now.in(n.weight << turnBits), span: n.weight << turnBits}
 	if before.span != 0 {
 		if ahead := r.now.until(before); ahead > 0 {
 			if before.span == n.next.span {
@@ -94,18 +94,17 @@ func (r *weightedRR) enter(b *Backend) {
 // its turns for a while does not get them all at once afterwards.
 func (r *weightedRR) overdue(b *Backend) {
 	n := &b.node
-	if next, now := n.next.rank(0), r.now.rank(0); next.before(&now) {
-		n.next = spot{round: r.now.round, at: r.now.in(n.next.span), span: n.next.span}
+	if next, now := n.next.key(0), r.now.key(0); next.before(&now) {
+		n.next = position{round: r.now.round, at: r.now.in(n.next.span), span: n.next.span}
 	}
 }
 
-// picked takes a turn away from a backend. Flows that do not ask whose turn it is, since
-// they have tried others or persistence sends them, take no more than the next one, or
-// those of a short time would keep new flows away for a long one.
-func (r *weightedRR) picked(b *Backend, first rank) {
-	if now := r.now.rank(0); first.major != noRoom {
+// picked takes a turn away from a backend. Retries and flows that persistence sends take
+// no more than the next turn: else many at once would keep new flows away for long.
+func (r *weightedRR) picked(b *Backend, first heapKey) {
+	if now := r.now.key(0); first.major != noRoom {
 		if first.turn = 0; now.before(&first) {
-			r.now = spot{first.major, first.num, first.den}
+			r.now = position{first.major, first.num, first.den}
 		}
 	}
 	b.node.owed = false

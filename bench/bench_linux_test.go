@@ -21,9 +21,8 @@ import (
 	"usher/bench/load"
 )
 
-// TestRunLoad plays the runner, up to the end of what it started. In the
-// proxy's place is a process that does nothing: the clients talk to a backend
-// directly.
+// TestRunLoad plays the runner until it ends its processes. A process that does
+// nothing replaces the proxy: the clients talk to a backend directly.
 func TestRunLoad(t *testing.T) {
 	t.Parallel()
 	chosen, err := choose(workloads(1, 1), "pingpong,udp-128")
@@ -218,7 +217,7 @@ func TestListening(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := listening(s); err == nil {
-				t.Error("nobody does, want an error")
+				t.Error("no socket listens, want an error")
 			}
 			free, err := freePort(network)
 			if err != nil {
@@ -231,7 +230,7 @@ func TestListening(t *testing.T) {
 	}
 }
 
-// TestCommands looks at what the proxies are told.
+// TestCommands looks at the proxies' command lines and configuration files.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()
@@ -253,7 +252,7 @@ func TestCommands(t *testing.T) {
 		want    string
 	}{
 		{tcp, " --listen tcp://127.0.0.1:8000 --backend 127.0.1.1:9000 --backend 127.0.1.2:9000"},
-		{udp, " --listen udp://127.0.0.1:8000 --udp-idle-timeout 10m --drain-timeout 0s --backend 127.0.1.1:9000 --backend 127.0.1.2:9000"},
+		{udp, " --listen udp://127.0.0.1:8000 --udp-idle-timeout 10m --drain-timeout 0s --max-client-flows off --backend 127.0.1.1:9000 --backend 127.0.1.2:9000"},
 	} {
 		cmd, err := usher.command("", tt.service)
 		if err != nil {
@@ -296,7 +295,7 @@ func TestServes(t *testing.T) {
 	all := workloads(1, 1)
 	p := proxy{perFlow: map[string]int{"tcp": 3}}
 	for _, w := range all {
-		if got, want := p.serves(&w), !strings.HasPrefix(w.name, "udp"); got != want {
+		if got, want := p.canServe(&w), !strings.HasPrefix(w.name, "udp"); got != want {
 			t.Errorf("a TCP proxy serves %s: %v", w.name, got)
 		}
 	}

@@ -6,8 +6,8 @@ import (
 	"usher/balancer"
 )
 
-// tableForms are the schedulers that build a table, and one that builds none: what the
-// pool itself does is in the figures of all of them.
+// tableForms are the schedulers that build a table, and one without a table. That one
+// shows the pool's own part of the figures.
 var tableForms = []form{{scheduler: "rr"}, {scheduler: "mh"}, {scheduler: "ring"}, {scheduler: "ring", weight: 100}, {scheduler: "hrw"}}
 
 // noTable is the name of the form that builds none.
@@ -40,16 +40,15 @@ func weightToggle(p *balancer.Pool, specs []balancer.Spec) func() {
 		} else {
 			changed.Weight = light
 		}
-		p.Update(specs)
+		p.Update(specs, 0)
 	}
 }
 
 // measuredPools is how many pools share the error in the heap's size.
 const measuredPools = 4
 
-// tableBytes is by how much a pool of the form is larger, on the heap, than a pool of
-// the same backends without a table. Nothing else in the process may allocate or let
-// go of memory meanwhile.
+// tableBytes is how much larger a pool of the form is on the heap than a pool without
+// a table. Nothing else in the process may allocate or release memory meanwhile.
 func tableBytes(f form, n int) (float64, error) {
 	with, err := poolBytes(f, n)
 	if err != nil {
@@ -76,8 +75,8 @@ func poolBytes(f form, n int) (float64, error) {
 	return (after - before) / measuredPools, nil
 }
 
-// heap returns the bytes of what is in use. Two collections: the second one takes what
-// the first one's finalizers let go of.
+// heap returns the bytes in use. It collects twice: the second collection takes what
+// finalizers of the first one released.
 func heap() float64 {
 	runtime.GC()
 	runtime.GC()

@@ -15,10 +15,10 @@ import (
 // disruptionConfig says how large the study is.
 type disruptionConfig struct {
 	forms      []form
-	sizes      []int // numbers of backends
-	movers     int   // clients that are looked at before and after a change
-	spreaders  int   // clients whose spread over the backends is looked at
-	trials     int   // backends that leave, or change, one at a time
+	sizes      []int
+	movers     int // clients compared before and after a change
+	spreaders  int // clients whose spread over the backends is measured
+	trials     int // backends that leave or change, one at a time
 	tableForms []form
 }
 
@@ -39,11 +39,11 @@ var disruptionStudy = disruptionConfig{
 	tableForms: tableForms,
 }
 
-// move is what a change of one backend did to the clients.
+// move is the effect on the clients of a change of one backend.
 type move struct {
-	moved    float64 // share of all clients whose backend is another one after it
-	needless float64 // share of them all that moved between two backends that did not change
-	trials   int     // over which both are the mean; 0: the change cannot be
+	moved    float64 // share of all clients that changed their backend
+	needless float64 // share of all clients that moved between two unchanged backends
+	trials   int     // number of means; 0: the change is impossible
 }
 
 // change is what happens to one backend.
@@ -66,8 +66,8 @@ func (c change) String() string {
 	return "one weight doubles"
 }
 
-// least is the share of all clients that must move for loads to follow the weights of
-// n backends, all the same before the change.
+// least is the share of all clients that must move when n equal backends change. Loads
+// then follow the weights.
 func (c change) least(n int) float64 {
 	before, after := 1/float64(n), 2/float64(n+1)
 	switch c {
@@ -79,8 +79,8 @@ func (c change) least(n int) float64 {
 	return after - before
 }
 
-// apply returns what becomes of n backends when the change comes to the one at index
-// at, and the index of the one that it came to.
+// apply returns the specs after a change of the backend at index at. It also returns
+// the index of the backend that changed.
 func (c change) apply(specs []balancer.Spec, at int) (after []balancer.Spec, changed int) {
 	switch c {
 	case leaves:
@@ -92,7 +92,7 @@ func (c change) apply(specs []balancer.Spec, at int) (after []balancer.Spec, cha
 		return after, at
 	case joins:
 		n := len(specs)
-		return append(append(after, specs...), balancer.Spec{Endpoint: endpointOf(n), Weight: specs[0].Weight}), n
+		return append(append(after, specs...), balancer.Spec{Endpoint: endpointOf(n), Weight: specs[0].Weight, Check: balancer.Up}), n
 	}
 	after = append(after, specs...)
 	after[at].Weight *= 2
@@ -116,16 +116,16 @@ func clientsOf(n int) []uint32 {
 	return clients
 }
 
-// nobody is where a client goes that is refused.
-const nobody = -1
+// refused stands in place of the backend of a refused client.
+const refused = -1
 
-// assign writes to where which backend each client gets, by its index in the first list
-// of the pool, from which on a pool numbers backends.
+// assign writes to where the backend of each client. It is an index in the first list
+// of the pool, since a pool numbers backends from then on.
 func assign(p *balancer.Pool, clients []uint32, to []int32) {
 	for i, c := range clients {
 		b, _ := p.Acquire(balancer.Flow{Client: netip.AddrPortFrom(ipv4(c), 40000)}, nil)
 		if b == nil {
-			to[i] = nobody
+			to[i] = refused
 			continue
 		}
 		p.Release(b)
@@ -133,15 +133,15 @@ func assign(p *balancer.Pool, clients []uint32, to []int32) {
 	}
 }
 
-// disrupt counts which clients move when one of n backends changes: one after another,
-// so many as there are trials, each time with a pool that knows of no earlier one.
+// disrupt counts the clients that move when one of n backends changes. It repeats that
+// for as many backends as trials, each time with a new pool.
 func disrupt(f form, n int, c change, trials int, clients []uint32) (move, error) {
 	if c == leaves && n == 1 {
-		return move{}, nil // nobody is left
+		return move{}, nil // no backend is left
 	}
 	m := move{trials: min(trials, n)}
 	if c == joins {
-		m.trials = 1 // there is no choice who
+		m.trials = 1 // the only choice
 	}
 	specs := specsOf(n, f.each())
 	before, after := make([]int32, len(clients)), make([]int32, len(clients))
@@ -154,7 +154,7 @@ func disrupt(f form, n int, c change, trials int, clients []uint32) (move, error
 			assign(p, clients, before)
 		}
 		changedSpecs, changed := c.apply(specs, trial*n/m.trials)
-		p.Update(changedSpecs)
+		p.Update(changedSpecs, 0)
 		assign(p, clients, after)
 		moved, needless := moves(before, after, int32(changed))
 		m.moved += float64(moved)
@@ -166,8 +166,8 @@ func disrupt(f form, n int, c change, trials int, clients []uint32) (move, error
 	return m, nil
 }
 
-// moves counts the clients that are elsewhere after a change than before, and those of
-// them that neither left the backend that changed nor came to it.
+// moves counts the clients whose backend a change replaced. needless are those that
+// neither left the changed backend nor came to it.
 func moves(before, after []int32, changed int32) (moved, needless int) {
 	for i := range before {
 		if before[i] == after[i] {
@@ -181,7 +181,7 @@ func moves(before, after []int32, changed int32) (moved, needless int) {
 	return moved, needless
 }
 
-// spreadClients tells how the clients spread over n backends.
+// spreadClients measures how the clients spread over n backends.
 func spreadClients(f form, n int, clients []uint32) (evenness, error) {
 	p, err := f.pool(specsOf(n, f.each()))
 	if err != nil {
@@ -191,7 +191,7 @@ func spreadClients(f form, n int, clients []uint32) (evenness, error) {
 	assign(p, clients, to)
 	loads := make([]int, n)
 	for _, backend := range to {
-		if backend == nobody {
+		if backend == refused {
 			return evenness{}, errors.New("a client has no backend")
 		}
 		loads[backend]++
@@ -216,11 +216,11 @@ func evennessOf(loads []int) evenness {
 	return evenness{float64(most) / mean, math.Sqrt(squares/float64(len(loads))) / mean, without}
 }
 
-// drawnDeviation is what the deviation would be if each of so many clients drew its
-// backend by lot. A hash of few clients over many backends comes to no less.
+// drawnDeviation is the deviation if each of the clients drew its backend at random. A
+// hash of few clients over many backends reaches no less.
 func drawnDeviation(n, clients int) float64 { return math.Sqrt(float64(n-1) / float64(clients)) }
 
-// disruptionResults is what the study found.
+// disruptionResults are the results of the study.
 type disruptionResults struct {
 	disruptionConfig
 	moves    [changes]map[timingKey]move // by the form's name
@@ -232,7 +232,7 @@ type disruptionResults struct {
 func runDisruption(ctx context.Context, c disruptionConfig, o studyOptions, progress io.Writer) ([]result, error) {
 	r := disruptionResults{disruptionConfig: c, evenness: make(map[timingKey]evenness), bytes: make(map[timingKey]float64)}
 	var subjects []subject
-	for _, f := range c.tableForms { // first, as long as nothing else is on the heap
+	for _, f := range c.tableForms { // first, while the heap is empty otherwise
 		for _, n := range c.sizes {
 			bytes, err := tableBytes(f, n)
 			if err != nil {
@@ -260,7 +260,7 @@ func runDisruption(ctx context.Context, c disruptionConfig, o studyOptions, prog
 	return r.files(o)
 }
 
-// count fills in what needs no clock.
+// count fills in the results that need no clock.
 func (r *disruptionResults) count(ctx context.Context, progress io.Writer) error {
 	for c := range r.moves {
 		r.moves[c] = make(map[timingKey]move)

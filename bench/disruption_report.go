@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"strings"
 
-	"usher/bench/chart"
+	"gonum.org/v1/plot/plotter"
 )
 
 // files are the results of the study: the text and two drawings.
 func (r *disruptionResults) files(o studyOptions) ([]result, error) {
 	var b strings.Builder
-	writeStudyHead(&b, "What a change of the backends does to their clients", o)
+	writeStudyHead(&b, "Clients that move when backends change", o)
 	fmt.Fprintf(&b, "\nShares of clients are counted, not measured: they are the same on every machine. "+
 		"Clients are %s addresses drawn from all of IPv4, %s for the spread, always the same ones; each is hashed by its address. "+
 		"All backends have weight 1, with @100 weight 100, which gives a ring more points. "+
@@ -34,7 +34,7 @@ func (r *disruptionResults) files(o studyOptions) ([]result, error) {
 }
 
 // bySize writes a table with a row for each number of backends and a column for each
-// form, and more columns before those.
+// form. Columns of before precede those.
 func (r *disruptionResults) bySize(b *strings.Builder, forms []form, head []string, row func(n int) []string, cell func(timingKey) string) {
 	head = append([]string{"backends"}, head...)
 	for _, f := range forms {
@@ -56,10 +56,10 @@ func nothingMore(int) []string { return nil }
 func (r *disruptionResults) writeMoves(b *strings.Builder, c change) {
 	fmt.Fprintf(b, "\n## Clients that move when %s\n\n", c)
 	if c == 0 {
-		fmt.Fprintf(b, "Percent of all clients, and in parentheses percent of all that move without need: "+
+		fmt.Fprintf(b, "Percent of all clients, and in parentheses percent of all that move needlessly: "+
 			"from one backend to another, neither of which is the one that changes. "+
 			"The least is what must move for the load to follow the weights. "+
-			"Mean over %d backends at most that change, one at a time. Nobody could go anywhere from the only backend.\n\n"+
+			"Mean over %d backends at most that change, one at a time. The only backend has no others to move to.\n\n"+
 			"![clients that move](disruption.svg)\n\n", r.trials)
 	}
 	r.bySize(b, r.forms, []string{"least"},
@@ -78,19 +78,19 @@ func (r *disruptionResults) writeMoves(b *strings.Builder, c change) {
 		})
 }
 
-// percent writes a share, 0 only where there is nothing at all.
+// percent formats a share. Only an exact zero is written as 0.
 func percent(part float64) string { return share(100 * part) }
 
 func (r *disruptionResults) writeEvenness(b *strings.Builder) {
 	fmt.Fprintf(b, "\n## Spread of the clients\n\n"+
 		"Standard deviation of the clients of a backend, in percent of the mean. "+
-		"Lots is what comes of clients that draw their backends: chance among so many clients, which is part of all columns.\n\n"+
+		"Random has clients that draw their backends at random: the part of chance in all columns.\n\n"+
 		"![spread of the clients](spread.svg)\n\n")
-	r.bySize(b, r.forms, []string{"lots"},
+	r.bySize(b, r.forms, []string{"random"},
 		func(n int) []string { return []string{number(100 * drawnDeviation(n, r.spreaders))} },
 		func(key timingKey) string { return number(100 * r.evenness[key].deviation) })
 
-	fmt.Fprintf(b, "\nClients of the backend that has the most, over the mean; in brackets, how many backends have none, if any.\n\n")
+	fmt.Fprintf(b, "\nClients of the backend that has the most, over the mean; in brackets, the number of backends without clients, if any.\n\n")
 	r.bySize(b, r.forms, nil, nothingMore, func(key timingKey) string {
 		e := r.evenness[key]
 		if e.without > 0 {
@@ -103,8 +103,8 @@ func (r *disruptionResults) writeEvenness(b *strings.Builder) {
 func (r *disruptionResults) writeTables(b *strings.Builder, o studyOptions) {
 	fmt.Fprintf(b, "\n## Time of a change of weight\n\n"+
 		"Milliseconds from the call that changes the weight of one backend until choices follow it; the table is built anew. "+
-		"Median of %s. %s has no table: its column is what the pool does in all of them. "+
-		"Times are this machine's, at that time.\n\n", count(o.rounds, "round"), noTable)
+		"Median of %s. %s has no table: its column is the pool's own part of all of them. "+
+		"Times are those of this machine at that time.\n\n", count(o.rounds, "round"), noTable)
 	r.bySize(b, r.tableForms, nil, nothingMore, func(key timingKey) string {
 		return fine(spreadOf(milliseconds(r.builds[key])).median)
 	})
@@ -119,33 +119,33 @@ func (r *disruptionResults) writeTables(b *strings.Builder, o studyOptions) {
 	r.bySize(b, tables, nil, nothingMore, func(key timingKey) string { return number(r.bytes[key] / 1024) })
 }
 
-func (r *disruptionResults) lines(cell func(timingKey) float64) []chart.Line {
-	var lines []chart.Line
+func (r *disruptionResults) lines(cell func(timingKey) float64) []line {
+	var lines []line
 	for _, f := range r.forms {
-		l := chart.Line{Name: f.name()}
+		l := line{name: f.name()}
 		for _, n := range r.sizes {
-			l.Points = append(l.Points, chart.Point{X: float64(n), Y: cell(timingKey{f.name(), n})})
+			l.points = append(l.points, plotter.XY{X: float64(n), Y: cell(timingKey{f.name(), n})})
 		}
 		lines = append(lines, l)
 	}
 	return lines
 }
 
-func (r *disruptionResults) reference(name string, cell func(n int) float64) chart.Line {
-	l := chart.Line{Name: name, Reference: true}
+func (r *disruptionResults) reference(name string, cell func(n int) float64) line {
+	l := line{name: name, isReference: true}
 	for _, n := range r.sizes {
-		l.Points = append(l.Points, chart.Point{X: float64(n), Y: cell(n)})
+		l.points = append(l.points, plotter.XY{X: float64(n), Y: cell(n)})
 	}
 	return l
 }
 
-func (r *disruptionResults) movesFigure() chart.Figure {
-	f := chart.Figure{Title: "Clients that move", X: "backends before", Y: "percent of all clients", Columns: 2}
+func (r *disruptionResults) movesFigure() figure {
+	f := figure{x: "backends before", y: "percent of all clients", columns: 2}
 	for c := range changes {
 		lines := r.lines(func(key timingKey) float64 { return 100 * r.moves[c][key].moved })
-		f.Panels = append(f.Panels, chart.Panel{
-			Title: "when " + c.String(),
-			Lines: append(lines, r.reference("least", func(n int) float64 {
+		f.panels = append(f.panels, panel{
+			title: "when " + c.String(),
+			lines: append(lines, r.reference("least", func(n int) float64 {
 				if c == leaves && n == 1 {
 					return 0
 				}
@@ -156,11 +156,11 @@ func (r *disruptionResults) movesFigure() chart.Figure {
 	return f
 }
 
-func (r *disruptionResults) evennessFigure() chart.Figure {
+func (r *disruptionResults) evennessFigure() figure {
 	lines := r.lines(func(key timingKey) float64 { return 100 * r.evenness[key].deviation })
-	lines = append(lines, r.reference("lots", func(n int) float64 { return 100 * drawnDeviation(n, r.spreaders) }))
-	return chart.Figure{
-		Title: "Spread of the clients", X: "backends", Y: "percent of the mean",
-		Panels: []chart.Panel{{Title: "standard deviation of a backend's clients", Lines: lines}},
+	lines = append(lines, r.reference("random", func(n int) float64 { return 100 * drawnDeviation(n, r.spreaders) }))
+	return figure{
+		x: "backends", y: "percent of the mean",
+		panels: []panel{{title: "standard deviation of a backend's clients", lines: lines}},
 	}
 }

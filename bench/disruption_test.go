@@ -10,8 +10,8 @@ import (
 	"usher/balancer"
 )
 
-// TestDisruptPinned pins how many of 10,000 clients move, and without need: they depend
-// on nothing but the tables, which are a contract between instances.
+// TestDisruptPinned pins how many of 10,000 clients move, and how many move
+// needlessly. Only the tables decide that, and they are a contract between instances.
 func TestDisruptPinned(t *testing.T) {
 	t.Parallel()
 	got := make(map[string]string)
@@ -51,7 +51,7 @@ func TestDisruptPinned(t *testing.T) {
 	}
 }
 
-// TestNoNeedlessMoves: on a ring and by rendezvous nobody moves but from or to the
+// TestNoNeedlessMoves: by ring and rendezvous hash, clients move only from or to the
 // backend that changes.
 func TestNoNeedlessMoves(t *testing.T) {
 	t.Parallel()
@@ -97,8 +97,8 @@ func TestChange(t *testing.T) {
 	if got := weights(before); got != "10.0.0.0@5 10.0.0.1@5 10.0.0.2@5 " {
 		t.Errorf("the backends before are %s now", got)
 	}
-	// Of 4 equal ones: a quarter was the leaver's; the fifth gets a fifth; who has 2 of
-	// 5 parts had a quarter.
+	// Of 4 equal backends, the leaver had a quarter, and a fifth one gets a fifth. One
+	// with 2 of 5 parts had a quarter.
 	for c, want := range map[change]float64{leaves: 0.25, joins: 0.2, doubles: 0.15} {
 		if got := c.least(4); math.Abs(got-want) > 1e-12 {
 			t.Errorf("%s: least %v, want %v", c, got, want)
@@ -108,7 +108,7 @@ func TestChange(t *testing.T) {
 
 func TestMoves(t *testing.T) {
 	t.Parallel()
-	moved, needless := moves([]int32{0, 1, 2, 1, nobody}, []int32{0, 2, 0, 3, 0}, 1)
+	moved, needless := moves([]int32{0, 1, 2, 1, refused}, []int32{0, 2, 0, 3, 0}, 1)
 	if moved != 4 || needless != 2 {
 		t.Errorf("%d moved, %d without need; want 4, 2", moved, needless)
 	}
@@ -131,7 +131,7 @@ func TestEvenness(t *testing.T) {
 	}
 }
 
-// TestDrawnDeviation: what lots would give is what draws come to.
+// TestDrawnDeviation compares the formula with actual draws.
 func TestDrawnDeviation(t *testing.T) {
 	t.Parallel()
 	const n, clients = 100, 100_000
@@ -140,6 +140,6 @@ func TestDrawnDeviation(t *testing.T) {
 		loads[c%n]++
 	}
 	if got, want := evennessOf(loads).deviation, drawnDeviation(n, clients); math.Abs(got/want-1) > 0.25 {
-		t.Errorf("lots deviate by %v, want about %v", got, want)
+		t.Errorf("random draws deviate by %v, want about %v", got, want)
 	}
 }

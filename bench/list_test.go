@@ -85,7 +85,7 @@ func TestSuccessors(t *testing.T) {
 	}
 }
 
-// TestMissingHasNoEntry: the clients that are looked for in vain are no others.
+// TestMissingHasNoEntry checks that keys for failing searches have no entry.
 func TestMissingHasNoEntry(t *testing.T) {
 	t.Parallel()
 	if first, last := clientOf(missing), clientOf(missing-1); !last.Less(first) {

@@ -5,66 +5,66 @@
 //	go run ./bench -only crr,pingpong -rounds 9 -out bench/results/tcp.md
 //	sudo go run ./bench -as-user nobody
 //
-// Without sockets or peers, and on any system, it also measures what a choice and a
-// table cost as they grow, and what a change of the backends does to their clients:
+// It also measures the cost of a choice and of a table as they grow, how a change of the
+// backends moves their clients, what a change costs among many services, and the pause of an upgrade:
 //
 //	go run ./bench schedulers -out bench/results
 //	go run ./bench disruption -out bench/results
 //	go run ./bench tables -rounds 5
+//	go run ./bench reload -rounds 5
+//	go run ./bench upgrade -rounds 3
 //
 // # What is measured
 //
-// The proxy is pinned to one CPU; clients and backends are one process (see
-// package load) pinned to another. All run on loopback. The figure that counts
-// is the proxy's CPU time per unit of work, user and kernel, over all its
-// processes and threads, read in nanoseconds from their CPU clocks when the
-// measured time begins and when it ends. It says more than the throughput,
-// which is only the proxy's own where the proxy, not the load, is at its
-// limit: the columns "busy" tell which. The kernel charges the work of a
-// loopback packet to the one that sends it, for every proxy alike.
+// The proxy is pinned to one CPU. Clients and backends are one process (see package
+// load) pinned to another. All run on loopback. The main figure is the proxy's CPU time
+// per unit of work, user and kernel, over all its processes and threads. It is read in
+// nanoseconds from their CPU clocks at the beginning and the end of the measured time.
+// Throughput says less: it is the proxy's own only where the proxy, not the load, is
+// saturated, as the columns "busy" show. The kernel charges the work of a loopback
+// packet to the sender, for every proxy alike.
 //
-// The idle workloads measure anonymous memory instead (Pss_Anon), after
-// against before the connections or flows are opened.
+// The idle workloads measure anonymous memory instead (Pss_Anon), before and after the
+// connections or flows are opened.
 //
-// A UDP request without a reply in time is asked anew: the window of requests
-// in flight stays full and nobody waits for what is gone. It counts as lost
-// unless the reply comes after all.
-// The load's own sockets have room for all of it, and a run in which they drop
-// a datagram fails, so that every loss is the proxy's.
+// A UDP request without a reply in time is sent again, so the window of requests in
+// flight stays full. It counts as lost unless the reply comes after all. The load's own
+// sockets have room for all of it. A run in which they drop a datagram fails, so every
+// loss is the proxy's.
 //
 // User and system parts come from the kernel's clock tick and are samples.
 //
 // # How it is kept fair
 //
-// Every run starts its proxy anew. A round runs each workload on each proxy,
-// one right after the other, and each round in another order. Everyone has
-// one worker or thread, round robin over the same backends, no health checks,
-// no logs; nginx keeps its defaults for buffers and accepting, and its UDP
-// socket has reuseport. Flows of UDP end after ten minutes of silence, nginx's
-// default. HAProxy runs twice, once free to splice and once made to, since
-// neither is best at everything; it does no UDP. The ratio is taken within a
-// round, against the best peer of that round in that workload, and then the
-// median over the rounds.
+// Every run starts its proxy anew. A round runs each workload on each proxy, one right
+// after the other, and each round in another order. Every proxy has one worker or
+// thread, round robin over the same backends, no health checks, no logs. nginx keeps
+// its defaults for buffers and accepting, and its UDP socket has reuseport. UDP flows
+// end after ten minutes of silence, nginx's default. HAProxy runs twice, once free to
+// splice and once made to, since neither is best at everything. It does no UDP. The
+// ratio is taken within a round, against the best peer of that round in that workload.
+// The result is the median over the rounds.
 //
-// The crr workload leaves tens of thousands of sockets in TIME_WAIT. Each run
-// has ports of its own, so none is missing; beyond net.ipv4.tcp_max_tw_buckets
-// the kernel drops such sockets early, in whatever run it happens.
+// The crr workload leaves tens of thousands of sockets in TIME_WAIT. Each run has ports
+// of its own, so no port is missing. Beyond net.ipv4.tcp_max_tw_buckets the kernel drops
+// such sockets early, in any run.
 //
 // # The studies
 //
-// A study runs inside this process: schedulers times a choice and the building of
-// tables, and looks for choices that wait for a table; disruption counts which clients
-// move; tables times the connection table beside a list. Each thing is measured in all
-// rounds, for about -time, in an order of its own in each round. The text goes to
-// stdout; with -out, it and the drawings go to that folder as well. They need nothing
-// that is said below, but tables takes 2 GB of memory for lists and tables of a million.
+// A study runs inside this process. schedulers times a choice and the building of
+// tables, and looks for choices that wait for a table. disruption counts which clients
+// move. tables times the connection table beside a list. reload, on Linux, starts usher with
+// 10,000 services and changes one, by its file and by commands. upgrade, on Linux, measures how
+// long flows stand still while usher is upgraded. Each subject is measured in all
+// rounds, for about -time, in another order each round. The text goes to stdout. With
+// -out, text and drawings go to that folder as well. Studies have none of the needs
+// below, but tables takes 2 GB of memory for lists and tables of a million.
 //
 // # Needs
 //
-// Linux with two CPUs. A peer that is not installed is left out. Started as
-// root it raises the limit of descriptors as far as it needs, and -as-user
-// runs the proxies as somebody else: an ordinary user has a budget for pipes,
-// and so for splice, that root has not.
+// Linux with two CPUs. A peer that is not installed is left out. Started as root it
+// raises the limit of descriptors as far as it needs. -as-user runs the proxies as an
+// ordinary user, whose budget for pipes, and so for splice, is smaller than root's.
 package main
 
 import (
@@ -80,6 +80,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"usher/internal/revision"
 )
 
 // loadRole as the only argument makes the program the load of one run. The
@@ -103,9 +105,8 @@ type options struct {
 
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == loadRole {
-		// The loop is the only work. With a single P the runtime would take
-		// it away in each wait; with nothing allocated there is nothing to
-		// collect.
+		// The loop is the only work. With a single P the runtime would take it away in
+		// each wait. Nothing is allocated, so there is no garbage to collect.
 		runtime.GOMAXPROCS(2)
 		debug.SetGCPercent(-1)
 		if err := runLoad(os.Stdin, os.Stdout); err != nil {
@@ -119,6 +120,8 @@ func main() {
 	if s, ok := lookupStudy(os.Args[1:]); ok {
 		o, err := parseStudyFlags(os.Args[1:], os.Stderr)
 		exitUnparsed(err)
+		o.revision, err = ownRevision(ctx)
+		exitFailed(err)
 		exitFailed(s.do(ctx, o, os.Stdout, os.Stderr))
 		return
 	}
@@ -127,8 +130,18 @@ func main() {
 	exitFailed(run(ctx, o, os.Stdout, os.Stderr))
 }
 
-// exitUnparsed ends the program if its flags ask for help or are wrong, which whoever
-// parsed them has said.
+// ownRevision is that of the packages which the studies measure in this process.
+func ownRevision(ctx context.Context) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	root, _ := revision.Root(ctx) // the binary reports it itself then
+	return revision.Of(ctx, self, root)
+}
+
+// exitUnparsed ends the program if its flags ask for help or are wrong. The parser has
+// already printed the reason.
 func exitUnparsed(err error) {
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -151,7 +164,7 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	f.SetOutput(stderr)
 	f.IntVar(&o.rounds, "rounds", 5, "how often each proxy does each workload")
 	f.DurationVar(&o.duration, "time", 3*time.Second, "measured time of a run")
-	f.DurationVar(&o.warmup, "warmup", 500*time.Millisecond, "time before it")
+	f.DurationVar(&o.warmup, "warmup", 500*time.Millisecond, "time before the measured time")
 	f.StringVar(&o.only, "only", "", "workloads to run, separated by commas (default all)")
 	f.StringVar(&o.proxies, "proxies", "usher,usher-portable,haproxy,haproxy-splice,nginx", "proxies to run, separated by commas")
 	f.IntVar(&o.idle, "idle", 5000, "connections that the idle workload holds")

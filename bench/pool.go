@@ -11,15 +11,15 @@ import (
 	"usher/balancer"
 )
 
-// form is a scheduler and how it is asked for.
+// form is a scheduler and its flags.
 type form struct {
 	scheduler string
 	flags     []string
 	weight    int // of each backend; 0 is 1
 }
 
-// name is the form as it is asked for on the command line, with its weight if that is
-// not 1: "mh,ipvs", "ring @100".
+// name is the form as on the command line, with its weight if that is not 1:
+// "mh,ipvs", "ring @100".
 func (f form) name() string {
 	name := strings.Join(append([]string{f.scheduler}, f.flags...), ",")
 	if f.each() != 1 {
@@ -34,12 +34,12 @@ func (f form) each() int { return max(f.weight, 1) }
 // pool returns a pool of the form with these backends.
 func (f form) pool(specs []balancer.Spec) (*balancer.Pool, error) {
 	p, err := balancer.NewPool(balancer.Options{
-		Scheduler: f.scheduler, Flags: f.flags, Initial: balancer.Up, Random: rand.Uint64,
+		Scheduler: f.scheduler, Flags: f.flags, Random: rand.Uint64,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("pool of %s: %w", f.name(), err)
 	}
-	p.Update(specs)
+	p.Update(specs, 0)
 	return p, nil
 }
 
@@ -47,7 +47,7 @@ func (f form) pool(specs []balancer.Spec) (*balancer.Pool, error) {
 func specsOf(n, weight int) []balancer.Spec {
 	specs := make([]balancer.Spec, n)
 	for i := range specs {
-		specs[i] = balancer.Spec{Endpoint: endpointOf(i), Weight: weight}
+		specs[i] = balancer.Spec{Endpoint: endpointOf(i), Weight: weight, Check: balancer.Up}
 	}
 	return specs
 }
@@ -80,7 +80,7 @@ type traffic struct {
 	release func(*balancer.Backend)
 	held    []*balancer.Backend
 	oldest  int
-	flows   uint32 // that there have been
+	flows   uint32 // started so far
 }
 
 // heldEach is how many flows there are for each backend.
@@ -98,7 +98,7 @@ func newTraffic(backends int, acquire func(balancer.Flow) *balancer.Backend, rel
 
 // poolTraffic is what usher does: the scheduler picks.
 func poolTraffic(p *balancer.Pool) (*traffic, error) {
-	if p.Learns() {
+	if p.ObservesLatency() {
 		for i, b := range p.Backends() {
 			p.ObserveConnect(b, time.Millisecond, 0)
 			p.Observe(b, time.Duration(i%10+1)*time.Millisecond, 0)

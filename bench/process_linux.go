@@ -16,7 +16,7 @@ import (
 
 const (
 	stopLimit  = 3 * time.Second // between asking a process to end and ending it
-	outputKept = 16 << 10        // bytes of what a process says that are kept for an error
+	outputKept = 16 << 10        // bytes of output that are kept for an error
 )
 
 // process is a child with a process group of its own, on one CPU.
@@ -26,10 +26,10 @@ type process struct {
 	done   chan struct{} // closed when it has ended
 }
 
-// start runs cmd pinned to a CPU, as another user if credential is given. A
-// child inherits the affinity of the thread that forks it, so no process ever
-// runs elsewhere first. The caller must be locked to its thread for as long as
-// the process is to live: the kernel ends it when that thread ends.
+// start runs cmd pinned to a CPU, as another user if credential is given. A child
+// inherits the affinity of the thread that forks it, so no process ever runs elsewhere
+// first. The caller must be locked to its thread as long as the process lives. The
+// kernel ends it when that thread ends.
 func start(cmd *exec.Cmd, cpu int, credential *syscall.Credential) (*process, error) {
 	p := &process{cmd: cmd, output: &tail{}, done: make(chan struct{})}
 	if cmd.Stdout == nil {
@@ -67,12 +67,12 @@ func start(cmd *exec.Cmd, cpu int, credential *syscall.Credential) (*process, er
 // group is the id of the process group.
 func (p *process) group() int { return p.cmd.Process.Pid }
 
-// stop ends the process and its group, by force if asking does not help, and
-// returns when it is gone.
+// stop ends the process and its group, and returns when it has ended. It kills a
+// process that does not stop by itself.
 func (p *process) stop() {
 	select {
 	case <-p.done:
-		return // its id may be somebody else's by now
+		return // its id may belong to another process by now
 	default:
 	}
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
@@ -86,7 +86,7 @@ func (p *process) stop() {
 	<-p.done
 }
 
-// tail keeps the end of what is written to it. Safe for concurrent use.
+// tail keeps the end of the bytes written to it. Safe for concurrent use.
 type tail struct {
 	mu  sync.Mutex
 	buf []byte
@@ -126,8 +126,8 @@ func twoCPUs() (proxy, load int, err error) {
 	return cpus[0], cpus[1], nil
 }
 
-// raiseFileLimit raises the limit of descriptors, which children inherit, to
-// want or as near as it may, and returns what it is then.
+// raiseFileLimit raises the limit of descriptors, which children inherit, as far
+// towards want as allowed. It returns the new limit.
 func raiseFileLimit(want uint64) (uint64, error) {
 	var lim syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
@@ -137,8 +137,8 @@ func raiseFileLimit(want uint64) (uint64, error) {
 	if os.Geteuid() == 0 && syscall.Setrlimit(syscall.RLIMIT_NOFILE, &higher) == nil {
 		return higher.Cur, nil
 	}
-	// Set even if it is so already: the Go runtime raised the soft limit for
-	// this process alone, and would give children the one from before.
+	// Set it even if it is the same. The Go runtime raised the soft limit for this
+	// process alone, and children would get the earlier one.
 	lim.Cur = lim.Max
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
 		return 0, fmt.Errorf("raise the limit of descriptors: %w", err)
@@ -161,7 +161,7 @@ func credential(name string) (*syscall.Credential, error) {
 		return nil, fmt.Errorf("user %s: %w", name, err)
 	}
 	if os.Geteuid() != 0 {
-		return nil, fmt.Errorf("run as %s: only root may", name)
+		return nil, fmt.Errorf("run as %s: start bench as root", name)
 	}
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// procStat is what matters of /proc/PID/stat.
+// procStat is the used part of /proc/PID/stat.
 type procStat struct {
 	group     int   // process group
 	user, sys int64 // clock ticks, all threads, also those that have ended
@@ -38,10 +38,9 @@ func parseStat(b []byte) (procStat, error) {
 	return procStat{group: group, user: user, sys: sys}, nil
 }
 
-// parseAnonymous returns the bytes of anonymous memory that a
-// /proc/PID/smaps_rollup tells, swapped out or not. A page that processes
-// share since a fork counts in parts (Pss_Anon), so that the sum over the
-// processes is right.
+// parseAnonymous returns the bytes of anonymous memory in a /proc/PID/smaps_rollup,
+// swapped out or not. A page that processes share since a fork counts in parts
+// (Pss_Anon). So the sum over the processes is right.
 func parseAnonymous(b []byte) (int64, error) {
 	var total int64
 	found := false
@@ -59,7 +58,7 @@ func parseAnonymous(b []byte) (int64, error) {
 		found = found || name == "Pss_Anon"
 	}
 	if !found {
-		return 0, errors.New("memory map: the kernel tells no Pss_Anon")
+		return 0, errors.New("memory map: the kernel reports no Pss_Anon")
 	}
 	return total, nil
 }

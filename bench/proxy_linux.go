@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"usher/internal/revision"
 )
 
 // proxy is one contender.
@@ -20,15 +22,15 @@ type proxy struct {
 	// perFlow is how many descriptors it holds for an idle flow at most, by
 	// network. It has none for a network that it does not serve.
 	perFlow map[string]int
-	// command returns how to start it in the foreground, with what files it
-	// needs written into dir. The proxy itself may write to dir/runDir.
+	// command returns the command that runs it in the foreground. It writes its files
+	// to dir. The proxy itself may write to dir/runDir.
 	command func(dir string, s service) (*exec.Cmd, error)
 }
 
-// serves reports whether the proxy can do w.
-func (p *proxy) serves(w *workload) bool { return p.perFlow[w.network()] > 0 }
+// canServe reports whether the proxy can do w.
+func (p *proxy) canServe(w *workload) bool { return p.perFlow[w.network()] > 0 }
 
-// service is what a proxy is to do.
+// service is the configuration of a proxy.
 type service struct {
 	network  string // "tcp" or "udp"
 	listen   netip.AddrPort
@@ -53,70 +55,61 @@ var finders = []finder{
 	{"nginx", findNginx},
 }
 
-// findOptions are what setting up a proxy depends on.
+// findOptions are what the setup of a proxy depends on.
 type findOptions struct {
 	usher string // usher's binary
-	conns int    // connections that a peer is told to make room for
+	root  string // of the module that it was built from; empty if it was given
+	conns int    // connections that a peer must have room for
 	flows int    // of UDP, likewise
 }
 
-// connsWithin is how many flows fit into a limit of descriptors with some
-// left for everything else.
+// connsWithin is how many flows fit into a limit of descriptors, with some left for
+// other uses.
 func connsWithin(limit uint64, perFlow int) int {
 	return int(limit-min(limit, 500)) / perFlow
 }
 
-// maxPeerConns bounds what peers make room for: nginx allocates it at once.
+// maxPeerConns bounds the room of peers: nginx allocates it at once.
 const maxPeerConns = 20000
 
 // buildUsher builds the module's root into dir and returns the binary.
-func buildUsher(ctx context.Context, dir string) (string, error) {
-	gomod, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
-	if err != nil {
-		return "", fmt.Errorf("find the module: %w", err)
+func buildUsher(ctx context.Context, dir string) (binary, root string, err error) {
+	if root, err = revision.Root(ctx); err != nil {
+		return "", "", err
 	}
-	root := filepath.Dir(strings.TrimSpace(string(gomod)))
-	binary := filepath.Join(dir, "usher")
+	binary = filepath.Join(dir, "usher")
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, ".")
 	build.Dir = root
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build usher: %w\n%s", err, bytes.TrimSpace(out))
+		return "", "", fmt.Errorf("build usher: %w\n%s", err, bytes.TrimSpace(out))
 	}
-	return binary, nil
+	return binary, root, nil
 }
 
-func findUsher(_ context.Context, f findOptions, engine string) (proxy, error) {
+func findUsher(ctx context.Context, f findOptions, engine string) (proxy, error) {
 	info, err := buildinfo.ReadFile(f.usher)
 	if err != nil {
 		return proxy{}, err
 	}
-	// A flow of UDP holds one, but the limit of flows that usher derives from
-	// the limit of descriptors counts two for any.
+	// A UDP flow holds one. But usher derives its limit of flows from that of
+	// descriptors with two for each flow.
 	perFlow := map[string]int{"tcp": 2, "udp": 2}
-	if engine == "portable" {
-		perFlow["tcp"] = 6 // Go's io.Copy keeps a pipe for each direction
-	}
-	version := "of unknown revision"
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			version = s.Value
-		case s.Key == "vcs.modified" && s.Value == "true":
-			version += " with changes"
-		}
+	version, err := revision.Of(ctx, f.usher, f.root)
+	if err != nil {
+		return proxy{}, err
 	}
 	return proxy{
 		version: fmt.Sprintf("%s, engine %s, %s", version, engine, info.GoVersion),
 		perFlow: perFlow,
 		command: func(_ string, s service) (*exec.Cmd, error) {
 			args := []string{
-				"--engine", engine, "--workers", "1", "--scheduler", "rr",
+				"--engine", engine, "--control", "off", "--workers", "1", "--scheduler", "rr",
 				"--health", "off", "--log-level", "error", "--listen", s.network + "://" + s.listen.String(),
 			}
 			if s.network == "udp" {
 				// The end of the load ends no flow of UDP: nothing to drain.
-				args = append(args, "--udp-idle-timeout", "10m", "--drain-timeout", "0s")
+				args = append(args, "--udp-idle-timeout", "10m", "--drain-timeout", "0s", "--max-client-flows", "off")
 			}
 			for _, b := range s.backends {
 				args = append(args, "--backend", b.String())
@@ -126,11 +119,10 @@ func findUsher(_ context.Context, f findOptions, engine string) (proxy, error) {
 	}, nil
 }
 
-// haproxyConfig has splicing on, which is off by default, and everything else
-// that costs time off, which it is by default. splice-auto leaves it to
-// HAProxy, which looks at a stream only when the stream is woken: some versions
-// never splice one that flows smoothly. The other two options always splice,
-// which is dear for small messages. So there are two contenders.
+// haproxyConfig turns splicing on and costly features off, both against the defaults.
+// splice-auto leaves the choice to HAProxy. It looks at a stream only on wake-up: some
+// versions never splice one that flows smoothly. The other two options always splice,
+// which is expensive for small messages. So there are two contenders.
 const haproxyConfig = `global
     nbthread 1
     maxconn %[1]d
@@ -174,10 +166,9 @@ func findHAProxy(ctx context.Context, f findOptions, splice ...string) (proxy, e
 	}, nil
 }
 
-// nginxConfig keeps the defaults of what a stream costs. max_fails=0 turns
-// passive health checks off; the backlog is what the others ask for. Flows of
-// UDP end after proxy_timeout, 10 minutes by default, and are not counted in
-// replies.
+// nginxConfig keeps the defaults that affect the cost of a stream. max_fails=0 turns
+// passive health checks off. The backlog is the same as the others'. UDP flows end
+// after proxy_timeout, 10 minutes by default, and have no limit of replies.
 const nginxConfig = `%[1]s
 daemon off;
 worker_processes 1;

@@ -11,14 +11,14 @@ import (
 	"usher/bench/load"
 )
 
-// setup is where and how the results came about.
+// setup is how and where the results were made.
 type setup struct {
 	machine  string
 	kernel   string
 	compiler string   // Go's version
 	proxies  []string // one line each: name and version
 	skipped  []string // one line each: name and why
-	notes    []string // one line each: what else a reader must know
+	notes    []string // one line each: other facts for the reader
 	files    uint64   // limit of descriptors
 	user     string   // that the proxies ran as
 	command  string
@@ -65,14 +65,14 @@ func writeReport(w io.Writer, s setup, r *results) error {
 	return err
 }
 
-// writeSummary writes what a unit of work costs each proxy, and for those that
-// are no peers how that compares.
+// writeSummary writes the cost of a unit of work for each proxy. For proxies that are
+// not peers it adds the comparison.
 func writeSummary(b *strings.Builder, r *results) {
 	head := []string{"work", "unit"}
 	head = append(head, r.proxies...)
 	own := slices.DeleteFunc(slices.Clone(r.proxies), func(p string) bool { return slices.Contains(peers, p) })
 	for _, p := range own {
-		head = append(head, p+" / best peer")
+		head = append(head, p+" / best peer", "p")
 	}
 	rows := [][]string{head}
 	for _, w := range r.workloads {
@@ -81,17 +81,20 @@ func writeSummary(b *strings.Builder, r *results) {
 			row = append(row, spreadOf(r.values(w.name, p, costOf)).middle())
 		}
 		for _, p := range own {
-			row = append(row, spreadOf(r.ratios(w.name, p)).String())
+			own := r.values(w.name, p, costOf)
+			row = append(row, spreadOf(r.ratios(w.name, p)).String(), significance(own, r.bestPeer(w.name)))
 		}
 		rows = append(rows, row)
 	}
-	fmt.Fprintf(b, "\n## What a unit of work costs the proxy\n\nCPU time (user and kernel), or memory of its own.\n\n")
+	fmt.Fprintf(b, "\n## Cost of a unit of work\n\nCPU time (user and kernel), or memory of its own. "+
+		"p is how likely chance alone makes the costs differ as much from those of the peer with the lowest median "+
+		"(Mann-Whitney); below 0.05 the difference is real. It needs four rounds.\n\n")
 	writeTable(b, 2, rows)
 }
 
 func writeWorkload(b *strings.Builder, r *results, w *workload) {
 	fmt.Fprintf(b, "\n## %s\n\n%s.\n\n", w.name, strings.ToUpper(w.about[:1])+w.about[1:])
-	if w.memory() {
+	if w.isMemory() {
 		rows := [][]string{{"proxy", w.cost}}
 		for _, p := range r.proxies {
 			rows = append(rows, []string{p, spreadOf(r.values(w.name, p, costOf)).String()})
@@ -103,13 +106,13 @@ func writeWorkload(b *strings.Builder, r *results, w *workload) {
 	failed := "errors"
 	if udp {
 		failed = "lost %"
-		fmt.Fprintf(b, "Lost is a request that had no reply; it is asked anew after %s.\n\n", load.Patience)
+		fmt.Fprintf(b, "A request without a reply is lost; it is sent again after %s.\n\n", load.Patience)
 	}
 	rows := [][]string{{"proxy", w.rate, "p50 µs", "p99 µs", "CPU " + w.cost, "user", "sys", "proxy busy %", "load busy %", failed}}
 	for _, p := range r.proxies {
 		all := func(figure func(measurement) float64) spread { return spreadOf(r.values(w.name, p, figure)) }
 		p50, p99 := none, none
-		if !w.bulk() {
+		if !w.load.Kind.IsBulk() {
 			p50 = all(func(m measurement) float64 { return m.p50 }).middle()
 			p99 = all(func(m measurement) float64 { return m.p99 }).middle()
 		}
@@ -134,9 +137,9 @@ func writeWorkload(b *strings.Builder, r *results, w *workload) {
 
 func costOf(m measurement) float64 { return m.cost }
 
-// writeTable writes rows, the first of which is the head, as a Markdown table
-// that also reads well as it is. The first text columns are flush left, the
-// others right.
+// writeTable writes rows as a Markdown table that is also readable as plain text. The
+// first row is the head. The first text columns are left-aligned, the others
+// right-aligned.
 func writeTable(b *strings.Builder, text int, rows [][]string) {
 	width := make([]int, len(rows[0]))
 	for _, row := range rows {

@@ -74,17 +74,3 @@ func TestReport(t *testing.T) {
 		t.Errorf("report (-want +got):\n%s", diff)
 	}
 }
-
-func TestTable(t *testing.T) {
-	t.Parallel()
-	var b strings.Builder
-	writeTable(&b, 1, [][]string{{"a", "µs"}, {"first", "1.00"}, {"–", "12"}})
-	const want = `| a     |   µs |
-|-------|-----:|
-| first | 1.00 |
-| –     |   12 |
-`
-	if diff := cmp.Diff(want, b.String()); diff != "" {
-		t.Errorf("table (-want +got):\n%s", diff)
-	}
-}

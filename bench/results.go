@@ -30,7 +30,7 @@ type runKey struct {
 // peers are what usher is compared with.
 var peers = []string{"haproxy", "haproxy-splice", "nginx"}
 
-// values returns one figure of all rounds that worked.
+// values returns one figure of all rounds that succeeded.
 func (r *results) values(workload, proxy string, figure func(measurement) float64) []float64 {
 	var list []float64
 	for round := range r.rounds {
@@ -41,8 +41,8 @@ func (r *results) values(workload, proxy string, figure func(measurement) float6
 	return list
 }
 
-// ratios returns, for each round, the cost of proxy over that of the best
-// peer in the same round: what the machine was up to in that round is in both.
+// ratios returns, for each round, the cost of proxy over that of the best peer in the
+// same round. A disturbance of the machine in that round is in both.
 func (r *results) ratios(workload, proxy string) []float64 {
 	var list []float64
 	for round := range r.rounds {
@@ -64,6 +64,17 @@ func (r *results) ratios(workload, proxy string) []float64 {
 	return list
 }
 
+// bestPeer returns the costs of the peer with the lowest median, in all rounds.
+func (r *results) bestPeer(workload string) (best []float64) {
+	for _, peer := range peers {
+		costs := r.values(workload, peer, costOf)
+		if len(costs) > 0 && (best == nil || spreadOf(costs).median < spreadOf(best).median) {
+			best = costs
+		}
+	}
+	return best
+}
+
 // errors is how many connections failed in all rounds.
 func (r *results) errors(workload, proxy string) int64 {
 	var n int64
@@ -76,11 +87,11 @@ func (r *results) errors(workload, proxy string) int64 {
 // saturated is the percent of its CPU from which a side counts as at its limit.
 const saturated = 90
 
-// unsaturated returns in how many runs nobody was at the limit, which takes
-// somebody else who used the CPUs, and of how many that could be said.
+// unsaturated returns in how many runs no process reached the limit, because another
+// one used the CPUs. all is the number of runs for which that is known.
 func (r *results) unsaturated() (n, all int) {
 	for key, m := range r.runs {
-		if w := r.workload(key.workload); w == nil || w.memory() {
+		if w := r.workload(key.workload); w == nil || w.isMemory() {
 			continue
 		}
 		all++
@@ -91,7 +102,7 @@ func (r *results) unsaturated() (n, all int) {
 	return n, all
 }
 
-// workload returns the workload of a name, nil if there is none.
+// workload returns the workload of a name, or nil.
 func (r *results) workload(name string) *workload {
 	for i := range r.workloads {
 		if r.workloads[i].name == name {

@@ -12,12 +12,12 @@ import (
 	"usher/bench/load"
 )
 
-// What the runner and its load tell each other, in this order, each as one
-// line of JSON.
+// The messages between the runner and its load, in this order, each as one line of
+// JSON.
 type (
-	// loadReady is the load's first word: its backends listen.
+	// loadReady is the load's first message: its backends listen.
 	loadReady struct{ Backends []netip.AddrPort }
-	// loadStart tells where the proxy listens and which process group it is.
+	// loadStart has the proxy's address and process group.
 	loadStart struct {
 		Target netip.AddrPort
 		Group  int
@@ -27,12 +27,12 @@ type (
 		Result load.Result
 		Proxy  usage         // of the proxy in the measured time
 		CPU    time.Duration // of the load itself
-		Error  string        // if not empty, the rest means nothing
+		Error  string        // if not empty, the rest is invalid
 	}
 )
 
-// runLoad is the load of one run: it reads a load.Config and a loadStart from
-// r, and writes a loadReady and a loadDone to w.
+// runLoad is the load of one run. It reads a load.Config and a loadStart from r, and
+// writes a loadReady and a loadDone to w.
 func runLoad(r io.Reader, w io.Writer) error {
 	in, out := json.NewDecoder(r), json.NewEncoder(w)
 	var c load.Config
@@ -52,7 +52,7 @@ func runLoad(r io.Reader, w io.Writer) error {
 		return fmt.Errorf("read the start: %w", err)
 	}
 
-	m := meter{group: start.Group, memory: c.Kind.Holds()}
+	m := meter{group: start.Group, memory: c.Kind.IsIdle()}
 	done := loadDone{}
 	if done.Result, err = g.Run(start.Target, m.begin, m.end); err != nil {
 		done.Error = err.Error()
@@ -61,8 +61,8 @@ func runLoad(r io.Reader, w io.Writer) error {
 	return out.Encode(done)
 }
 
-// meter reads the clocks at both ends of the measured time. It runs in the
-// load's thread, so no other process has to be woken at that moment.
+// meter reads the clocks at both ends of the measured time. It runs in the load's
+// thread, so that it wakes no other process then.
 type meter struct {
 	group  int
 	memory bool

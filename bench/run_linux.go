@@ -37,8 +37,7 @@ type runner struct {
 	progress          io.Writer
 }
 
-// run does everything that o asks for. It writes the report to stdout and what
-// is going on to stderr.
+// run runs all workloads. It writes the report to stdout and the progress to stderr.
 func run(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	runtime.LockOSThread() // see start
 	r := &runner{options: o, progress: stderr}
@@ -83,7 +82,7 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) error {
 		s.proxies = append(s.proxies, p.name+": "+p.version)
 		res.proxies = append(res.proxies, p.name)
 		for _, w := range chosen {
-			if !p.serves(&w) {
+			if !p.canServe(&w) {
 				note := fmt.Sprintf("%s: does no %s", p.name, strings.ToUpper(w.network()))
 				if !slices.Contains(s.notes, note) {
 					s.notes = append(s.notes, note)
@@ -134,8 +133,8 @@ func (r *runner) shareDir() error {
 	return os.Chown(dir, int(r.credential.Uid), int(r.credential.Gid))
 }
 
-// find sets up the proxies that are asked for. A peer that is not there is
-// skipped; usher must be.
+// find sets up the selected proxies. It skips a peer that is not installed; usher is
+// required.
 func (r *runner) find(ctx context.Context) (found []proxy, skipped []string, err error) {
 	f := findOptions{
 		usher: r.usher,
@@ -155,7 +154,7 @@ func (r *runner) find(ctx context.Context) (found []proxy, skipped []string, err
 		}
 		peer := slices.Contains(peers, name)
 		if !peer && f.usher == "" {
-			if f.usher, err = buildUsher(ctx, r.dir); err != nil {
+			if f.usher, f.root, err = buildUsher(ctx, r.dir); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -173,13 +172,13 @@ func (r *runner) find(ctx context.Context) (found []proxy, skipped []string, err
 	return found, skipped, nil
 }
 
-// rounds fills res. A run that fails is told and left out.
+// rounds fills res. It logs a run that fails and leaves it out.
 func (r *runner) rounds(ctx context.Context, proxies []proxy, res *results) error {
 	for round := range r.options.rounds {
 		for _, w := range res.workloads {
 			for i := range proxies {
 				p := proxies[(i+round)%len(proxies)]
-				if !p.serves(&w) {
+				if !p.canServe(&w) {
 					continue
 				}
 				name := fmt.Sprintf("round %d, %s, %s", round+1, w.name, p.name)
@@ -205,8 +204,8 @@ func (r *runner) conns(p *proxy, w *workload) int {
 	return min(w.load.Conns, connsWithin(r.files, p.perFlow[w.network()]))
 }
 
-// once is one run: the load opens its backends, the proxy is started in front
-// of them, the load goes.
+// once is one run: the load opens its backends, the proxy starts before them, the load
+// runs.
 func (r *runner) once(ctx context.Context, p proxy, w workload) (measurement, error) {
 	ctx, cancel := context.WithTimeout(ctx, runLimit+r.warmup+r.duration)
 	defer cancel()
@@ -250,11 +249,14 @@ func (r *runner) once(ctx context.Context, p proxy, w workload) (measurement, er
 	if done.Error != "" {
 		return measurement{}, fmt.Errorf("%s %s", done.Error, proxy.output)
 	}
+	if result := done.Result; result.Errors > 0 {
+		fmt.Fprintf(r.progress, "%s failed; first error: %s\n", count(int(result.Errors), "connection"), result.Error)
+	}
 	return measure(&w, &done), nil
 }
 
-// startProxy starts p on a free port and waits until it listens there. The
-// port is free when it is looked for; if it is lost by then, another one is.
+// startProxy starts p on a free port and waits until it listens there. If another
+// process takes the port first, startProxy tries another one.
 func (r *runner) startProxy(ctx context.Context, p proxy, s service) (*process, netip.AddrPort, error) {
 	var err error
 	for range 3 {
@@ -294,14 +296,14 @@ func freePort(network string) (netip.AddrPort, error) {
 	return ln.Addr().(*net.TCPAddr).AddrPort(), nil
 }
 
-// listening returns nil if somebody listens where s says: on TCP takes a
-// connection, on UDP holds the port. A datagram would make a flow, and so be
-// in what is measured.
+// listening returns nil if a socket serves s. Over TCP it accepts a connection, over
+// UDP it is bound to the port. A datagram would make a flow, which would be measured
+// too.
 func listening(s service) error {
 	if s.network == "udp" {
 		table, err := os.ReadFile("/proc/net/udp")
 		if err == nil && !udpBound(table, s.listen) {
-			err = fmt.Errorf("nobody holds UDP %s", s.listen)
+			err = fmt.Errorf("no socket is bound to UDP %s", s.listen)
 		}
 		return err
 	}
@@ -325,7 +327,7 @@ func waitListen(ctx context.Context, p *process, s service) error {
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("it ended (%s): %s", p.cmd.ProcessState, p.output)
+			return fmt.Errorf("the process ended (%s): %s", p.cmd.ProcessState, p.output)
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %s", err, p.output)
 		case <-tick.C:
@@ -333,9 +335,9 @@ func waitListen(ctx context.Context, p *process, s service) error {
 	}
 }
 
-// measure makes figures of what the load counted.
+// measure makes figures of the load's counts.
 func measure(w *workload, d *loadDone) measurement {
-	if w.memory() {
+	if w.isMemory() {
 		return measurement{cost: float64(d.Proxy.Anonymous) / float64(d.Result.Units) * w.costScale}
 	}
 	seconds := d.Result.Elapsed.Seconds()

@@ -15,4 +15,12 @@ func run(context.Context, options, io.Writer, io.Writer) error { return errNotLi
 
 func runLoad(io.Reader, io.Writer) error { return errNotLinux }
 
+func runReload(context.Context, reloadConfig, studyOptions, io.Writer) ([]result, error) {
+	return nil, errNotLinux
+}
+
+func runUpgrade(context.Context, upgradeConfig, studyOptions, io.Writer) ([]result, error) {
+	return nil, errNotLinux
+}
+
 func kernel() string { return runtime.GOOS }

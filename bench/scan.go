@@ -6,10 +6,10 @@ import (
 	"usher/balancer"
 )
 
-// scanTraffic chooses the backend with the fewest flows by looking at all of them, one
-// after the other, and then takes it. Of equal ones the first wins. The pool only
-// lends its backends. Two that choose at once may choose the same one: this scan has no
-// step that would hold the other up, and so is quicker than one that may be used.
+// scanTraffic chooses the backend with the fewest flows by looking at all of them, and
+// then takes it. Of equal ones the first wins. The pool only provides its backends.
+// Two concurrent choices may take the same one. The scan has no step that serialises
+// them, so it is faster than a correct one.
 func scanTraffic(p *balancer.Pool) (*traffic, error) {
 	backends := p.Backends()
 	acquire := func(balancer.Flow) *balancer.Backend {
@@ -20,7 +20,7 @@ func scanTraffic(p *balancer.Pool) (*traffic, error) {
 				best, flows = b, n
 			}
 		}
-		if !p.Rejoin(best, balancer.Stickiness{}) {
+		if !p.AcquireSticky(best, balancer.AffinityPolicy{}) {
 			return nil
 		}
 		return best
@@ -28,8 +28,8 @@ func scanTraffic(p *balancer.Pool) (*traffic, error) {
 	return newTraffic(len(backends), acquire, p.Release)
 }
 
-// packedTraffic is scanTraffic as quick as it can be made: the counts lie side by side
-// in memory, apart from the backends, and a scan reads nothing else.
+// packedTraffic is scanTraffic at its fastest. The counts lie side by side in memory,
+// apart from the backends, and a scan reads nothing else.
 func packedTraffic(p *balancer.Pool) (*traffic, error) {
 	backends := p.Backends()
 	counts := make([]atomic.Int32, len(backends))

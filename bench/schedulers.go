@@ -39,7 +39,7 @@ const (
 	packedName = "scan, packed"
 )
 
-// schedulersResults is what the study found.
+// schedulersResults are the results of the study.
 type schedulersResults struct {
 	schedulersConfig
 	choices timings // of a choice and its release
@@ -50,7 +50,7 @@ type schedulersResults struct {
 
 func runSchedulers(ctx context.Context, c schedulersConfig, o studyOptions, progress io.Writer) ([]result, error) {
 	r := schedulersResults{schedulersConfig: c, bytes: make(map[timingKey]float64)}
-	// First, as long as nothing else is on the heap.
+	// First, while the heap is empty otherwise.
 	for _, f := range c.tableForms {
 		for _, n := range c.tableSizes {
 			bytes, err := tableBytes(f, n)
@@ -135,7 +135,7 @@ var families = [...]struct {
 	has   func(balancer.Algorithm) bool
 }{
 	{"by turns, flows and weights", func(a balancer.Algorithm) bool { return !a.Hashes && !a.Random && !a.Destination }},
-	{"by lots", func(a balancer.Algorithm) bool { return a.Random }},
+	{"at random", func(a balancer.Algorithm) bool { return a.Random }},
 	{"by a hash of the client", func(a balancer.Algorithm) bool { return a.Hashes }},
 	{"by destination", func(a balancer.Algorithm) bool { return a.Destination && !a.Random && !a.Hashes }},
 }

@@ -5,16 +5,16 @@ import (
 	"strings"
 	"time"
 
-	"usher/bench/chart"
+	"gonum.org/v1/plot/plotter"
 )
 
 // files are the results of the study: the text and two drawings.
 func (r *schedulersResults) files(o studyOptions) ([]result, error) {
 	var b strings.Builder
-	writeStudyHead(&b, "What a choice costs, and a table", o)
-	fmt.Fprintf(&b, "\nMedian of %s, in each of which all was measured once, for about %s, in an order of its own. "+
-		"A ratio is taken within each round. Absolute times mean little: they are this machine's, at that time. "+
-		"What counts is how a row goes on from left to right, and how rows compare.\n", count(o.rounds, "round"), o.slot)
+	writeStudyHead(&b, "Cost of a choice and of a table", o)
+	fmt.Fprintf(&b, "\nMedian of %s, each of which measures all subjects once, for about %s, in another order. "+
+		"A ratio is taken within each round. Absolute times mean little: they are those of this machine at that time. "+
+		"Compare figures along a row, and rows with each other.\n", count(o.rounds, "round"), o.slot)
 	r.writeChoices(&b)
 	r.writeBuilds(&b)
 	r.writeStalls(&b, o)
@@ -45,7 +45,7 @@ func (r *schedulersResults) writeChoices(b *strings.Builder) {
 		"Each backend has %d flows on average, weights are %d to %d, each flow is of a new client, and asks for one of %s destinations. "+
 		"A row grows with the schedulers' own steps, and with memory: of more backends fewer are in the nearest cache.\n\n"+
 		"%s is least connections by looking at all backends in turn, and %s the same with nothing but their counts, side by side in memory. "+
-		"Unlike the schedulers, neither keeps two choices at once from meeting.\n\n"+
+		"Unlike the schedulers, neither keeps concurrent choices from taking the same backend.\n\n"+
 		"![time of a choice](scheduler-cost.svg)\n",
 		heldEach, heldEach+1, heldEach+3, grouped(destinations), scanName, packedName)
 
@@ -77,7 +77,7 @@ func (r *schedulersResults) writeChoices(b *strings.Builder) {
 func (r *schedulersResults) writeBuilds(b *strings.Builder) {
 	fmt.Fprintf(b, "\n## Time of a change of weight\n\n"+
 		"Milliseconds from the call that changes the weight of one backend until choices follow it: median (min–max). "+
-		"The whole table is built anew. %s has none: its row is what the pool does in all of them. "+
+		"The whole table is built anew. %s has no table: its row is the pool's own part of all of them. "+
 		"@100 is with weights of 100 instead of 1. The drawing has a line at %.0f ms, the limit of mh for %s backends.\n\n"+
 		"![time of a change of weight](table-build.svg)\n\n", noTable, r.tableLimit, grouped(r.limitedSize))
 	rows := [][]string{sizesHead("backends", r.tableSizes)}
@@ -115,13 +115,13 @@ func milliseconds(ns []float64) []float64 {
 
 func (r *schedulersResults) writeStalls(b *strings.Builder, o studyOptions) {
 	fmt.Fprintf(b, "\n## Choices while weights change\n\n"+
-		"One goroutine chooses among %s backends and releases at once, and takes the time of each choice, two looks at the clock included. "+
-		"Another one changes a weight, again and again without a pause, for %s in each of %s. "+
+		"One goroutine chooses among %s backends and releases at once, and times each choice, two reads of the clock included. "+
+		"Another one changes a weight without a pause, for %s in each of %s. "+
 		"Where the weights are those of another pool, it takes as much of the processor, of the caches and of the garbage collector, "+
-		"but there is nothing to wait for: what is longer there than beside nothing is the machine's doing.\n\n"+
-		"Were choices to wait for a table, each change would hold up one of them, for about as long as it takes. "+
+		"but no choice can wait for it: the machine causes what is longer there than with no change.\n\n"+
+		"If choices waited for a table, each change would delay one of them for about its own time. "+
 		"The last column counts the choices that took half as long as a change of this pool, or longer: "+
-		"about as many as there were changes if choices waited for them.\n\n",
+		"about as many as changes if choices waited for them.\n\n",
 		grouped(r.stallAmong), stallSlots*o.slot, count(o.rounds, "round"))
 	rows := [][]string{{
 		"scheduler", "meanwhile", "choices", "p50 ns", "p99 ns", "p99.9 µs", "p99.99 µs", "longest µs",
@@ -145,8 +145,8 @@ func (r *schedulersResults) writeStalls(b *strings.Builder, o studyOptions) {
 	writeTable(b, 2, rows)
 }
 
-// changesHere is how long the changes took, in nanoseconds, of the pool of which choices
-// were timed at the same time.
+// changesHere is how long the changes of a pool took, in nanoseconds, while choices
+// were timed on it.
 func (r *schedulersResults) changesHere(form string) []float64 {
 	for i := range r.stalls {
 		if s := &r.stalls[i]; s.form == form && s.beside == here {
@@ -164,46 +164,45 @@ func nanoseconds(list []time.Duration) []float64 {
 	return ns
 }
 
-func (r *schedulersResults) costFigure() chart.Figure {
-	line := func(name string, reference bool) chart.Line {
-		l := chart.Line{Name: name, Reference: reference}
+func (r *schedulersResults) costFigure() figure {
+	costOf := func(name string, isReference bool) line {
+		l := line{name: name, isReference: isReference}
 		for _, n := range r.sizes {
-			l.Points = append(l.Points, chart.Point{X: float64(n), Y: spreadOf(r.choices.over(name, n, base, r.baseSize)).median})
+			l.points = append(l.points, plotter.XY{X: float64(n), Y: spreadOf(r.choices.over(name, n, base, r.baseSize)).median})
 		}
 		return l
 	}
-	f := chart.Figure{
-		Title:   "Time of a choice",
-		X:       "backends",
-		Y:       fmt.Sprintf("time, %s among %s is 1", base, grouped(r.baseSize)),
-		Columns: 2,
+	f := figure{
+		x:       "backends",
+		y:       fmt.Sprintf("time, %s among %s is 1", base, grouped(r.baseSize)),
+		columns: 2,
 	}
 	for _, family := range families {
-		p := chart.Panel{Title: family.title}
+		p := panel{title: family.title}
 		for _, a := range r.schedulers {
 			if family.has(a) {
-				p.Lines = append(p.Lines, line(a.Name, false))
+				p.lines = append(p.lines, costOf(a.Name, false))
 			}
 		}
-		p.Lines = append(p.Lines, line(scanName, true), line(packedName, true))
-		f.Panels = append(f.Panels, p)
+		p.lines = append(p.lines, costOf(scanName, true), costOf(packedName, true))
+		f.panels = append(f.panels, p)
 	}
 	return f
 }
 
-func (r *schedulersResults) buildFigure() chart.Figure {
-	p := chart.Panel{Title: "from the call until choices follow it"}
+func (r *schedulersResults) buildFigure() figure {
+	p := panel{title: "from the call until choices follow it"}
 	for _, f := range r.tableForms {
-		l := chart.Line{Name: f.name()}
+		l := line{name: f.name()}
 		for _, n := range r.tableSizes {
-			l.Points = append(l.Points, chart.Point{X: float64(n), Y: spreadOf(r.builds.of(f.name(), n)).median / 1e6})
+			l.points = append(l.points, plotter.XY{X: float64(n), Y: spreadOf(r.builds.of(f.name(), n)).median / 1e6})
 		}
-		p.Lines = append(p.Lines, l)
+		p.lines = append(p.lines, l)
 	}
 	least, most := float64(r.tableSizes[0]), float64(r.tableSizes[len(r.tableSizes)-1])
-	p.Lines = append(p.Lines, chart.Line{
-		Name: fmt.Sprintf("%.0f ms", r.tableLimit), Reference: true,
-		Points: []chart.Point{{X: least, Y: r.tableLimit}, {X: most, Y: r.tableLimit}},
+	p.lines = append(p.lines, line{
+		name: fmt.Sprintf("%.0f ms", r.tableLimit), isReference: true,
+		points: plotter.XYs{{X: least, Y: r.tableLimit}, {X: most, Y: r.tableLimit}},
 	})
-	return chart.Figure{Title: "Time of a change of weight", X: "backends", Y: "milliseconds", Panels: []chart.Panel{p}}
+	return figure{x: "backends", y: "milliseconds", panels: []panel{p}}
 }

@@ -13,8 +13,8 @@ import (
 	"usher/balancer"
 )
 
-// stallForms are the schedulers whose choices are watched while weights change: those
-// that build a table, and one that keeps its backends in a heap under a lock.
+// stallForms are the schedulers whose choices are timed while weights change. They
+// build a table, except for one that keeps its backends in a heap under a lock.
 var stallForms = []form{{scheduler: "mh"}, {scheduler: "ring"}, {scheduler: "hrw"}, {scheduler: "wlc"}}
 
 // meanwhile is what another goroutine does while choices are timed.
@@ -41,7 +41,7 @@ func (m meanwhile) String() string {
 	return "nothing"
 }
 
-// The span of what is timed, in nanoseconds. A longer choice counts as the longest.
+// The range of timed choices, in nanoseconds. A longer choice counts as the longest.
 const (
 	choiceLowest  = 1
 	choiceHighest = int64(10 * time.Second)
@@ -58,8 +58,8 @@ type stall struct {
 	updates []time.Duration         // of the weights, one after the other without a pause
 }
 
-// measureStalls times choices among n backends, in rounds of a few slots for each form
-// and for each thing that goes on meanwhile.
+// measureStalls times choices among n backends, in rounds of a few slots. There is one
+// slot for each form and each activity meanwhile.
 func measureStalls(ctx context.Context, n int, o studyOptions, progress io.Writer) ([]stall, error) {
 	var stalls []stall
 	var run []func(*stall) error
@@ -83,7 +83,7 @@ func measureStalls(ctx context.Context, n int, o studyOptions, progress io.Write
 				update = weightToggle(p, specs)
 			}
 			stalls = append(stalls, stall{form: f.name(), beside: beside, choices: hdrhistogram.New(choiceLowest, choiceHighest, 3)})
-			run = append(run, func(s *stall) error { return s.time(p, update, stallSlots*o.slot) })
+			run = append(run, func(s *stall) error { return s.timeChoices(p, update, stallSlots*o.slot) })
 		}
 	}
 	random := rand.New(rand.NewPCG(3, 4))
@@ -104,9 +104,9 @@ func measureStalls(ctx context.Context, n int, o studyOptions, progress io.Write
 // stallSlots is for how many slots choices are timed in a round: long ones are rare.
 const stallSlots = 15
 
-// time times choices of p for so long, while another goroutine calls update again and
+// timeChoices times choices of p for d, while another goroutine calls update again and
 // again, unless that is nil. It returns when the goroutine has ended.
-func (s *stall) time(p *balancer.Pool, update func(), d time.Duration) error {
+func (s *stall) timeChoices(p *balancer.Pool, update func(), d time.Duration) error {
 	stop, stopped, begun := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	if update == nil {
 		close(stopped)

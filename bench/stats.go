@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"strconv"
+
+	"golang.org/x/perf/benchmath"
 )
 
 // spread is the middle and the ends of a few measurements.
@@ -15,12 +17,32 @@ type spread struct {
 
 // spreadOf summarises values; none gives the zero spread.
 func spreadOf(values []float64) spread {
-	n := len(values)
-	if n == 0 {
+	if len(values) == 0 {
 		return spread{}
 	}
-	s := slices.Sorted(slices.Values(values))
-	return spread{n: n, median: (s[(n-1)/2] + s[n/2]) / 2, min: s[0], max: s[n-1]}
+	s := sampleOf(values)
+	median := benchmath.AssumeNothing.Summary(s, confidence).Center
+	return spread{n: len(values), median: median, min: s.Values[0], max: s.Values[len(values)-1]}
+}
+
+// confidence is that of the intervals that Summary also computes, and that are unused.
+const confidence = 0.95
+
+func sampleOf(values []float64) *benchmath.Sample {
+	return benchmath.NewSample(slices.Clone(values), &benchmath.DefaultThresholds) // which sorts them
+}
+
+// significance is the p-value of the Mann-Whitney U test: how likely chance alone would make
+// two samples differ as much. "–" stands for samples too small to tell.
+func significance(a, b []float64) string {
+	if len(a) == 0 || len(b) == 0 {
+		return none
+	}
+	c := benchmath.AssumeNothing.Compare(sampleOf(a), sampleOf(b))
+	if len(c.Warnings) > 0 {
+		return none
+	}
+	return fmt.Sprintf("%.3f", c.P)
 }
 
 // middle is the median alone, e.g. "87.3", or "–".
@@ -61,8 +83,7 @@ func number(v float64) string {
 	}
 }
 
-// share writes a percentage that is small, and that is no more than 0 only if
-// there is nothing at all.
+// share formats a small percentage. Only an exact zero is written as 0.
 func share(v float64) string {
 	if v > 0 && v < 1e-4 {
 		return "<0.0001"

@@ -29,6 +29,21 @@ func TestSpread(t *testing.T) {
 	}
 }
 
+func TestSignificance(t *testing.T) {
+	t.Parallel()
+	low, high := []float64{1, 2, 3, 4}, []float64{5, 6, 7, 8}
+	for _, tt := range []struct {
+		a, b []float64
+		want string
+	}{
+		{nil, high, none}, {low[:3], high[:3], none}, {low, high, "0.029"}, {low, []float64{1.5, 2.5, 3.5, 4.5}, "0.686"},
+	} {
+		if got := significance(tt.a, tt.b); got != tt.want {
+			t.Errorf("%v and %v: %s, want %s", tt.a, tt.b, got, tt.want)
+		}
+	}
+}
+
 func TestShare(t *testing.T) {
 	t.Parallel()
 	for v, want := range map[float64]string{0: "0", 1e-9: "<0.0001", 0.0001: "0.0001", 0.01234: "0.0123", 12.34: "12.3", 100: "100"} {

@@ -17,8 +17,8 @@ type subject struct {
 	run  func(n int) // does it n times
 }
 
-// stopwatch measures subjects, each in every round, all of them once before any of them
-// again: what the machine was up to in a round is in the figures of all.
+// stopwatch measures each subject in every round, all of them before any of them
+// again. A disturbance of the machine in a round is in the figures of all.
 type stopwatch struct {
 	rounds int
 	slot   time.Duration        // measured time of a subject in a round, about
@@ -38,8 +38,9 @@ type timingKey struct {
 	size int
 }
 
-// measure runs the subjects. Their order differs from round to round, so that none is
-// always behind the same one, and is the same each time that the program runs.
+// measure runs the subjects. Their order differs from round to round, so that no
+// subject always runs behind the same one. It is the same each time that the program
+// runs.
 func (w stopwatch) measure(ctx context.Context, subjects []subject, progress io.Writer) (timings, error) {
 	t := make(timings, len(subjects))
 	random := rand.New(rand.NewPCG(1, 2))
@@ -58,8 +59,8 @@ func (w stopwatch) measure(ctx context.Context, subjects []subject, progress io.
 	return t, nil
 }
 
-// warmShare is the part of a slot that a subject runs, at least, before it is measured:
-// it finds its own data in the caches, not those of the subject before.
+// warmShare sets how long a subject runs before it is measured: at least this part of
+// a slot. It then finds its own data in the caches, not those of the subject before.
 const warmShare = 8
 
 // perOperation returns the nanoseconds that one operation takes.

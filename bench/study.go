@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -11,12 +10,10 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"usher/bench/chart"
 )
 
-// study measures parts of usher inside this process, without sockets or peers. Its name
-// is the first argument of the program, and that of its results.
+// study measures parts of usher without peers: inside this process, but for reload and upgrade. Its name is
+// the first argument of the program, and that of its results.
 type study struct {
 	name string
 	run  func(context.Context, studyOptions, io.Writer) ([]result, error)
@@ -33,6 +30,12 @@ var studies = [...]study{
 	{"tables", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
 		return runTables(ctx, tableStudy, o, progress)
 	}},
+	{"reload", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+		return runReload(ctx, reloadStudy, o, progress)
+	}},
+	{"upgrade", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+		return runUpgrade(ctx, upgradeStudy, o, progress)
+	}},
 }
 
 // studyOptions are a study's flags, and where and when it runs.
@@ -41,6 +44,7 @@ type studyOptions struct {
 	slot      time.Duration
 	out       string
 	command   string // as typed
+	revision  string // of usher
 	machine   string
 	kernel    string
 	goVersion string // Go's version
@@ -71,8 +75,8 @@ func parseStudyFlags(args []string, stderr io.Writer) (studyOptions, error) {
 	}
 	f := flag.NewFlagSet("bench "+args[0], flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.IntVar(&o.rounds, "rounds", 9, "how often each thing is measured")
-	f.DurationVar(&o.slot, "time", 20*time.Millisecond, "measured time of one thing in a round, about")
+	f.IntVar(&o.rounds, "rounds", 9, "how often each subject is measured")
+	f.DurationVar(&o.slot, "time", 20*time.Millisecond, "approximate time of one subject in a round")
 	f.StringVar(&o.out, "out", "", "folder to write the results and drawings to (default: the text on stdout alone)")
 	if err := f.Parse(args[1:]); err != nil {
 		return studyOptions{}, err
@@ -99,7 +103,7 @@ func (s study) do(ctx context.Context, o studyOptions, stdout, stderr io.Writer)
 		if info, err := os.Stat(o.out); err != nil {
 			return fmt.Errorf("folder for the results: %w", err)
 		} else if !info.IsDir() {
-			return fmt.Errorf("folder for the results: %s is none", o.out)
+			return fmt.Errorf("folder for the results: %s is not a folder", o.out)
 		}
 	}
 	results, err := s.run(ctx, o, stderr)
@@ -120,16 +124,13 @@ func (s study) do(ctx context.Context, o studyOptions, stdout, stderr io.Writer)
 // writeStudyHead writes the title of a result, and where it came about.
 func writeStudyHead(b *strings.Builder, title string, o studyOptions) {
 	fmt.Fprintf(b, "# %s\n\n", title)
-	fmt.Fprintf(b, "- command: `%s`\n- machine: %s\n- kernel: %s\n- Go: %s\n- date: %s\n",
-		o.command, o.machine, o.kernel, o.goVersion, o.date)
+	fmt.Fprintf(b, "- command: `%s`\n- usher: %s\n- machine: %s\n- kernel: %s\n- Go: %s\n- date: %s\n",
+		o.command, o.revision, o.machine, o.kernel, o.goVersion, o.date)
 }
 
-func drawn(name string, f chart.Figure) (result, error) {
-	var b bytes.Buffer
-	if err := chart.Write(&b, f); err != nil {
-		return result{}, err
-	}
-	return result{name, b.Bytes()}, nil
+func drawn(name string, f figure) (result, error) {
+	svg, err := f.draw()
+	return result{name, svg}, err
 }
 
 // grouped writes a whole number with a comma between thousands.

@@ -39,7 +39,7 @@ func TestParseStudyFlags(t *testing.T) {
 
 func TestLookupStudy(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"schedulers", "disruption", "tables"} {
+	for _, name := range []string{"schedulers", "disruption", "tables", "reload"} {
 		if s, ok := lookupStudy([]string{name, "-rounds", "1"}); !ok || s.name != name {
 			t.Errorf("%s: got %q, %v", name, s.name, ok)
 		}
@@ -91,7 +91,7 @@ func TestStudies(t *testing.T) {
 			t.Parallel()
 			o := studyOptions{
 				rounds: 2, slot: 20 * time.Microsecond, out: t.TempDir(), command: "the command", machine: "the machine",
-				kernel: "the kernel", goVersion: "go1", date: "2026-01-02",
+				kernel: "the kernel", goVersion: "go1", revision: "the revision", date: "2026-01-02",
 			}
 			var stdout strings.Builder
 			if err := tt.do(t.Context(), o, &stdout, io.Discard); err != nil {
@@ -115,13 +115,13 @@ func TestStudies(t *testing.T) {
 					t.Errorf("the text does not show %s", name)
 				}
 			}
-			for _, word := range append(tt.says, "`the command`", "the machine", "the kernel", "go1", "2026-01-02", "2 rounds") {
+			for _, word := range append(tt.says, "`the command`", "the revision", "the machine", "the kernel", "go1", "2026-01-02", "2 rounds") {
 				if !strings.Contains(stdout.String(), word) {
 					t.Errorf("the text has no %q:\n%s", word, &stdout)
 				}
 			}
 			if strings.Contains(stdout.String(), "NaN") || strings.Contains(stdout.String(), "%!") {
-				t.Errorf("a figure is none:\n%s", &stdout)
+				t.Errorf("a figure is empty:\n%s", &stdout)
 			}
 		})
 	}
@@ -135,7 +135,7 @@ func TestStudyFails(t *testing.T) {
 		return nil, errors.New("no luck")
 	}}
 	for out, want := range map[string]string{
-		"": "x: no luck", "/nonexistent/folder": "folder for the results", "study_test.go": "study_test.go is none",
+		"": "x: no luck", "/nonexistent/folder": "folder for the results", "study_test.go": "study_test.go is not a folder",
 	} {
 		ran = false
 		err := s.do(t.Context(), studyOptions{out: out}, io.Discard, io.Discard)

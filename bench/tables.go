@@ -85,9 +85,9 @@ var localAddr = netip.AddrPortFrom(ipv4(192<<24|2<<8|1), 53)
 // missing is added to the number of a client, for one without an entry.
 const missing = 1 << 25
 
-// visits goes through n places again and again, in an order that has nothing to do with
-// the one in which they were filled. Any few in a row are spread evenly over all, so
-// that the mean of a few searches is that of many.
+// visits cycles through n places, in an order unrelated to the one in which they were
+// filled. A few in a row are spread evenly over all. So the mean of a few searches is
+// that of many.
 type visits struct{ at, step, n uint32 }
 
 func newVisits(n int) *visits {
@@ -134,7 +134,7 @@ func (s *successors) replace(place uint32) (out, in uint32) {
 	return out, in
 }
 
-// each makes a subject of what is done to one entry at a time.
+// each makes a subject of an operation on one entry at a time.
 func each(what, where string, n int, do func()) subject {
 	return subject{operation(what, where), n, func(times int) {
 		for range times {
@@ -143,8 +143,8 @@ func each(what, where string, n int, do func()) subject {
 	}}
 }
 
-// tableSubjects are those of tables that find n entries by their keys: one that is only
-// searched and refreshed, one whose entries change, and one whose deadlines pass.
+// tableSubjects are those of tables that find n entries by their keys. One is only
+// searched and refreshed, in one the entries change, and in one their deadlines pass.
 func tableSubjects(n int) []subject {
 	s := &flowService{}
 	fill := func() (*conntrack.Table[flowService, flowBackend], []conntrack.ID) {
@@ -170,7 +170,7 @@ func tableSubjects(n int) []subject {
 	}
 	expireOne := func() {
 		for wanted++; fired < wanted; {
-			now, _ = passing.Next()
+			now, _ = passing.NextDeadline()
 			passing.Expire(now, fire)
 		}
 	}
@@ -210,11 +210,11 @@ func tableSubjects(n int) []subject {
 // affinitySubjects are those of tables of n templates, likewise.
 func affinitySubjects(n int) []subject {
 	s, to := &flowService{}, &flowBackend{}
-	persistence := conntrack.Persistence{Timeout: idle}
-	var h conntrack.Hold
+	persistence := conntrack.AffinityConfig{Timeout: idle}
+	var h conntrack.AffinityRef
 	fill := func(a *conntrack.Affinity[flowService, flowBackend]) {
 		for i := range n {
-			a.Put(&h, s, clientOf(uint32(i)), persistence, nil, to, 0)
+			a.Put(&h, conntrack.NewAffinityClient(s, clientOf(uint32(i)), persistence), nil, to, 0)
 			a.Release(&h, 0)
 		}
 	}
@@ -228,7 +228,7 @@ func affinitySubjects(n int) []subject {
 	now, next := time.Duration(0), uint32(0)
 	pass := func() {
 		now += idle / time.Duration(n) // so that n are there
-		passing.Put(&h, s, clientOf(next), persistence, nil, to, now)
+		passing.Put(&h, conntrack.NewAffinityClient(s, clientOf(next), persistence), nil, to, now)
 		passing.Release(&h, now)
 		next = (next + 1) % missing
 		if next%expireEvery == 0 {
@@ -241,13 +241,13 @@ func affinitySubjects(n int) []subject {
 	found, newcomer := newVisits(n), uint32(n)
 	return []subject{
 		each(find, inAffinity, n, func() {
-			if standing.Get(&h, s, clientOf(found.next()), persistence, 0) == nil {
+			if standing.Get(&h, conntrack.NewAffinityClient(s, clientOf(found.next()), persistence), 0) == nil {
 				panic("bench: a template is lost")
 			}
 			standing.Release(&h, 0)
 		}),
 		each(replace, inAffinity, n, func() {
-			changing.Put(&h, s, clientOf(newcomer), persistence, nil, to, 0)
+			changing.Put(&h, conntrack.NewAffinityClient(s, clientOf(newcomer), persistence), nil, to, 0)
 			changing.Release(&h, 0)
 			newcomer = (newcomer + 1) % missing
 		}),
@@ -322,5 +322,5 @@ func (l *flowList) expirer(step time.Duration) func() {
 // The bytes of an entry.
 const (
 	tableEntryBytes    = conntrack.EntryBytes + conntrack.IndexedBytes
-	affinityEntryBytes = conntrack.TemplateBytes
+	affinityEntryBytes = conntrack.AffinityBytes
 )

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"usher/bench/chart"
+	"gonum.org/v1/plot/plotter"
 )
 
 // tablesResults is what the study found.
@@ -17,13 +17,13 @@ type tablesResults struct {
 func (r *tablesResults) files(o studyOptions) ([]result, error) {
 	var b strings.Builder
 	writeStudyHead(&b, "The connection table beside a list", o)
-	fmt.Fprintf(&b, "\nMedian of %s, in each of which all was measured once, for about %s, in an order of its own. "+
+	fmt.Fprintf(&b, "\nMedian of %s, each of which measures all subjects once, for about %s, in another order. "+
 		"A ratio is taken within each round. Absolute times mean little: they are this machine's, at that time. "+
-		"What counts is how a row goes on from left to right, and how rows compare.\n\n"+
+		"Compare figures along a row, and rows with each other.\n\n"+
 		"- table: conntrack's, which finds flows by their keys\n"+
 		"- affinity: conntrack's templates, which remember the backend of a client; each step takes a lock\n"+
 		"- list: flows one after the other, searched from the front, their keys side by side in memory\n\n"+
-		"Clients come in an order that has nothing to do with the one of the entries. "+
+		"Clients come in an order unrelated to that of the entries. "+
 		"A hash table takes as many steps among few entries as among many; what grows is the time of a step, "+
 		"once the entries do not fit in the caches. "+
 		"A list of more than %s is not searched in order to be changed: it takes too long.\n\n"+
@@ -31,7 +31,7 @@ func (r *tablesResults) files(o studyOptions) ([]result, error) {
 	for _, a := range abouts {
 		r.write(&b, a.what, a.about)
 	}
-	fmt.Fprintf(&b, "\n## Memory\n\nBytes of an entry on a 64-bit system, as conntrack states and its tests make sure.\n\n")
+	fmt.Fprintf(&b, "\n## Memory\n\nBytes of an entry on a 64-bit system, as conntrack states and its tests check.\n\n")
 	writeTable(&b, 1, [][]string{
 		{"entry of", "bytes"},
 		{inTable, fmt.Sprint(tableEntryBytes)},
@@ -74,22 +74,22 @@ func (r *tablesResults) listOver(what string, n int) []float64 {
 	return r.times.over(operation(what, inList), n, operation(what, inTable), n)
 }
 
-func (r *tablesResults) figure() chart.Figure {
-	f := chart.Figure{Title: "Time of an operation on the connection table", X: "entries", Y: "nanoseconds", Columns: 2}
+func (r *tablesResults) figure() figure {
+	f := figure{x: "entries", y: "nanoseconds", columns: 2}
 	for _, a := range abouts {
-		p := chart.Panel{Title: a.what}
+		p := panel{title: a.what}
 		for _, where := range wheres {
-			l := chart.Line{Name: where, Reference: where == inList || where == inLump}
+			l := line{name: where, isReference: where == inList || where == inLump}
 			name := operation(a.what, where)
 			for _, n := range r.sizes {
 				// A row without times has a point at 0, which is left out.
-				l.Points = append(l.Points, chart.Point{X: float64(n), Y: spreadOf(r.times.of(name, n)).median})
+				l.points = append(l.points, plotter.XY{X: float64(n), Y: spreadOf(r.times.of(name, n)).median})
 			}
 			if len(r.times.of(name, r.sizes[0])) > 0 {
-				p.Lines = append(p.Lines, l)
+				p.lines = append(p.lines, l)
 			}
 		}
-		f.Panels = append(f.Panels, p)
+		f.panels = append(f.panels, p)
 	}
 	return f
 }

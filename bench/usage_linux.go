@@ -57,9 +57,9 @@ func readUsage(pids []int, memory bool) (usage, error) {
 	return u, nil
 }
 
-// processClock is the id of the clock that counts the CPU time of all threads
-// of a process, also of those that have ended, as clock_getcpuclockid(3)
-// makes it: the complement of the pid, and 2 for the scheduler's own clock.
+// processClock is the id of the CPU-time clock of all threads of a process, ended ones
+// included. It is built as clock_getcpuclockid(3) does: the complement of the pid, and
+// 2 for the scheduler's own clock.
 func processClock(pid int) int32 { return ^int32(pid)<<3 | 2 }
 
 func cpuClock(id int32) (time.Duration, error) {
@@ -106,7 +106,7 @@ func processGroup(group int) ([]int, error) {
 		}
 	}
 	if len(pids) == 0 {
-		return nil, fmt.Errorf("the proxy has gone: process group %d is empty", group)
+		return nil, fmt.Errorf("the proxy has ended: process group %d is empty", group)
 	}
 	return pids, nil
 }

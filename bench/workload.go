@@ -9,21 +9,20 @@ import (
 	"usher/bench/load"
 )
 
-// workload is a row of the results: what is asked of a proxy, and in which
-// units it is told.
+// workload is a row of the results: a load and its units.
 type workload struct {
 	name  string
 	about string
 	load  load.Config
 
-	rate      string  // unit of the throughput; empty: there is none to tell
+	rate      string  // unit of the throughput; empty: not reported
 	rateScale float64 // load.Result.Units per rate unit
-	cost      string  // unit of what the proxy spends
+	cost      string  // unit of the proxy's cost
 	costScale float64 // cost units in one second of CPU time, or in one byte of memory
 }
 
-// memory says that the cost is memory per connection or flow, not CPU time.
-func (w *workload) memory() bool { return w.load.Kind.Holds() }
+// isMemory reports whether the cost is memory per connection or flow, not CPU time.
+func (w *workload) isMemory() bool { return w.load.Kind.IsIdle() }
 
 // network is what w is spoken in: "tcp" or "udp".
 func (w *workload) network() string { return w.load.Kind.Network() }
@@ -150,5 +149,3 @@ func (w *workload) config(warmup, duration time.Duration) load.Config {
 	c.Sources, c.Backends = sources, backends
 	return c
 }
-
-func (w *workload) bulk() bool { return w.load.Kind == load.BulkUp || w.load.Kind == load.BulkDown }

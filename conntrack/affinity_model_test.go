@@ -8,24 +8,25 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"usher/internal/race"
 )
 
-// plainAffinity is what an Affinity should do, in lists: each timer is moved when a
-// flow comes, and fires when its time is over.
+// plainAffinity is a model of an Affinity, made of lists. It moves each timer at once.
 type plainAffinity struct {
-	capacity  int
-	templates []*plainTemplate
-	lost      int // flows that were the last of their templates
-	stats     AffinityStats
+	capacity int
+	entries  []*plainEntry
+	lost     int // flows that were the last of their entries
+	stats    AffinityStats
 }
 
-type plainTemplate struct {
-	Template[service, backend]
+type plainEntry struct {
+	AffinityEntry[service, backend]
 	lost int // when it lost its last flow
 }
 
-func (m *plainAffinity) find(s *service, client netip.Prefix) *plainTemplate {
-	for _, t := range m.templates {
+func (m *plainAffinity) find(s *service, client netip.Prefix) *plainEntry {
+	for _, t := range m.entries {
 		if t.Service == s && t.Client == client {
 			return t
 		}
@@ -33,54 +34,54 @@ func (m *plainAffinity) find(s *service, client netip.Prefix) *plainTemplate {
 	return nil
 }
 
-func (m *plainAffinity) remove(gone func(*plainTemplate) bool) (n int) {
-	before := len(m.templates)
-	m.templates = slices.DeleteFunc(m.templates, gone)
-	return before - len(m.templates)
+func (m *plainAffinity) remove(gone func(*plainEntry) bool) (n int) {
+	before := len(m.entries)
+	m.entries = slices.DeleteFunc(m.entries, gone)
+	return before - len(m.entries)
 }
 
-// pass lets the timers fire that are due at now.
+// pass fires the timers due at now.
 func (m *plainAffinity) pass(now time.Duration) {
-	for _, t := range m.templates {
+	for _, t := range m.entries {
 		for t.Flows > 0 && t.Expires <= now {
-			t.Expires += Linger
+			t.Expires += affinityExtension
 		}
 	}
-	m.stats.Expired += uint64(m.remove(func(t *plainTemplate) bool { return t.Expires <= now }))
+	m.stats.Expired += uint64(m.remove(func(t *plainEntry) bool { return t.Expires <= now }))
 }
 
 // put returns nil without room.
-func (m *plainAffinity) put(s *service, client netip.Prefix, from, to *backend, now time.Duration) *plainTemplate {
+func (m *plainAffinity) put(s *service, client netip.Prefix, from, to *backend, now time.Duration) *plainEntry {
 	t := m.find(s, client)
 	if t != nil {
 		if from != nil && t.Backend == from && from != to {
 			t.Backend = to
-			m.stats.Moved++
+			m.stats.Reassigned++
 		}
 		return t
 	}
-	if len(m.templates) == m.capacity {
-		var first *plainTemplate
-		for _, t := range m.templates {
+	if len(m.entries) == m.capacity {
+		var first *plainEntry
+		for _, t := range m.entries {
 			if t.Flows == 0 && (first == nil || t.lost < first.lost) {
 				first = t
 			}
 		}
 		if first == nil {
-			m.stats.Refused++
+			m.stats.Rejected++
 			return nil
 		}
 		m.stats.Evicted++
-		m.remove(func(t *plainTemplate) bool { return t == first })
+		m.remove(func(t *plainEntry) bool { return t == first })
 	}
-	t = &plainTemplate{Template: Template[service, backend]{Client: client, Service: s, Backend: to, Created: now}}
-	m.templates = append(m.templates, t)
-	m.stats.Made++
+	t = &plainEntry{AffinityEntry: AffinityEntry[service, backend]{Client: client, Service: s, Backend: to, Created: now}}
+	m.entries = append(m.entries, t)
+	m.stats.Created++
 	return t
 }
 
-func (m *plainAffinity) release(t *plainTemplate) {
-	if slices.Contains(m.templates, t) {
+func (m *plainAffinity) release(t *plainEntry) {
+	if slices.Contains(m.entries, t) {
 		if t.Flows--; t.Flows == 0 {
 			m.lost++
 			t.lost = m.lost
@@ -88,10 +89,10 @@ func (m *plainAffinity) release(t *plainTemplate) {
 	}
 }
 
-// plainFlow is a flow of the model: what it holds of the table and of the model.
+// plainFlow is a flow with its references to the table and the model.
 type plainFlow struct {
-	hold   Hold
-	holds  *plainTemplate // nil: none
+	ref    AffinityRef
+	refs   *plainEntry // nil: none
 	client int
 	back   *backend
 }
@@ -103,12 +104,12 @@ func TestAffinityAgainstPlainModel(t *testing.T) {
 	s := seed(t)
 	for round, size := range []struct {
 		capacity, clients, steps int
-		// Times that are whole ticks, after each of which the room of what has
-		// ended is taken back: then it is known who makes room for whom.
+		// Times are whole ticks, and expired entries are freed after each: then the
+		// model knows which entry is evicted.
 		whole bool
 	}{
 		{0, 3, 100, true}, {1, 3, 1000, true}, {4, 12, 4000, true}, {30, 100, 8000, true}, {chunkSlots + 40, 2000, 6000, true},
-		{1000, 20, 6000, false}, {20 * shardTemplates, 60, 8000, false},
+		{1000, 20, 6000, false}, {20 * entriesPerShard, 60, 8000, false},
 	} {
 		ops := make([]byte, 4*repeat(size.steps))
 		random := rand.New(rand.NewPCG(s, uint64(round)))
@@ -119,13 +120,13 @@ func TestAffinityAgainstPlainModel(t *testing.T) {
 		if t.Failed() {
 			t.Fatalf("with capacity %d", size.capacity)
 		}
-		if raceEnabled || size.capacity < 4 {
+		if race.Enabled || size.capacity < 4 {
 			continue
 		}
-		if stats.Expired == 0 || stats.Dropped == 0 || stats.Moved == 0 {
+		if stats.Expired == 0 || stats.Dropped == 0 || stats.Reassigned == 0 {
 			t.Errorf("capacity %d: the test does not come by all ways: %+v", size.capacity, stats)
 		}
-		if size.whole && size.capacity < chunkSlots && (stats.Evicted == 0 || stats.Refused == 0) {
+		if size.whole && size.capacity < chunkSlots && (stats.Evicted == 0 || stats.Rejected == 0) {
 			t.Errorf("capacity %d: the test does not fill the table: %+v", size.capacity, stats)
 		}
 	}
@@ -143,8 +144,8 @@ func FuzzAffinity(f *testing.F) {
 	})
 }
 
-// compareAffinity reads operations from ops, four bytes each, and carries them out
-// on a table and on the model. At the end all flows end, and all templates.
+// compareAffinity runs operations of four bytes each on a table and on the model. At the
+// end all flows end and all entries expire.
 func compareAffinity(t *testing.T, ops []byte, capacity, nclients int, whole bool) AffinityStats {
 	a := NewAffinity[service, backend](capacity)
 	m := &plainAffinity{capacity: capacity}
@@ -169,17 +170,17 @@ func compareAffinity(t *testing.T, ops []byte, capacity, nclients int, whole boo
 		return v4
 	}
 	begin := func(f *plainFlow, s int, from, to *backend, put bool) {
-		p := Persistence{Timeout: timeouts[s]}
+		p := AffinityConfig{Timeout: timeouts[s]}
 		p.Mask, _ = NewMask(bits[s][0], bits[s][1])
 		prefix := plainPrefix(client(f.client), bits[s][0], bits[s][1])
-		before := f.holds
+		before := f.refs
 		var got, want *backend
-		var at *plainTemplate
+		var at *plainEntry
 		if put {
-			got, want = a.Put(&f.hold, &services[s], client(f.client), p, from, to, now), to
+			got, want = a.Put(&f.ref, NewAffinityClient(&services[s], client(f.client), p), from, to, now), to
 			at = m.put(&services[s], prefix, from, to, now)
 		} else {
-			got = a.Get(&f.hold, &services[s], client(f.client), p, now)
+			got = a.Get(&f.ref, NewAffinityClient(&services[s], client(f.client), p), now)
 			m.release(before)
 			before = nil
 			at = m.find(&services[s], prefix)
@@ -194,18 +195,18 @@ func compareAffinity(t *testing.T, ops []byte, capacity, nclients int, whole boo
 		if at != before {
 			m.release(before)
 		}
-		if got != want || (f.hold == Hold{}) != (at == nil) {
-			t.Fatalf("put %v: got %p, holding %v, want %p", put, got, f.hold, want)
+		if got != want || (f.ref == AffinityRef{}) != (at == nil) {
+			t.Fatalf("put %v: got %p, holding %v, want %p", put, got, f.ref, want)
 		}
-		f.holds, f.back = at, got
+		f.refs, f.back = at, got
 	}
 	end := func(i int) {
 		f := flows[i]
 		flows = slices.Delete(flows, i, i+1)
-		a.Release(&f.hold, now)
-		m.release(f.holds)
-		if f.hold != (Hold{}) {
-			t.Fatalf("released, it holds %v", f.hold)
+		a.Release(&f.ref, now)
+		m.release(f.refs)
+		if f.ref != (AffinityRef{}) {
+			t.Fatalf("released, it holds %v", f.ref)
 		}
 	}
 	advance := func(d time.Duration) {
@@ -222,7 +223,7 @@ func compareAffinity(t *testing.T, ops []byte, capacity, nclients int, whole boo
 		if got < want || whole && got > want {
 			t.Fatalf("dropped %d, want %d", got, want)
 		}
-		// What had ended, but was not taken back yet, is dropped as well.
+		// Expired entries that are not freed yet are dropped as well.
 		m.stats.Dropped += uint64(got)
 		m.stats.Expired -= uint64(got - want)
 	}
@@ -265,12 +266,12 @@ func compareAffinity(t *testing.T, ops []byte, capacity, nclients int, whole boo
 			end(i)
 		case op == 14 && x%8 == 0:
 			b := &backends[y%len(backends)]
-			want := m.remove(func(t *plainTemplate) bool { return t.Backend == b })
+			want := m.remove(func(t *plainEntry) bool { return t.Backend == b })
 			dropped(a.Drop(b), want)
 		case op == 15 && x%32 == 0:
 			s := &services[y%len(services)]
-			want := m.remove(func(t *plainTemplate) bool { return t.Service == s })
-			dropped(a.DropService(s), want)
+			want := m.remove(func(t *plainEntry) bool { return t.Service == s })
+			dropped(a.DropServices(func(other *service) bool { return other == s }), want)
 		case op >= 16 && op < 19:
 			advance(time.Duration(x<<8|y) * time.Millisecond / 20) // up to 3 s
 		case op == 19:
@@ -281,7 +282,7 @@ func compareAffinity(t *testing.T, ops []byte, capacity, nclients int, whole boo
 			}
 		}
 		if step%8 == 0 || len(ops) < 8 {
-			compareTemplates(t, a, m, now, whole)
+			compareEntries(t, a, m, now, whole)
 		}
 	}
 	for len(flows) > 0 {
@@ -293,45 +294,45 @@ func compareAffinity(t *testing.T, ops []byte, capacity, nclients int, whole boo
 			t.Fatalf("all flows have ended, but %+v", r)
 		}
 	}
-	advance(3*time.Hour + Linger)
+	advance(3*time.Hour + affinityExtension)
 	a.Expire(now + Tick)
-	compareTemplates(t, a, m, now, whole)
+	compareEntries(t, a, m, now, whole)
 	st := a.Stats()
-	if st.Templates != 0 {
-		t.Fatalf("all templates have ended, but %d are there", st.Templates)
+	if st.Entries != 0 {
+		t.Fatalf("all entries have ended, but %d are there", st.Entries)
 	}
 	return st
 }
 
-func compareTemplates(t *testing.T, a *Affinity[service, backend], m *plainAffinity, now time.Duration, whole bool) {
+func compareEntries(t *testing.T, a *Affinity[service, backend], m *plainAffinity, now time.Duration, whole bool) {
 	t.Helper()
 	type key struct {
 		*service
 		netip.Prefix
 	}
-	rows := make(map[key]Template[service, backend])
+	rows := make(map[key]AffinityEntry[service, backend])
 	n := 0
 	for r := range a.Rows(now) {
 		rows[key{r.Service, r.Client}] = r
 		n++
 	}
-	if n != len(m.templates) {
-		t.Fatalf("%d rows, want %d", n, len(m.templates))
+	if n != len(m.entries) {
+		t.Fatalf("%d rows, want %d", n, len(m.entries))
 	}
-	for _, want := range m.templates {
-		if got := rows[key{want.Service, want.Client}]; got != want.Template {
-			t.Fatalf("row %+v, want %+v", got, want.Template)
+	for _, want := range m.entries {
+		if got := rows[key{want.Service, want.Client}]; got != want.AffinityEntry {
+			t.Fatalf("row %+v, want %+v", got, want.AffinityEntry)
 		}
 	}
 	want := m.stats
-	want.Templates, want.Capacity = len(m.templates), m.capacity
+	want.Entries, want.Capacity = len(m.entries), m.capacity
 	got := a.Stats()
 	if !whole { // some that have ended may not be taken back yet
-		late := got.Templates - want.Templates
+		late := got.Entries - want.Entries
 		if late < 0 {
-			t.Fatalf("%d templates, want %d", got.Templates, want.Templates)
+			t.Fatalf("%d entries, want %d", got.Entries, want.Entries)
 		}
-		want.Templates += late
+		want.Entries += late
 		want.Expired -= uint64(late)
 	}
 	if got != want {
@@ -340,13 +341,12 @@ func compareTemplates(t *testing.T, a *Affinity[service, backend], m *plainAffin
 	checkAffinity(t, a)
 }
 
-// TestAffinityManyGoroutines uses one table from many goroutines in every way at
-// once: nothing is lost, and when all flows have ended, no template has any.
+// Many goroutines use one table in all ways. When all flows have ended, no entry has any.
 func TestAffinityManyGoroutines(t *testing.T) {
 	t.Parallel()
 	const workers = 8
 	s := seed(t)
-	for round, capacity := range []int{20, 1000, 16 * shardTemplates} {
+	for round, capacity := range []int{20, 1000, 16 * entriesPerShard} {
 		a := NewAffinity[service, backend](capacity)
 		services, backends := make([]service, 3), make([]backend, 10)
 		var clock atomic.Int64 // goes on by a millisecond a flow
@@ -356,28 +356,28 @@ func TestAffinityManyGoroutines(t *testing.T) {
 			flowing.Go(func() {
 				random := rand.New(rand.NewPCG(s, uint64(round*workers+w)))
 				now := time.Duration(0)
-				holds := make([]Hold, 30)
+				refs := make([]AffinityRef, 30)
 				for range repeat(20_000) {
 					if random.IntN(10) > 0 { // else the clock lags
 						now = time.Duration(clock.Add(int64(time.Millisecond)))
 					}
-					h := &holds[random.IntN(len(holds))]
+					h := &refs[random.IntN(len(refs))]
 					a.Release(h, now)
 					client := clientKey(random.Uint64N(1000), 1).Client().Addr()
-					p := Persistence{Timeout: time.Duration(1+random.IntN(3)) * time.Second}
+					p := AffinityConfig{Timeout: time.Duration(1+random.IntN(3)) * time.Second}
 					of := random.IntN(len(services))
-					b := a.Get(h, &services[of], client, p, now)
-					if (b == nil) != (*h == Hold{}) {
+					b := a.Get(h, NewAffinityClient(&services[of], client, p), now)
+					if (b == nil) != (*h == AffinityRef{}) {
 						t.Errorf("Get gives %v, %v", b, *h)
 					}
 					if b == nil || random.IntN(10) == 0 {
-						if b = a.Put(h, &services[of], client, p, b, &backends[random.IntN(len(backends))], now); b == nil {
+						if b = a.Put(h, NewAffinityClient(&services[of], client, p), b, &backends[random.IntN(len(backends))], now); b == nil {
 							t.Error("Put gives no backend")
 						}
 					}
 				}
-				for i := range holds {
-					a.Release(&holds[i], now)
+				for i := range refs {
+					a.Release(&refs[i], now)
 				}
 			})
 		}
@@ -389,8 +389,8 @@ func TestAffinityManyGoroutines(t *testing.T) {
 						t.Errorf("row %+v", r)
 					}
 				}
-				if st := a.Stats(); st.Templates > capacity {
-					t.Errorf("%d templates of %d", st.Templates, capacity)
+				if st := a.Stats(); st.Entries > capacity {
+					t.Errorf("%d entries of %d", st.Entries, capacity)
 				}
 			}
 		})
@@ -398,8 +398,9 @@ func TestAffinityManyGoroutines(t *testing.T) {
 			random := rand.New(rand.NewPCG(s, uint64(1000+round)))
 			for !stop.Load() {
 				a.Drop(&backends[random.IntN(len(backends))])
-				a.DropService(&services[random.IntN(len(services))])
-				time.Sleep(time.Millisecond) // so that templates come to live for a while
+				one := &services[random.IntN(len(services))]
+				a.DropServices(func(s *service) bool { return s == one })
+				time.Sleep(time.Millisecond) // so that entries live for a while
 			}
 		})
 		flowing.Wait()
@@ -415,7 +416,7 @@ func TestAffinityManyGoroutines(t *testing.T) {
 		a.Expire(now + time.Hour)
 		checkAffinity(t, a)
 		if n := a.Len(); n != 0 {
-			t.Errorf("an hour later there are %d templates", n)
+			t.Errorf("an hour later there are %d entries", n)
 		}
 	}
 }

@@ -1,39 +1,53 @@
-// Package conntrack is the connection table: which client talks to which
-// backend through which service, since when, how much, and until when.
+// Package conntrack is the connection table: which client talks to which backend
+// through which service, since when, how much, and until when.
 //
-// A [Table] belongs to one worker. One goroutine at a time, the owner, inserts,
-// changes and removes entries; it takes no lock and, once the table has grown
-// to its working size, allocates nothing. Any goroutine may read all rows at
-// any time with [Table.Rows] and never stops or slows the owner.
+// # What it owns
 //
-// Each entry has one deadline, kept in a hierarchical timer wheel. Traffic does
-// not move it: counting bytes only stores the time in Touched. When the
-// deadline passes, the owner compares Touched with its timeout and either ends
-// the flow or arms the entry for the rest. So a busy flow costs the wheel a
-// visit a timeout, not a visit a read.
+//	Table     the flows of one worker, found by ID, and by Key if indexed
+//	Entry     one flow: key, service, backend, state, times, byte counters
+//	Affinity  which backend a client was given, for its next flows
 //
-// Where flows have no socket of their own, as with UDP, each packet has to find its
-// flow: a table made by [NewIndexed] finds entries by their keys, in a time that
-// does not depend on how many there are or on whether the table is growing. It
-// also knows which flow has waited longest for a first reply, of all or of one
-// service, which is the first to go when room is needed.
+// Package proxy calls it: each worker owns one Table for TCP and one for UDP, all
+// workers share one Affinity.
 //
-// [Count] counts rows by service, backend, client or state, from any goroutine.
+// # States
 //
-// An [Affinity] remembers which backend a client was given, so that its next flows
-// go there too: a table of persistence templates, bounded like the others. It is
-// asked once when a flow begins and once when it ends, by all event loops, and is
-// the only part of the package that locks: for one short step at a time, in one of
-// several shards.
+//	TCP       Connecting ──▶ Established ──▶ HalfClosed ──▶ Closing ──▶ removed
+//	          Connecting ◀──▶ Waiting, Queued
+//	UDP       Unreplied ──Assure──▶ Assured ──▶ removed
+//	affinity  with flows ──last Release──▶ without flows ──timeout──▶ removed
+//	          with flows ◀───Get, Put───── without flows
 //
-// An entry costs [EntryBytes], [IndexedBytes] more in an indexed table, a template
-// [TemplateBytes]. All operations on one entry are O(1) however many there are:
-// chains of the index are short on average, whatever keys strangers choose, and a
-// timer moves a handful of times at most before it fires.
+// A TCP flow may skip states forward. Remove and eviction work in any state.
 //
-// The package holds no clock: every time is a [time.Duration] since a start
-// that the caller chose, on a clock that does not run backwards.
-// Nor does anything that it returns depend on chance: hashes have a random seed,
-// but which entry is found does not follow from them. Of templates alone, which one
-// makes room in a full table does, if the table is so large that it has shards.
+// # Concurrency
+//
+// One goroutine at a time, the owner, changes a Table. It takes no lock, and
+// allocates nothing once the table has its working size. Any goroutine may read
+// [Table.Rows] and [Table.Len] at any time without slowing the owner.
+// An [Affinity] locks one of its shards for a short step at a time.
+//
+// # Deadlines
+//
+// Each entry has one deadline in a hierarchical timer wheel. Traffic does not move
+// it: counting bytes only stores the time in Touched. When the deadline passes, the
+// owner compares Touched with its timeout and ends the flow or arms it again.
+// So a busy flow costs the wheel one visit per timeout, not one per read.
+//
+// # Eviction
+//
+// Where flows have no socket, as with UDP, strangers can fill the table. An indexed
+// table therefore knows, for each service, the flow that has waited longest for a
+// first reply. In any table the owner may mark flows as idle; the one marked first
+// goes first.
+//
+// # Cost
+//
+// All operations on one entry are O(1). An entry takes [EntryBytes], in an indexed
+// table [IndexedBytes] more; an affinity entry takes [AffinityBytes].
+//
+// The package has no clock: each time is a [time.Duration] since a start that the
+// caller chooses, on a clock that does not run backwards. Hashes have a random seed,
+// so that strangers cannot choose keys that collide. No result depends on the seed,
+// except which affinity entry a full and sharded Affinity evicts.
 package conntrack

@@ -1,24 +1,55 @@
 package conntrack
 
 import (
+	"fmt"
 	"sync/atomic"
 	"time"
 )
 
-// Entry is one flow in a [Table]. The pointer is good until the entry is removed.
+// State is how far a flow has come. The zero State means that there is no flow.
+type State uint8
+
+const (
+	Connecting  State = iota + 1 // accepted, no backend has answered yet
+	Established                  // both sides may send
+	HalfClosed                   // one side has sent its FIN, the other may still send
+	Closing                      // both sides have ended or one was reset; the rest is flushed
+	Unreplied                    // UDP: the backend has not answered yet
+	Assured                      // UDP: the backend has answered
+	Waiting                      // held: no backend can be had
+	Queued                       // in its service's queue: every backend is full
+
+	states // the number of states and the zero one
+)
+
+var stateNames = [states]string{
+	"none", "connecting", "established", "half-closed", "closing", "unreplied", "assured", "waiting", "queued",
+}
+
+// String returns the state in one word.
+func (s State) String() string {
+	if s < states {
+		return stateNames[s]
+	}
+	return fmt.Sprintf("state(%d)", uint8(s))
+}
+
+// StateNames returns the words of all states that a flow can have.
+func StateNames() []string { return stateNames[1:] }
+
+// Entry is one flow in a [Table]. The pointer is valid until the entry is removed.
 //
-// The Set methods are the owner's. CountUp and CountDown may run in two
-// goroutines at once, one of each, until the owner removes the entry: every
-// counter has a single writer, which is why counting needs no locked addition.
+// The owner alone calls the Set methods. CountUp and CountDown may run in two
+// goroutines at once, one each, until the owner removes the entry. So each counter
+// has a single writer and needs no locked addition.
 //
-// [Table.Rows] reads entries from other goroutines, by this protocol: all words
-// are atomic, and version is stored last when a flow begins and first when it
-// ends. A reader that finds the same life before and after it has read the
-// other words has read words of that life alone. Neither side waits, and
-// neither tries again.
+// [Table.Rows] reads entries from other goroutines. All words are atomic; version is
+// stored last when a flow begins and first when it ends. A reader that sees the same
+// generation before and after it read the other words has read one flow alone.
+// Neither side waits or retries.
 type Entry[S, B any] struct {
-	version atomic.Uint32 // a version
-	next    ID            // of a free slot: the next free one, or none; the owner's alone
+	version atomic.Uint32
+	tries   atomic.Uint32 // of a free slot: the next free one, or none; see next
 
 	up, down         atomic.Uint64 // bytes
 	touched, created atomic.Int64  // time.Duration
@@ -27,23 +58,21 @@ type Entry[S, B any] struct {
 	key              [5]atomic.Uint64  // the words of a Key
 }
 
-// A version holds which life of its slot an entry is in (24 bits, counting the
-// flows that the slot has held) above the flow's state (8 bits, zero while the
-// slot is free). A reader would be misled only if it were held up between two
-// loads for exactly a multiple of 2^24 flows through this one slot.
+// version is a generation (24 bits, counts the flows of the slot) above a state (8
+// bits, zero while the slot is free). A reader errs only if exactly a multiple of
+// 2^24 flows pass through the slot between two of its loads.
 type version uint32
 
 const stateBits = 8
 
-func (v version) state() State              { return State(v & (1<<stateBits - 1)) }
-func (v version) life() uint32              { return uint32(v >> stateBits) }
-func (v version) withState(s State) version { return v>>stateBits<<stateBits | version(s) }
-func (v version) nextLife(s State) version  { return (v>>stateBits+1)<<stateBits | version(s) }
+func (v version) state() State                   { return State(v & (1<<stateBits - 1)) }
+func (v version) generation() uint32             { return uint32(v >> stateBits) }
+func (v version) withState(s State) version      { return v>>stateBits<<stateBits | version(s) }
+func (v version) nextGeneration(s State) version { return (v>>stateBits+1)<<stateBits | version(s) }
 
-// sameFlow reports whether a version loaded after v is of the same flow, which
-// has not ended.
-func (v version) sameFlow(after version) bool {
-	return after.state() != 0 && after.life() == v.life()
+// isSameFlow reports whether a version loaded after v is of the same, living flow.
+func (v version) isSameFlow(after version) bool {
+	return after.state() != 0 && after.generation() == v.generation()
 }
 
 func (e *Entry[S, B]) loadVersion() version { return version(e.version.Load()) }
@@ -71,17 +100,31 @@ func (e *Entry[S, B]) Service() *S { return e.service.Load() }
 // Backend returns what the flow was given, nil if nothing yet.
 func (e *Entry[S, B]) Backend() *B { return e.backend.Load() }
 
-// SetBackend records what the flow was given; nil takes it back.
+// SetBackend records what the flow was given; nil clears it.
 func (e *Entry[S, B]) SetBackend(b *B) { e.backend.Store(b) }
 
 // State returns how far the flow has come.
 func (e *Entry[S, B]) State() State { return e.loadVersion().state() }
 
-// SetState records how far the flow has come. The zero State is ignored: only
-// [Table.Remove] ends a flow. So is a change to or from [Unreplied], which is the
-// table's to make: a flow begins so, and [Table.Assure] ends it.
+// Tries returns how many backends the flow was sent to.
+func (e *Entry[S, B]) Tries() int { return int(e.tries.Load()) }
+
+// SetTries records how many backends the flow was sent to.
+func (e *Entry[S, B]) SetTries(n uint8) {
+	if e.tries.Load() != uint32(n) {
+		e.tries.Store(uint32(n))
+	}
+}
+
+// next is the free slot that follows this one, or none. A free slot has no tries.
+func (e *Entry[S, B]) next() ID      { return ID(e.tries.Load()) }
+func (e *Entry[S, B]) setNext(id ID) { e.tries.Store(uint32(id)) }
+
+// SetState records how far the flow has come. It ignores the zero State, since only
+// [Table.Remove] ends a flow, and changes to or from [Unreplied], which
+// [Table.Insert] and [Table.Assure] make.
 func (e *Entry[S, B]) SetState(s State) {
-	if v := e.loadVersion(); s != 0 && s != Unreplied && v.state() != Unreplied {
+	if v := e.loadVersion(); s != 0 && s != v.state() && s != Unreplied && v.state() != Unreplied {
 		e.setVersion(v.withState(s))
 	}
 }
@@ -89,7 +132,7 @@ func (e *Entry[S, B]) SetState(s State) {
 // Created returns when the entry was inserted.
 func (e *Entry[S, B]) Created() time.Duration { return time.Duration(e.created.Load()) }
 
-// Touched returns when bytes were last counted, at first when the entry was inserted.
+// Touched returns when bytes were last counted, or when the entry was inserted.
 func (e *Entry[S, B]) Touched() time.Duration { return time.Duration(e.touched.Load()) }
 
 // Up returns the bytes moved from client to backend.
@@ -110,50 +153,58 @@ func (e *Entry[S, B]) CountDown(n int, now time.Duration) {
 	e.touch(now)
 }
 
-// touch stores only a later time. That spares the store when both directions
-// move in one turn of a loop. Two goroutines at once may leave the earlier of
-// their two times, which differ by no more than the one was held up.
+// ResetBytes sets both counters to zero. The caller makes sure that nobody counts.
+func (e *Entry[S, B]) ResetBytes() {
+	e.up.Store(0)
+	e.down.Store(0)
+}
+
+// touch stores a later time only, which saves the store when both directions move in
+// one turn of a loop. With two goroutines the earlier of their times may win.
 func (e *Entry[S, B]) touch(now time.Duration) {
 	if int64(now) > e.touched.Load() {
 		e.touched.Store(int64(now))
 	}
 }
 
-// begin fills a free slot and shows it to readers.
-func (e *Entry[S, B]) begin(k Key, s *S, state State, now time.Duration) {
-	replace(&e.key[0], k.client.hi)
-	replace(&e.key[1], k.client.lo)
-	replace(&e.key[2], k.local.hi)
-	replace(&e.key[3], k.local.lo)
-	replace(&e.key[4], k.rest)
+// publish fills a free slot, then shows it to readers.
+func (e *Entry[S, B]) publish(k Key, s *S, state State, now time.Duration) {
+	storeChanged(&e.key[0], k.client.hi)
+	storeChanged(&e.key[1], k.client.lo)
+	storeChanged(&e.key[2], k.local.hi)
+	storeChanged(&e.key[3], k.local.lo)
+	storeChanged(&e.key[4], k.rest)
 	e.service.Store(s)
-	replace(&e.up, 0)
-	replace(&e.down, 0)
+	e.SetTries(0)
+	storeChanged(&e.up, 0)
+	storeChanged(&e.down, 0)
 	e.touched.Store(int64(now))
 	e.created.Store(int64(now))
-	e.setVersion(e.loadVersion().nextLife(state))
+	e.setVersion(e.loadVersion().nextGeneration(state))
 }
 
-// end hides the entry from readers, then lets go of what it pointed to.
-func (e *Entry[S, B]) end() {
+// retract hides the entry from readers, then drops its pointers.
+func (e *Entry[S, B]) retract() {
 	e.setVersion(e.loadVersion().withState(0))
 	e.service.Store(nil)
 	e.backend.Store(nil)
 }
 
-// replace leaves out a store that changes nothing. An atomic store is a locked
-// exchange on amd64, many times the price of a load, and most words of a key
-// are those of the flow before: the local address, the upper half of an IPv4
-// address.
-func replace(w *atomic.Uint64, v uint64) {
+// storeChanged skips a store that changes nothing. On amd64 an atomic store is a
+// locked exchange, many times the price of a load. Most words of a key equal those of
+// the flow before, such as the local address.
+func storeChanged(w *atomic.Uint64, v uint64) {
 	if w.Load() != v {
 		w.Store(v)
 	}
 }
 
-// Row is a copy of an entry, of one flow alone. Up, Down, Touched, State and
-// Backend move on while they are copied, each by itself.
+// Row is a copy of an entry, of one flow alone. Up, Down, Touched, Tries, State and
+// Backend are each read at their own moment.
 type Row[S, B any] struct {
+	ID               ID // together with generation: which flow
+	generation       uint32
+	Tries            uint8
 	Key              Key
 	Service          *S
 	Backend          *B // nil: none chosen yet
@@ -162,13 +213,16 @@ type Row[S, B any] struct {
 	Up, Down         uint64 // bytes
 }
 
-// row copies the entry. ok is false if the slot is free or its flow ended meanwhile.
-func (e *Entry[S, B]) row() (r Row[S, B], ok bool) {
+// row copies the entry of slot id. ok is false if the slot is free or its flow ended
+// meanwhile.
+func (e *Entry[S, B]) row(id ID) (r Row[S, B], ok bool) {
 	before := e.loadVersion()
 	if before.state() == 0 {
 		return r, false
 	}
 	r = Row[S, B]{
+		ID:      id,
+		Tries:   uint8(e.Tries()),
 		Key:     e.Key(),
 		Service: e.Service(),
 		Backend: e.Backend(),
@@ -178,6 +232,6 @@ func (e *Entry[S, B]) row() (r Row[S, B], ok bool) {
 		Down:    e.Down(),
 	}
 	after := e.loadVersion()
-	r.State = after.state()
-	return r, before.sameFlow(after)
+	r.State, r.generation = after.state(), after.generation()
+	return r, before.isSameFlow(after)
 }

@@ -8,8 +8,8 @@ import (
 	"usher/conntrack"
 )
 
-// An idle timeout costs the wheel one visit a timeout, however much a flow moves:
-// when the deadline passes, the owner looks when the flow was last touched.
+// An idle timeout costs the wheel one visit per timeout. When the deadline passes, the
+// owner reads when the flow was last touched.
 func ExampleTable() {
 	type service struct{ name string }
 	type backend struct{ name string }
@@ -30,7 +30,7 @@ func ExampleTable() {
 		fmt.Println(r.Key.Client(), r.Service.name, r.Backend.name, r.State, r.Up, r.Down)
 	}
 	for table.Len() > 0 {
-		now, _ := table.Next() // an event loop sleeps until then
+		now, _ := table.NextDeadline() // an event loop sleeps until then
 		table.Expire(now, func(id conntrack.ID) {
 			flow := table.Entry(id)
 			if until := flow.Touched() + idle; until > now {
@@ -46,8 +46,8 @@ func ExampleTable() {
 	// idle after 1m25s
 }
 
-// Each datagram of a client finds its flow by key, or begins one. When the table
-// is full, the flow that has waited longest for a first reply makes room.
+// Each datagram finds its flow by key or begins one. In a full table, the flow that has
+// waited longest for a first reply is evicted.
 func ExampleNewIndexed() {
 	table := conntrack.NewIndexed[string, string](2)
 	local := netip.MustParseAddrPort("127.0.0.1:53")
@@ -57,7 +57,7 @@ func ExampleNewIndexed() {
 		id, flow := table.Lookup(k)
 		if flow == nil {
 			if id, flow = table.Insert(k, nil, 0); flow == nil {
-				oldest, ok := table.OldestUnreplied()
+				oldest, ok := table.OldestUnreplied(nil)
 				if !ok {
 					fmt.Println("no room for", from)
 					return
@@ -83,34 +83,33 @@ func ExampleNewIndexed() {
 	// no room for 192.0.2.4:1004
 }
 
-// The second flow of a client goes where the first one went, until that backend
-// fails: then the flow that noticed takes the client to another.
+// The second flow of a client gets the backend of the first. The flow that finds it
+// failing reassigns the client.
 func ExampleAffinity() {
 	type service struct{ name string }
 	type backend struct{ name string }
 	affinity := conntrack.NewAffinity[service, backend](1000)
 	web := &service{"web"}
 	mask, _ := conntrack.NewMask(24, 64)
-	persist := conntrack.Persistence{Timeout: 300 * time.Second, Mask: mask}
+	persist := conntrack.AffinityConfig{Timeout: 300 * time.Second, Mask: mask}
 	client := netip.MustParseAddr("192.0.2.7")
 	one, two := &backend{"one"}, &backend{"two"}
 
-	// seat finds a backend for a flow of the client: its own if that can be
-	// reserved, else the one that the scheduler would choose.
-	seat := func(hold *conntrack.Hold, choice *backend, usable func(*backend) bool, now time.Duration) *backend {
-		own := affinity.Get(hold, web, client, persist, now)
+	// choose returns the client's backend if it is usable, else choice.
+	choose := func(ref *conntrack.AffinityRef, choice *backend, usable func(*backend) bool, now time.Duration) *backend {
+		own := affinity.Get(ref, conntrack.NewAffinityClient(web, client, persist), now)
 		if own != nil && usable(own) {
 			return own
 		}
-		// Another flow of the client may have come first: then its backend counts.
-		return affinity.Put(hold, web, client, persist, own, choice, now)
+		// If another flow came first, its backend counts.
+		return affinity.Put(ref, conntrack.NewAffinityClient(web, client, persist), own, choice, now)
 	}
 	all := func(*backend) bool { return true }
 
-	var first, second, third conntrack.Hold
-	fmt.Println(seat(&first, one, all, 0).name)
-	fmt.Println(seat(&second, two, all, 10*time.Second).name)
-	fmt.Println(seat(&third, two, func(b *backend) bool { return b != one }, 20*time.Second).name)
+	var first, second, third conntrack.AffinityRef
+	fmt.Println(choose(&first, one, all, 0).name)
+	fmt.Println(choose(&second, two, all, 10*time.Second).name)
+	fmt.Println(choose(&third, two, func(b *backend) bool { return b != one }, 20*time.Second).name)
 	affinity.Release(&first, 30*time.Second)
 	for r := range affinity.Rows(30 * time.Second) {
 		fmt.Println(r.Client, r.Service.name, r.Backend.name, r.Flows, r.Expires)
@@ -120,18 +119,4 @@ func ExampleAffinity() {
 	// one
 	// two
 	// 192.0.2.0/24 web two 2 5m20s
-}
-
-// Flows are counted from any goroutine, while their owner goes on.
-func ExampleCount() {
-	table := conntrack.New[string, string](10)
-	local := netip.MustParseAddrPort("127.0.0.1:80")
-	for _, client := range []string{"192.0.2.1:1001", "192.0.2.1:1002", "192.0.2.2:1003"} {
-		table.Insert(conntrack.NewKey(conntrack.TCP, netip.MustParseAddrPort(client), local), nil, 0)
-	}
-	fmt.Println(conntrack.Count(table.Rows(), conntrack.ByState))
-	fmt.Println(conntrack.Count(table.Rows(), conntrack.ByClient)[netip.MustParseAddr("192.0.2.1")])
-	// Output:
-	// map[connecting:3]
-	// 2
 }

@@ -7,7 +7,7 @@ import (
 	"net/netip"
 )
 
-// Proto is the transport that a client used.
+// Proto is the transport that a client uses.
 type Proto uint8
 
 const (
@@ -28,21 +28,19 @@ func (p Proto) String() string {
 	return fmt.Sprintf("proto(%d)", uint8(p))
 }
 
-// Key names a flow: who asked, and where. It is comparable, holds no pointer
-// and takes 40 bytes. The zero Key names no flow.
+// Key names a flow by transport, client and local address. It is comparable, has no
+// pointers and takes 40 bytes. The zero Key names no flow.
 //
-// An IPv4 address and its IPv4-mapped IPv6 form make the same key, so that a
-// client is the same whether a listener of one family or of both took it. Zones
-// are left out: a zone is a name, and the local address of a link-local flow
-// tells the links of a host apart unless they were all given the same one.
+// An IPv4 address and its IPv4-mapped IPv6 form make the same key, so that a client
+// is the same through listeners of either family. Keys have no zones.
 type Key struct {
 	client, local address
-	// rest packs what is left, from the top: client port, local port (16 bits
-	// each), a bit for each address that is valid, and the protocol (8 bits).
+	// rest holds, from the top: client port and local port (16 bits each), a bit for
+	// each address that is valid, and the protocol (8 bits).
 	rest uint64
 }
 
-// address is an IPv6 or IPv4-mapped address in host order, all zero if invalid.
+// address is an IPv6 or IPv4-mapped address in host byte order, zero if invalid.
 type address struct{ hi, lo uint64 }
 
 const (
@@ -52,8 +50,8 @@ const (
 	localValid      = 1 << 8
 )
 
-// NewKey returns the key of a flow from client to local, the address that the
-// client asked for. Invalid addresses are kept as such.
+// NewKey returns the key of a flow from client to local, the address that the client
+// connected or sent to. Invalid addresses stay invalid.
 func NewKey(p Proto, client, local netip.AddrPort) Key {
 	rest := uint64(client.Port())<<clientPortShift | uint64(local.Port())<<localPortShift | uint64(p)
 	if client.Addr().IsValid() {
@@ -73,13 +71,12 @@ func (k Key) Client() netip.AddrPort {
 	return k.client.unpack(k.rest&clientValid != 0, uint16(k.rest>>clientPortShift))
 }
 
-// Local returns the address that the client asked for.
+// Local returns the address that the client connected or sent to.
 func (k Key) Local() netip.AddrPort {
 	return k.local.unpack(k.rest&localValid != 0, uint16(k.rest>>localPortShift))
 }
 
-// hash is the runtime's, as good against keys that a stranger chose as the one of
-// a Go map.
+// hash resists chosen keys as the hash of a Go map does.
 func (k Key) hash(seed maphash.Seed) uint32 { return uint32(maphash.Comparable(seed, k)) }
 
 func packAddress(a netip.Addr) address {
@@ -87,8 +84,8 @@ func packAddress(a netip.Addr) address {
 	return address{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
 }
 
-func (a address) unpack(valid bool, port uint16) netip.AddrPort {
-	if !valid {
+func (a address) unpack(isValid bool, port uint16) netip.AddrPort {
+	if !isValid {
 		return netip.AddrPortFrom(netip.Addr{}, port)
 	}
 	var b [16]byte

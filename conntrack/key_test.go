@@ -69,28 +69,6 @@ func TestKey(t *testing.T) {
 	}
 }
 
-// TestKeyDistinct changes one part at a time: each makes another key.
-func TestKeyDistinct(t *testing.T) {
-	t.Parallel()
-	seen := make(map[Key]string)
-	for _, p := range []Proto{TCP, UDP, Unix} {
-		for _, client := range []string{"192.0.2.1:1", "192.0.2.1:2", "192.0.2.2:1", "[2001:db8::1]:1", "[2001:db8:0:1::]:1"} {
-			for _, local := range []string{"192.0.2.1:1", "192.0.2.1:2", "192.0.2.2:1", "[2001:db8::1]:1", "[::]:1", ""} {
-				name := p.String() + " " + client + " " + local
-				var to netip.AddrPort
-				if local != "" {
-					to = netip.MustParseAddrPort(local)
-				}
-				k := NewKey(p, netip.MustParseAddrPort(client), to)
-				if other, ok := seen[k]; ok {
-					t.Errorf("%s and %s have the same key", name, other)
-				}
-				seen[k] = name
-			}
-		}
-	}
-}
-
 func TestStrings(t *testing.T) {
 	t.Parallel()
 	for got, want := range map[string]string{

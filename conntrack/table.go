@@ -8,53 +8,59 @@ import (
 	"unsafe"
 )
 
-// ID is the slot of an entry. It is valid until Remove and reused afterwards.
+// ID is the slot of an entry. It is valid until Remove, and reused afterwards.
 type ID uint32
 
 const (
-	// MaxCapacity is the most entries that a table can hold: the upper half of
-	// the IDs is the wheel's own.
+	// MaxCapacity is the most entries that a table can hold. The wheel uses the upper
+	// half of the IDs.
 	MaxCapacity = math.MaxInt32
 
-	// EntryBytes is what an entry costs on a 64-bit system: 96 bytes in the
-	// table and 16 in the timer wheel. The directories of chunks add a
-	// thirty-second of a byte. An indexed table costs IndexedBytes more.
+	// EntryBytes is the memory of an entry on a 64-bit system: 96 bytes in the table
+	// and 16 in the timer wheel. The directories of chunks add 1/32 byte.
 	EntryBytes = 112
 
-	// Slots are allocated this many at a time: 48 KiB and 8 KiB, which the Go heap
-	// rounds up to no more (24 KiB would grow by a header, and to the next class).
+	// IndexedBytes is what an entry of an indexed table takes in addition: 12 bytes in
+	// the index, and 8 for its links in an eviction queue.
+	IndexedBytes = 20
+
+	// Slots are allocated in chunks of this many. Chunks of 48 KiB and 8 KiB match size
+	// classes of the Go heap, so no memory is lost to rounding.
 	chunkSlots = 512
 
 	none ID = math.MaxUint32 // no slot
 )
 
-// An entry that outgrows EntryBytes does not compile.
-const _ = EntryBytes - unsafe.Sizeof(Entry[int, int]{}) - unsafe.Sizeof(timer{})
+// Types that outgrow EntryBytes or IndexedBytes do not compile.
+const (
+	_ = EntryBytes - unsafe.Sizeof(Entry[int, int]{}) - unsafe.Sizeof(timer{})
+	_ = IndexedBytes - indexBytes - unsafe.Sizeof(listLink{})
+)
 
-// Table holds the flows of one worker. [New] makes one whose entries are found by
-// their IDs alone, [NewIndexed] one that finds them by their keys as well.
+// Table holds the flows of one worker. Entries are found by ID, and in a table from
+// [NewIndexed] also by key.
 //
-// Exactly one goroutine at a time, the owner, may call the methods, but for Len
-// and Rows, which any goroutine may call at any time. S is what a flow belongs
-// to (a service), B what it was given (a backend); the table only carries them
-// and forgets them when the entry is removed.
+// One goroutine at a time, the owner, may call the methods; any goroutine may call
+// Len and Rows. S is what a flow belongs to (a service), B what it was given (a
+// backend). The table only carries them, and drops them when the entry is removed.
 //
-// Memory follows the most flows that there ever were at once, in chunks that
-// never move and are not given back.
+// Memory follows the most flows that there ever were at once, in chunks that never
+// move and are not freed.
 type Table[S, B any] struct {
-	chunks   []atomic.Pointer[chunk[S, B]] // filled from the front
-	capacity ID
-	begun    ID // slots below this one have been in use
-	free     ID // the slot freed last, whose cache lines are the warmest; none: all begun ones are in use
-	live     atomic.Int64
-	wheel    wheel
-	indexed  *indexed[S] // nil: entries are found by ID alone
+	chunks    []atomic.Pointer[chunk[S, B]] // filled from the front
+	capacity  ID
+	highWater ID // slots below it have been in use
+	free      ID // the slot freed last, whose cache lines are warm, or none
+	live      atomic.Int64
+	wheel     wheel
+	keys      *hashIndex // of the slots in use; nil: entries are found by ID alone
+	evictable evictionQueues[S]
 }
 
 type chunk[S, B any] [chunkSlots]Entry[S, B]
 
-// New returns an empty table for at most capacity entries, itself at most
-// [MaxCapacity]. With a capacity of zero or less it is always full.
+// New returns an empty table for at most capacity entries, up to [MaxCapacity]. A
+// table with a capacity of zero or less is always full.
 func New[S, B any](capacity int) *Table[S, B] {
 	capacity = min(max(capacity, 0), MaxCapacity)
 	chunks := (capacity + chunkSlots - 1) / chunkSlots
@@ -66,56 +72,102 @@ func New[S, B any](capacity int) *Table[S, B] {
 	}
 }
 
-// Insert begins a flow at now: state Connecting, in an indexed table Unreplied, no
-// backend, counters zero, no deadline. The entry is nil if the table is full. The
+// NewIndexed returns a table like [New] that also finds entries by key and queues
+// unreplied ones for eviction. Its flows begin [Unreplied] instead of [Connecting].
+// Growth slows no operation, except by the allocation of a chunk.
+func NewIndexed[S, B any](capacity int) *Table[S, B] {
+	t := New[S, B](capacity)
+	chunks := cap(t.chunks)
+	t.keys = new(hashIndex)
+	*t.keys = newHashIndex(chunks)
+	t.evictable.links = make(listLinks, 0, chunks)
+	return t
+}
+
+// Insert begins a flow at now: [Connecting] or, in an indexed table, [Unreplied]; no
+// backend, no deadline, counters zero. The entry is nil if the table is full. The
 // same key may be inserted more than once.
 func (t *Table[S, B]) Insert(k Key, s *S, now time.Duration) (ID, *Entry[S, B]) {
 	id := t.free
 	if id == none {
-		if t.begun == t.capacity {
+		if t.highWater == t.capacity {
 			return none, nil
 		}
-		id = t.begun
+		id = t.highWater
 		if id%chunkSlots == 0 {
 			t.chunks[id/chunkSlots].Store(new(chunk[S, B]))
 			t.wheel.grow()
-			if t.indexed != nil {
-				t.indexed.grow()
+			if t.keys != nil {
+				t.keys.grow()
+				t.evictable.links.grow()
 			}
 		}
-		t.begun++
-		t.slot(id).next = none
+		t.highWater++
+		t.slot(id).setNext(none)
 	}
 	e := t.slot(id)
-	t.free = e.next
+	t.free = e.next()
 	state := Connecting
-	if t.indexed != nil {
+	if t.keys != nil {
 		state = Unreplied
-		t.indexed.enter(id, k, s)
+		t.keys.insert(id, k.hash(t.keys.seed))
+		t.evictable.push(id, s, unreplied)
 	}
-	e.begin(k, s, state, now)
+	e.publish(k, s, state, now)
 	t.live.Store(t.live.Load() + 1)
 	return id, e
 }
 
-// Remove ends a flow and drops its deadline. An id that is not in use is ignored.
+// Remove ends a flow and drops its deadline. It ignores an unused ID.
 func (t *Table[S, B]) Remove(id ID) {
 	e := t.Entry(id)
 	if e == nil {
 		return
 	}
 	t.wheel.disarm(id)
-	if t.indexed != nil {
-		t.indexed.leave(id, e.Service(), e.State())
+	if t.keys != nil {
+		t.keys.remove(id)
 	}
-	e.end()
-	e.next, t.free = t.free, id
+	if t.evictable.has(id) {
+		kind := idle
+		if e.State() == Unreplied {
+			kind = unreplied
+		}
+		t.evictable.remove(id, e.Service(), kind)
+	}
+	e.retract()
+	e.setNext(t.free)
+	t.free = id
 	t.live.Store(t.live.Load() - 1)
 }
 
-// Entry returns the entry of id, nil if the id is not in use.
+// Lookup returns the entry of a key, nil if there is none. Of several with one key it
+// returns the one inserted last. O(1). In a table that is not indexed it finds none.
+func (t *Table[S, B]) Lookup(k Key) (ID, *Entry[S, B]) {
+	x := t.keys
+	if x == nil {
+		return none, nil
+	}
+	for id := x.first(k.hash(x.seed)); id != none; id = x.after(id) {
+		if e := t.slot(id); e.hasKey(&k) {
+			return id, e
+		}
+	}
+	return none, nil
+}
+
+// Assure makes an [Unreplied] flow [Assured]: its backend has answered. O(1). It
+// ignores a flow in another state and an unused ID.
+func (t *Table[S, B]) Assure(id ID) {
+	if e := t.Entry(id); e != nil && e.State() == Unreplied {
+		t.evictable.remove(id, e.Service(), unreplied)
+		e.setVersion(e.loadVersion().withState(Assured))
+	}
+}
+
+// Entry returns the entry of id, nil if the ID is not in use.
 func (t *Table[S, B]) Entry(id ID) *Entry[S, B] {
-	if id >= t.begun {
+	if id >= t.highWater {
 		return nil
 	}
 	e := t.slot(id)
@@ -125,51 +177,44 @@ func (t *Table[S, B]) Entry(id ID) *Entry[S, B] {
 	return e
 }
 
-// slot returns a slot that has begun.
+// slot returns a slot below highWater.
 func (t *Table[S, B]) slot(id ID) *Entry[S, B] {
 	return &t.chunks[id/chunkSlots].Load()[id%chunkSlots]
 }
 
-// Arm sets the deadline of an entry, in place of an earlier one. A deadline that
-// has passed already is due with the next [Tick]. O(1). An id that is not in use
-// is ignored.
+// Arm sets the deadline of an entry, in place of an earlier one. A deadline in the
+// past is due with the next [Tick]. O(1). It ignores an unused ID.
 func (t *Table[S, B]) Arm(id ID, at time.Duration) {
 	if t.Entry(id) != nil {
 		t.wheel.arm(id, at)
 	}
 }
 
-// Disarm drops the deadline of an entry, if it has one. O(1). An id that is not
-// in use is ignored.
-func (t *Table[S, B]) Disarm(id ID) {
-	if t.Entry(id) != nil {
-		t.wheel.disarm(id)
-	}
-}
-
-// Expire calls fire for each entry whose deadline has passed, the deadline
-// dropped before the call. No deadline fires early, and none is passed over if
-// now is a [Tick] past it. They fire in order of their ticks, within one tick in
-// any order.
+// Expire calls fire for each entry whose deadline has passed, after dropping the
+// deadline. No deadline fires early, and none is missed if now is a [Tick] past it.
+// They fire in order of their ticks, within a tick in any order.
 //
-// fire may arm, disarm and remove any entry, its own too, and insert new ones;
-// what it arms waits for a later Expire, even if due already. It must not call
-// Expire.
+// fire may insert, remove and arm any entry, its own too. What it arms waits for a
+// later Expire, even if already due. It must not call Expire.
 func (t *Table[S, B]) Expire(now time.Duration, fire func(ID)) { t.wheel.expire(now, fire) }
 
-// Next returns when Expire should run next; ok is false if nothing is armed. It
-// is never later than the earliest deadline rounded up to a [Tick], and may be
-// earlier: a far deadline takes a few calls to come near, each one closer by a
-// factor of 64. O(1).
-func (t *Table[S, B]) Next() (at time.Duration, ok bool) { return t.wheel.next() }
+// NextDeadline returns when Expire should run next; ok is false if nothing is armed.
+// It is never later than the earliest deadline rounded up to a [Tick]. It may be
+// earlier: a far deadline takes a few calls, each 64 times closer. O(1).
+func (t *Table[S, B]) NextDeadline() (at time.Duration, ok bool) { return t.wheel.next() }
 
-// Len returns the number of entries. Any goroutine may call it.
+// Has reports whether the flow of a row has not ended. It is for the owner.
+func (t *Table[S, B]) Has(r *Row[S, B]) bool {
+	e := t.Entry(r.ID)
+	return e != nil && e.loadVersion().generation() == r.generation
+}
+
+// Len returns the number of entries. It is safe for concurrent use.
 func (t *Table[S, B]) Len() int { return int(t.live.Load()) }
 
-// Rows yields a copy of each entry, in no order that means anything. Any
-// goroutine may call it, and take its time. Each row is of one flow alone, but
-// rows are copied at different times: what begins or ends meanwhile may be
-// missed, and what lives on is yielded exactly once.
+// Rows yields a copy of each entry, in no order. It is safe for concurrent use. Each
+// row is of one flow alone. Flows that begin or end meanwhile may be missed; one that
+// lives on is yielded exactly once.
 func (t *Table[S, B]) Rows() iter.Seq[Row[S, B]] {
 	return func(yield func(Row[S, B]) bool) {
 		for i := range t.chunks {
@@ -178,7 +223,7 @@ func (t *Table[S, B]) Rows() iter.Seq[Row[S, B]] {
 				return
 			}
 			for j := range c {
-				if r, ok := c[j].row(); ok && !yield(r) {
+				if r, ok := c[j].row(ID(i*chunkSlots + j)); ok && !yield(r) {
 					return
 				}
 			}

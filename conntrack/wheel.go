@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Tick is the grain of deadlines: 2^23 ns, about 8.4 ms. A deadline fires at the
+// Tick is the resolution of deadlines: 2^23 ns, about 8.4 ms. A deadline fires at the
 // first multiple of Tick that is not before it.
 const Tick = time.Duration(1) << tickShift
 
@@ -15,45 +15,42 @@ const (
 	levelBits  = 6
 	levelSlots = 1 << levelBits
 
-	// A Duration holds 2^40 ticks. Seven levels of six bits reach beyond that,
-	// so no deadline is too far for the wheel.
+	// A Duration has 2^40 ticks, and seven levels of six bits cover them all.
 	levels = 7
 
 	headMark ID = 1 << 31
 )
 
-// wheel is a hierarchical timer wheel over the slots of a table. A slot of level
-// 0 holds the timers of one tick, a slot of level n those of 64^n ticks.
+// wheel is a hierarchical timer wheel (Varghese and Lauck, 1987) over the slots of a
+// table. A wheel slot of level 0 holds the timers of one tick, one of level n those
+// of 64^n ticks.
 //
-// A timer lies on the level of the highest group of six bits in which its due
-// tick differs from now. So the timers of a level are all due before those of
-// the levels above, and all in slots after now's own: nothing wraps around, and
-// the first occupied slot of the first occupied level comes next. When now
-// reaches a slot of a higher level, its timers move down to where they then
-// belong, at most once a level. That may be done a few at a time: until the list
-// of such a slot is empty, now stays where the slot begins.
+// A timer is on the level of the highest group of six bits in which its due tick
+// differs from now. So all timers of a level are due before those of higher levels,
+// and nothing wraps around: the first occupied slot of the first occupied level is
+// next. When now reaches a slot of a higher level, its timers cascade down. That may
+// take several calls; until the slot's list is empty, now stays at its beginning.
 //
-// The timers of a slot are a list, linked through their IDs: no allocation, and
-// O(1) to join and leave.
+// The timers of a slot are a list linked through their IDs, without allocation.
 type wheel struct {
-	now      uint64 // tick: all timers due until then have fired, unless halfway
-	earliest uint64 // tick: none may be armed for one before; now+1, during expire and halfway later
-	halfway  int    // the slot that begins at now and whose list was not finished; -1: none
+	now      uint64 // tick: all timers due until then have fired, unless partial is set
+	earliest uint64 // tick: new timers are due at this one or later
+	partial  int    // the slot at now whose list is not finished; -1: none
 
-	occupied [levels]uint64          // a bit a slot: its list is not empty
+	occupied [levels]uint64          // one bit per slot: its list is not empty
 	heads    [levels * levelSlots]ID // of each slot's list, or none
-	timers   []*[chunkSlots]timer    // by ID, in chunks as the table's
+	timers   []*[chunkSlots]timer    // by ID, in chunks like the table's
 }
 
 type timer struct {
-	prev ID     // in its list; the head's holds headMark and the number of the slot
+	prev ID     // in its list; of the head: headMark and the number of the slot
 	next ID     // in its list, or none
 	due  uint64 // tick; zero: not armed
 }
 
-// newWheel returns a wheel that may grow by so many chunks.
+// newWheel returns a wheel that may grow to so many chunks.
 func newWheel(chunks int) wheel {
-	w := wheel{earliest: 1, halfway: -1, timers: make([]*[chunkSlots]timer, 0, chunks)}
+	w := wheel{earliest: 1, partial: -1, timers: make([]*[chunkSlots]timer, 0, chunks)}
 	for i := range w.heads {
 		w.heads[i] = none
 	}
@@ -65,7 +62,7 @@ func (w *wheel) grow() { w.timers = append(w.timers, new([chunkSlots]timer)) }
 
 func (w *wheel) timer(id ID) *timer { return &w.timers[id/chunkSlots][id%chunkSlots] }
 
-// ticks rounds up; the sum cannot overflow 64 bits without a sign.
+// ticks rounds up. The sum fits 64 bits without a sign.
 func ticks(at time.Duration) uint64 { return (uint64(max(at, 0)) + uint64(Tick) - 1) >> tickShift }
 
 func (w *wheel) arm(id ID, at time.Duration) {
@@ -88,40 +85,38 @@ func (w *wheel) disarm(id ID) {
 	}
 }
 
-// armBy arms a timer unless it fires by then already.
-func (w *wheel) armBy(id ID, at time.Duration) {
+// armNoLater arms a timer unless it already fires by then.
+func (w *wheel) armNoLater(id ID, at time.Duration) {
 	if due := w.timer(id).due; due == 0 || due > ticks(at) {
 		w.arm(id, at)
 	}
 }
 
-// expire moves now to the tick of at and calls fire for what is due until then.
-// All that fire arms lies after that tick, so neither the list being fired nor
-// the loop can grow under it.
+// expire advances now to the tick of at and calls fire for each timer due until then.
+// What fire arms is due after that tick, so the lists being fired cannot grow.
 func (w *wheel) expire(at time.Duration, fire func(ID)) { w.expireSome(at, math.MaxInt, fire) }
 
-// expireSome is expire for at most so many timers, those that only move down
-// included. It reports whether nothing is left to do; else a later call carries
-// on where this one stopped.
-func (w *wheel) expireSome(at time.Duration, most int, fire func(ID)) (done bool) {
+// expireSome is expire for up to limit timers, including those that only cascade. It
+// reports whether all due ones are done; if not, a later call continues.
+func (w *wheel) expireSome(at time.Duration, limit int, fire func(ID)) (done bool) {
 	until := uint64(max(at, 0)) >> tickShift
-	if until < w.now || until == w.now && w.halfway < 0 {
+	if until < w.now || until == w.now && w.partial < 0 {
 		return true
 	}
 	w.earliest = until + 1
 	for {
 		tick, slot, ok := w.first()
-		w.halfway = -1
+		w.partial = -1
 		if !ok || tick > until {
 			break
 		}
 		w.now = tick
 		for id := w.heads[slot]; id != none; id = w.heads[slot] {
-			if most == 0 {
-				w.halfway = slot
+			if limit == 0 {
+				w.partial = slot
 				return false
 			}
-			most--
+			limit--
 			if slot < levelSlots {
 				w.disarm(id)
 				fire(id)
@@ -138,28 +133,28 @@ func (w *wheel) expireSome(at time.Duration, most int, fire func(ID)) (done bool
 
 func (w *wheel) next() (at time.Duration, ok bool) {
 	tick, _, ok := w.first()
-	// The tick after the last whole one of a Duration begins just past its end.
+	// The tick after the last whole one of a Duration begins beyond its range.
 	return time.Duration(min(tick<<tickShift, math.MaxInt64)), ok
 }
 
-// first returns the occupied slot that comes next, and the tick at which it begins.
+// first returns the next occupied slot and the tick at which it begins.
 func (w *wheel) first() (tick uint64, slot int, ok bool) {
-	// What is left in a higher slot may be due before what has moved down from it.
-	if w.halfway >= levelSlots && w.heads[w.halfway] != none {
-		return w.now, w.halfway, true
+	// What is left in a higher slot may be due before what cascaded from it.
+	if w.partial >= levelSlots && w.heads[w.partial] != none {
+		return w.now, w.partial, true
 	}
 	for level, set := range w.occupied {
 		if set != 0 {
 			i := bits.TrailingZeros64(set)
 			shift := level * levelBits
-			turn := w.now >> (shift + levelBits) << levelBits // slots of this level before its present turn
+			turn := w.now >> (shift + levelBits) << levelBits // the level's slots before its present turn
 			return (turn | uint64(i)) << shift, level*levelSlots + i, true
 		}
 	}
 	return 0, 0, false
 }
 
-// link puts a timer in front of the list that its due tick belongs to.
+// link puts a timer in front of the list of its due tick.
 func (w *wheel) link(id ID, t *timer) {
 	level := (bits.Len64((t.due^w.now)|(levelSlots-1)) - 1) / levelBits
 	slot := level*levelSlots + int(t.due>>(level*levelBits)%levelSlots)

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"usher/internal/race"
 )
 
 var seedFlag = flag.Uint64("seed", 0, "seed of the random tests, to replay one that failed; 0: a new one")
@@ -23,72 +25,17 @@ func seed(t *testing.T) uint64 {
 	return s
 }
 
-// repeat returns n, or a tenth of it under the race detector, which makes these
-// tests many times slower and needs no more to see a race.
+// repeat returns n, or a tenth of it under the race detector.
 func repeat(n int) int {
-	if raceEnabled {
+	if race.Enabled {
 		return n / 10
 	}
 	return n
 }
 
-func TestWheelFires(t *testing.T) {
-	t.Parallel()
-	const day = 24 * time.Hour
-	// Each deadline, armed when the wheel stands at from, fires at want and not
-	// a nanosecond before.
-	for _, tc := range []struct{ from, at, want time.Duration }{
-		{0, 0, Tick},
-		{0, -time.Hour, Tick},
-		{0, 1, Tick},
-		{0, Tick - 1, Tick},
-		{0, Tick, Tick},
-		{0, Tick + 1, 2 * Tick},
-		{0, 63 * Tick, 63 * Tick},
-		{0, 64 * Tick, 64 * Tick},
-		{0, 64*Tick + 1, 65 * Tick},
-		{0, 4096 * Tick, 4096 * Tick},
-		{63 * Tick, 64 * Tick, 64 * Tick},
-		{64*Tick - 1, 64 * Tick, 64 * Tick},
-		{64 * Tick, 64 * Tick, 65 * Tick},
-		{4095 * Tick, 4096*Tick - 1, 4096 * Tick},
-		{4095*Tick + 5, 4097 * Tick, 4097 * Tick},
-		{1<<18*Tick - 1, 1 << 18 * Tick, 1 << 18 * Tick},
-		{7 * day, 5 * day, roundUp(7*day + 1)},
-		{7 * day, 7*day + 5*time.Minute, roundUp(7*day + 5*time.Minute)},
-		{0, 432000 * time.Second, roundUp(432000 * time.Second)},
-		{0, 200 * 365 * day, roundUp(200 * 365 * day)},
-	} {
-		w := newWheel(1)
-		w.grow()
-		w.expire(tc.from, func(ID) { t.Fatal("nothing was armed") })
-		w.arm(7, tc.at)
-		fired := 0
-		fire := func(id ID) {
-			if id != 7 {
-				t.Errorf("%v: fired %d, want 7", tc, id)
-			}
-			fired++
-		}
-		if w.expire(tc.want-1, fire); fired != 0 {
-			t.Errorf("from %v, at %v: fired early", tc.from, tc.at)
-		}
-		if next, ok := w.next(); !ok || next > tc.want {
-			t.Errorf("from %v, at %v: next is %v %v, want at most %v", tc.from, tc.at, next, ok, tc.want)
-		}
-		if w.expire(tc.want, fire); fired != 1 {
-			t.Errorf("from %v, at %v: fired %d times at %v, want once", tc.from, tc.at, fired, tc.want)
-		}
-		if next, ok := w.next(); ok {
-			t.Errorf("from %v, at %v: next is %v after all has fired", tc.from, tc.at, next)
-		}
-		checkWheel(t, &w, 0)
-	}
-}
-
 func roundUp(d time.Duration) time.Duration { return (d + Tick - 1) / Tick * Tick }
 
-// TestWheelEndOfTime: "never" is a deadline like any other, and does not overflow.
+// The latest deadline does not overflow.
 func TestWheelEndOfTime(t *testing.T) {
 	t.Parallel()
 	w := newWheel(1)
@@ -104,71 +51,6 @@ func TestWheelEndOfTime(t *testing.T) {
 	checkWheel(t, &w, 1)
 	w.disarm(0)
 	checkWheel(t, &w, 0)
-}
-
-// TestWheelNext: whoever sleeps until Next and then calls Expire meets a deadline
-// in its tick, with no more wake-ups than there are levels.
-func TestWheelNext(t *testing.T) {
-	t.Parallel()
-	for _, d := range []time.Duration{Tick, time.Second, time.Minute, time.Hour, 432000 * time.Second, 100 * 365 * 24 * time.Hour} {
-		w := newWheel(1)
-		w.grow()
-		start := 12345678 * Tick
-		w.expire(start, func(ID) {})
-		w.arm(0, start+d)
-		fired, now := false, start
-		for wakes := 1; !fired; wakes++ {
-			next, ok := w.next()
-			if !ok || next <= now {
-				t.Fatalf("%v: next is %v %v at %v", d, next, ok, now)
-			}
-			if wakes > levels {
-				t.Fatalf("%v: woken %d times", d, wakes)
-			}
-			now = next
-			w.expire(now, func(ID) { fired = true })
-		}
-		if want := roundUp(start + d); now != want {
-			t.Errorf("%v: fired at %v, want %v", d, now, want)
-		}
-	}
-}
-
-// TestWheelSome: what is due fires in its order a few timers at a time, however
-// few, and no call sees to more.
-func TestWheelSome(t *testing.T) {
-	t.Parallel()
-	const n = chunkSlots
-	for _, most := range []int{1, 2, 7, 100, n} {
-		w := newWheel(1)
-		w.grow()
-		for id := range ID(n) {
-			w.arm(id, time.Duration(id/4)*time.Second) // four in each tick, on four levels
-		}
-		var fired []ID
-		now := time.Duration(n/4) * time.Second
-		calls := 1
-		for ; ; calls++ {
-			before := len(fired)
-			done := w.expireSome(now, most, func(id ID) { fired = append(fired, id) })
-			checkWheel(t, &w, n-len(fired))
-			if len(fired)-before > most {
-				t.Fatalf("at most %d: fired %d", most, len(fired)-before)
-			}
-			if done {
-				break
-			}
-			if calls > levels*n {
-				t.Fatalf("at most %d: not done after %d calls", most, calls)
-			}
-		}
-		if len(fired) != n || !slices.IsSortedFunc(fired, func(a, b ID) int { return cmp.Compare(a/4, b/4) }) {
-			t.Errorf("at most %d: fired %d, want %d in order: %d", most, len(fired), n, fired)
-		}
-		if most == n && calls < 2 {
-			t.Errorf("at most %d: done in one call, though timers have to move down first", most)
-		}
-	}
 }
 
 // TestWheelAgainstSortedList drives a wheel and a sorted list with the same
@@ -204,8 +86,7 @@ type deadline struct {
 	due uint64 // tick in which it has to fire
 }
 
-// compareWheel reads operations from ops and carries them out on a wheel and on a
-// sorted list of deadlines, until ops is used up.
+// compareWheel runs operations on a wheel and on a sorted list of deadlines.
 func compareWheel(t *testing.T, ops []byte) {
 	const ids = chunkSlots + 10 // in two chunks
 	w := newWheel(2)
@@ -308,18 +189,17 @@ func compareWheel(t *testing.T, ops []byte) {
 		if ok != (len(list) > 0) {
 			t.Fatalf("next is %v %v with %d armed", next, ok, len(list))
 		}
-		if ok && (w.halfway < 0 && uint64(next)>>tickShift <= until && next != math.MaxInt64 || uint64(next) > list[0].due<<tickShift) {
+		if ok && (w.partial < 0 && uint64(next)>>tickShift <= until && next != math.MaxInt64 || uint64(next) > list[0].due<<tickShift) {
 			t.Fatalf("next is %v in tick %d, the first deadline is %+v", next, until, list[0])
 		}
 	}
 }
 
-// checkWheel checks that every timer lies in the list where it belongs, and that
-// the lists hold exactly those that are armed. Halfway, some may be due now, and
-// the list that was not finished holds what has not moved down yet.
+// checkWheel checks that each armed timer is in its list, and no other. After a partial
+// expiry some may be due now, and the unfinished list holds what has not cascaded.
 func checkWheel(t *testing.T, w *wheel, armed int) {
 	t.Helper()
-	if w.earliest <= w.now || w.halfway < 0 && w.earliest != w.now+1 {
+	if w.earliest <= w.now || w.partial < 0 && w.earliest != w.now+1 {
 		t.Fatalf("earliest is %d at %d", w.earliest, w.now)
 	}
 	linked := 0
@@ -334,10 +214,10 @@ func checkWheel(t *testing.T, w *wheel, armed int) {
 			if at.prev != prev {
 				t.Fatalf("slot %d: timer %d has %#x before it, want %#x", slot, id, at.prev, prev)
 			}
-			if at.due < w.now || at.due == w.now && w.halfway < 0 {
+			if at.due < w.now || at.due == w.now && w.partial < 0 {
 				t.Fatalf("slot %d: timer %d was due in tick %d, now is %d", slot, id, at.due, w.now)
 			}
-			if want := (bits.Len64(at.due^w.now|1) - 1) / levelBits; level != want && slot != w.halfway {
+			if want := (bits.Len64(at.due^w.now|1) - 1) / levelBits; level != want && slot != w.partial {
 				t.Fatalf("timer %d due in tick %d lies on level %d, want %d at %d", id, at.due, level, want, w.now)
 			}
 			if want := int(at.due >> (level * levelBits) % levelSlots); slot%levelSlots != want {

@@ -11,46 +11,46 @@ import (
 	"strings"
 )
 
-// Agent asks a small server beside a backend what it wants to be given, in the protocol
-// of HAProxy's agent-check: the agent is connected to, told a text if there is one, and
-// answers with a line of words; see [ParseAdvice].
+// Agent asks a small server beside a backend what load the backend wants, in the
+// protocol of HAProxy's agent-check: connect, send a text if there is one, read one
+// line of words.
 //
-// As a [Checker] it fails if there is no such line. That says nothing about the backend,
-// whose agent alone it is: what the agent said before goes on to hold.
+// As a [Checker] it fails if there is no such line. That says nothing about the
+// backend, only about its agent: the last report stays in force.
 type Agent struct {
-	send  string
-	heard func(Target, Advice)
+	send     string
+	onReport func(Target, AgentReport)
 }
 
-// NewAgent returns an Agent that sends send, which may be empty, and tells heard of each
-// answer, from the goroutine of the check; also of one that has been under way while its
-// target was taken from its [Monitor].
-func NewAgent(send string, heard func(Target, Advice)) *Agent {
-	return &Agent{send: send, heard: heard}
+// NewAgent returns an Agent that sends send, which may be empty. It calls onReport with
+// each answer, from the goroutine of the check. A check that is under way when
+// [Monitor.Set] removes its target may still report.
+func NewAgent(send string, onReport func(Target, AgentReport)) *Agent {
+	return &Agent{send: send, onReport: onReport}
 }
 
-// maxAdvice bounds the line of an agent, in bytes.
-const maxAdvice = 1 << 10
+// maxAgentLine bounds the line of an agent, in bytes.
+const maxAgentLine = 1 << 10
 
 // Check asks once.
 func (a *Agent) Check(ctx context.Context, t Target) error {
-	return converse(ctx, t, nil, "", nil, func(conn net.Conn, _ *loan) error {
+	return withConn(ctx, t, nil, "", nil, func(conn net.Conn) error {
 		if _, err := io.WriteString(conn, a.send); a.send != "" && err != nil {
 			return err
 		}
-		line, err := readAdvice(conn)
+		line, err := readAgentLine(conn)
 		if err != nil {
 			return err
 		}
-		a.heard(t, ParseAdvice(line))
+		a.onReport(t, ParseAgentReport(line))
 		return nil
 	})
 }
 
-// readAdvice reads a line, which the end of the connection ends too: agents that are a
-// line of shell often leave its end out.
-func readAdvice(conn io.Reader) (string, error) {
-	buf := make([]byte, maxAdvice)
+// readAgentLine reads a line. The end of the connection ends it too, because agents
+// written in shell often omit the newline.
+func readAgentLine(conn io.Reader) (string, error) {
+	buf := make([]byte, maxAgentLine)
 	for n := 0; ; {
 		m, err := conn.Read(buf[n:])
 		n += m
@@ -63,136 +63,134 @@ func readAdvice(conn io.Reader) (string, error) {
 		case err != nil:
 			return "", err
 		case n == len(buf):
-			return "", fmt.Errorf("a line of more than %d bytes", maxAdvice)
+			return "", fmt.Errorf("a line of more than %d bytes", maxAgentLine)
 		}
 	}
 }
 
-// Advice is what an agent says. What it leaves out stays as it was; the zero value says
-// nothing at all. It is comparable.
-type Advice struct {
-	Weight Number // in percent of the configured weight, 0 to 1000
-	Max    Number // flows at once; 0: no limit
-	Order  Order
-	State  State
-	Reason string // why the backend is down
-	Odd    string // the first word that meant nothing
+// AgentReport is what an agent says. Fields that are not set keep their former value.
+// It is comparable.
+type AgentReport struct {
+	Weight      OptionalInt // percent of the configured weight, 0 to 1000
+	Max         OptionalInt // concurrent flows; 0: no limit
+	Admin       AdminState
+	Oper        OperState
+	Reason      string // why the backend is down
+	UnknownWord string // the first word without a meaning
 }
 
-// Number is a number that an agent may leave out.
-type Number struct {
-	Given bool
+// OptionalInt is a number that an agent may omit.
+type OptionalInt struct {
+	IsSet bool
 	Value int
 }
 
-// Order is what an operator has told an agent. It stands above what checks find.
-type Order uint8
+// AdminState is the administrative state that an operator set through the agent. It
+// overrides check results.
+type AdminState uint8
 
 const (
-	OrderUnsaid Order = iota
-	OrderReady        // ends the other two
-	OrderDrain        // no new flows
-	OrderMaint        // out of service
+	AdminUnset AdminState = iota
+	AdminReady            // ends drain and maint
+	AdminDrain            // no new flows
+	AdminMaint            // out of service
 )
 
-// State is how an agent finds its backend.
-type State uint8
+// OperState is the operational state that an agent sees.
+type OperState uint8
 
 const (
-	StateUnsaid State = iota
-	StateUp           // ends StateDown, and leaves the rest to the checks
-	StateDown
+	OperUnset OperState = iota
+	OperUp              // ends OperDown; checks decide
+	OperDown
 )
 
 const (
-	maxPercent = 1000
-	maxQuoted  = 120 // bytes of a text of the agent
+	maxAgentWeight = 1000 // percent
+	maxAgentText   = 120  // bytes that are kept of a word or reason
 )
 
-// ParseAdvice reads the words of an agent's line. Blanks and commas separate them, case
-// does not matter, and of those that contradict each other the last counts:
+// ParseAgentReport reads an agent's line. Blanks and commas separate words, case does
+// not matter, and the last of contradicting words wins:
 //
-//	75%                        a weight
-//	maxconn:30                 a limit
-//	ready, drain, maint        an order
-//	up                         a state; so are
-//	down, stopped, fail        and what follows a # is why
+//	75%                    weight
+//	maxconn:30             limit
+//	ready, drain, maint    administrative state
+//	up                     operational state
+//	down, stopped, fail    operational state; the reason follows a #
 //
-// Any line has a meaning, if only that of its words that are none.
-func ParseAdvice(line string) Advice {
+// It accepts any line; words without a meaning are ignored.
+func ParseAgentReport(line string) AgentReport {
 	words, reason, _ := strings.Cut(line, "#")
-	var a Advice
-	for _, word := range strings.FieldsFunc(words, func(r rune) bool { return r == ' ' || r == '\t' || r == ',' }) {
-		if !a.take(strings.ToLower(word)) && a.Odd == "" {
-			a.Odd = shorten(word)
+	var r AgentReport
+	for _, word := range strings.FieldsFunc(words, func(c rune) bool { return c == ' ' || c == '\t' || c == ',' }) {
+		if !r.parseWord(strings.ToLower(word)) && r.UnknownWord == "" {
+			r.UnknownWord = agentText(word)
 		}
 	}
-	if a.State == StateDown {
-		a.Reason = shorten(reason)
+	if r.Oper == OperDown {
+		r.Reason = agentText(reason)
 	}
-	return a
+	return r
 }
 
-func (a *Advice) take(word string) bool {
+func (r *AgentReport) parseWord(word string) (ok bool) {
 	switch word {
 	case "ready":
-		a.Order = OrderReady
+		r.Admin = AdminReady
 	case "drain":
-		a.Order = OrderDrain
+		r.Admin = AdminDrain
 	case "maint":
-		a.Order = OrderMaint
+		r.Admin = AdminMaint
 	case "up":
-		a.State = StateUp
+		r.Oper = OperUp
 	case "down", "stopped", "fail", "failed":
-		a.State = StateDown
+		r.Oper = OperDown
 	default:
 		if digits, ok := strings.CutSuffix(word, "%"); ok {
-			return a.Weight.read(digits, maxPercent)
+			return r.Weight.parse(digits, maxAgentWeight)
 		}
 		if digits, ok := strings.CutPrefix(word, "maxconn:"); ok {
-			return a.Max.read(digits, maxThreshold)
+			return r.Max.parse(digits, maxThreshold)
 		}
 		return false
 	}
 	return true
 }
 
-// read takes digits alone, as a word with a sign means nothing. Of more than most it makes
-// most, which is nearer to what the agent wants than what it said before. HAProxy bounds
-// weights in the same way.
-func (n *Number) read(digits string, most int) bool {
+// parse accepts digits only; a sign has no meaning. It reduces a number above limit to
+// limit, as HAProxy does with weights.
+func (n *OptionalInt) parse(digits string, limit int) (ok bool) {
 	value, err := strconv.ParseUint(digits, 10, 31)
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		return false
 	}
-	*n = Number{Given: true, Value: int(min(value, uint64(most)))}
+	*n = OptionalInt{IsSet: true, Value: int(min(value, uint64(limit)))}
 	return true
 }
 
-// shorten makes a stranger's text fit for a line of a log.
-func shorten(text string) string {
-	if len(text) > maxQuoted {
-		text = text[:maxQuoted]
-	}
-	return strings.TrimSpace(brief{errors.New(strings.ToValidUTF8(text, "?"))}.Error())
+// agentText makes an agent's text fit for a log.
+func agentText(text string) string {
+	text = text[:min(len(text), maxAgentText)]
+	return strings.TrimSpace(sanitize(strings.ToValidUTF8(text, "?")))
 }
 
-// Over is what holds when an agent says a after it has said before.
-func (a Advice) Over(before Advice) Advice {
-	if !a.Weight.Given {
-		a.Weight = before.Weight
+// Merge returns r with the fields of before where r sets none.
+func (r AgentReport) Merge(before AgentReport) AgentReport {
+	if !r.Weight.IsSet {
+		r.Weight = before.Weight
 	}
-	if !a.Max.Given {
-		a.Max = before.Max
+	if !r.Max.IsSet {
+		r.Max = before.Max
 	}
-	if a.Order == OrderUnsaid {
-		a.Order = before.Order
+	if r.Admin == AdminUnset {
+		r.Admin = before.Admin
 	}
-	if a.State == StateUnsaid {
-		a.State, a.Reason = before.State, before.Reason
+	if r.Oper == OperUnset {
+		r.Oper, r.Reason = before.Oper, before.Reason
 	}
-	if before.Odd != "" {
-		a.Odd = before.Odd
+	if before.UnknownWord != "" {
+		r.UnknownWord = before.UnknownWord
 	}
-	return a
+	return r
 }

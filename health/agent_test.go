@@ -7,42 +7,45 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"testing/quick"
 	"time"
 	"unicode/utf8"
 
 	"usher/health"
 )
 
-func TestParseAdvice(t *testing.T) {
+func TestParseAgentReport(t *testing.T) {
 	t.Parallel()
-	weight := func(n int) health.Advice { return health.Advice{Weight: health.Number{Given: true, Value: n}} }
-	down := func(reason string) health.Advice { return health.Advice{State: health.StateDown, Reason: reason} }
+	weight := func(n int) health.AgentReport {
+		return health.AgentReport{Weight: health.OptionalInt{IsSet: true, Value: n}}
+	}
+	down := func(reason string) health.AgentReport {
+		return health.AgentReport{Oper: health.OperDown, Reason: reason}
+	}
 	for _, tt := range []struct {
 		line string
-		want health.Advice
+		want health.AgentReport
 	}{
-		{"", health.Advice{}},
-		{" \t, ", health.Advice{}},
+		{"", health.AgentReport{}},
+		{" \t, ", health.AgentReport{}},
 		{"75%", weight(75)},
 		{"0%", weight(0)},
 		{"1000%", weight(1000)},
 		{"1001%", weight(1000)},
 		{"99999999999999999999%", weight(1000)},
-		{"-1%", health.Advice{Odd: "-1%"}},
-		{"+1%", health.Advice{Odd: "+1%"}},
-		{"%", health.Advice{Odd: "%"}},
-		{"75", health.Advice{Odd: "75"}},
-		{"maxconn:30", health.Advice{Max: health.Number{Given: true, Value: 30}}},
-		{"maxconn:0", health.Advice{Max: health.Number{Given: true}}},
-		{"maxconn:99999999999999999999", health.Advice{Max: health.Number{Given: true, Value: 1 << 30}}},
-		{"maxconn:", health.Advice{Odd: "maxconn:"}},
-		{"maxconn: 30", health.Advice{Odd: "maxconn:"}},
-		{"READY", health.Advice{Order: health.OrderReady}},
-		{"drain", health.Advice{Order: health.OrderDrain}},
-		{"maint", health.Advice{Order: health.OrderMaint}},
-		{"drain ready", health.Advice{Order: health.OrderReady}},
-		{"up", health.Advice{State: health.StateUp}},
+		{"-1%", health.AgentReport{UnknownWord: "-1%"}},
+		{"+1%", health.AgentReport{UnknownWord: "+1%"}},
+		{"%", health.AgentReport{UnknownWord: "%"}},
+		{"75", health.AgentReport{UnknownWord: "75"}},
+		{"maxconn:30", health.AgentReport{Max: health.OptionalInt{IsSet: true, Value: 30}}},
+		{"maxconn:0", health.AgentReport{Max: health.OptionalInt{IsSet: true}}},
+		{"maxconn:99999999999999999999", health.AgentReport{Max: health.OptionalInt{IsSet: true, Value: 1 << 30}}},
+		{"maxconn:", health.AgentReport{UnknownWord: "maxconn:"}},
+		{"maxconn: 30", health.AgentReport{UnknownWord: "maxconn:"}},
+		{"READY", health.AgentReport{Admin: health.AdminReady}},
+		{"drain", health.AgentReport{Admin: health.AdminDrain}},
+		{"maint", health.AgentReport{Admin: health.AdminMaint}},
+		{"drain ready", health.AgentReport{Admin: health.AdminReady}},
+		{"up", health.AgentReport{Oper: health.OperUp}},
 		{"down", down("")},
 		{"stopped", down("")},
 		{"fail", down("")},
@@ -50,26 +53,26 @@ func TestParseAdvice(t *testing.T) {
 		{"down#disk full, 100%", down("disk full, 100%")},
 		{"down # \x1b[31mred\xff", down("[31mred?")},
 		{"down#" + strings.Repeat("x", 1000), down(strings.Repeat("x", 120))},
-		{"up #fine", health.Advice{State: health.StateUp}},
-		{"#drain", health.Advice{}},
-		{"up,ready\t50% maxconn:7", health.Advice{
-			Weight: health.Number{Given: true, Value: 50}, Max: health.Number{Given: true, Value: 7},
-			Order: health.OrderReady, State: health.StateUp,
+		{"up #fine", health.AgentReport{Oper: health.OperUp}},
+		{"#drain", health.AgentReport{}},
+		{"up,ready\t50% maxconn:7", health.AgentReport{
+			Weight: health.OptionalInt{IsSet: true, Value: 50}, Max: health.OptionalInt{IsSet: true, Value: 7},
+			Admin: health.AdminReady, Oper: health.OperUp,
 		}},
-		{"ready 100 of 100", health.Advice{Order: health.OrderReady, Odd: "100"}},
+		{"ready 100 of 100", health.AgentReport{Admin: health.AdminReady, UnknownWord: "100"}},
 	} {
-		if got := health.ParseAdvice(tt.line); got != tt.want {
+		if got := health.ParseAgentReport(tt.line); got != tt.want {
 			t.Errorf("%q: %+v, want %+v", tt.line, got, tt.want)
 		}
 	}
 }
 
-func FuzzParseAdvice(f *testing.F) {
+func FuzzParseAgentReport(f *testing.F) {
 	f.Add("up ready 75% maxconn:3")
 	f.Add("down#\x00\xff")
 	f.Fuzz(func(t *testing.T, line string) {
-		a := health.ParseAdvice(line)
-		for _, text := range []string{a.Odd, a.Reason} {
+		a := health.ParseAgentReport(line)
+		for _, text := range []string{a.UnknownWord, a.Reason} {
 			if len(text) > 400 || !utf8.ValidString(text) || strings.ContainsAny(text, "\r\n\x1b\x00") {
 				t.Errorf("%q: %q is not fit for a log", line, text)
 			}
@@ -80,9 +83,9 @@ func FuzzParseAdvice(f *testing.F) {
 	})
 }
 
-func TestAdviceOver(t *testing.T) {
+func TestAgentReportMerge(t *testing.T) {
 	t.Parallel()
-	parse := health.ParseAdvice
+	parse := health.ParseAgentReport
 	for _, tt := range []struct{ before, now, want string }{
 		{"50%", "drain", "50% drain"},
 		{"50% drain", "ready 20%", "20% ready"},
@@ -93,32 +96,14 @@ func TestAdviceOver(t *testing.T) {
 		{"sideways", "up", "sideways up"},
 		{"sideways", "up backwards", "sideways up"},
 	} {
-		if got := parse(tt.now).Over(parse(tt.before)); got != parse(tt.want) {
+		if got := parse(tt.now).Merge(parse(tt.before)); got != parse(tt.want) {
 			t.Errorf("%q after %q: %+v, want %q", tt.now, tt.before, got, tt.want)
 		}
 	}
-	// What is said twice changes nothing, and to say nothing does not either.
-	idempotent := func(a, b health.Advice) bool {
-		once := b.Over(a)
-		return b.Over(once) == once && (health.Advice{}).Over(a) == health.Advice{
-			Weight: a.Weight, Max: a.Max, Order: a.Order, State: a.State, Reason: a.Reason, Odd: a.Odd,
-		}
-	}
-	if err := quick.Check(func(wa, wb, oa, ob, sa, sb uint8) bool {
-		made := func(w, o, s uint8) health.Advice {
-			return health.Advice{
-				Weight: health.Number{Given: w%2 == 1, Value: int(w) * int(w%2)},
-				Order:  health.Order(o % 4), State: health.State(s % 3),
-			}
-		}
-		return idempotent(made(wa, oa, sa), made(wb, ob, sb))
-	}, nil); err != nil {
-		t.Error(err)
-	}
 }
 
-// ask has an agent of the given behaviour asked once.
-func ask(t *testing.T, send string, timeout time.Duration, agent func(net.Conn)) ([]health.Advice, error) {
+// ask asks an agent once.
+func ask(t *testing.T, send string, timeout time.Duration, agent func(net.Conn)) ([]health.AgentReport, error) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -127,11 +112,11 @@ func ask(t *testing.T, send string, timeout time.Duration, agent func(net.Conn))
 	serveConns(t, ln, agent)
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
-	var got []health.Advice
+	var got []health.AgentReport
 	target := health.Target{Name: "b", Network: "tcp", Address: ln.Addr().String()}
-	err = health.NewAgent(send, func(from health.Target, a health.Advice) {
+	err = health.NewAgent(send, func(from health.Target, a health.AgentReport) {
 		if from != target {
-			t.Errorf("heard of %v", from)
+			t.Errorf("report of %v", from)
 		}
 		got = append(got, a)
 	}).Check(ctx, target)
@@ -140,7 +125,7 @@ func ask(t *testing.T, send string, timeout time.Duration, agent func(net.Conn))
 
 func TestAgentAnswers(t *testing.T) {
 	t.Parallel()
-	drain := health.Advice{Order: health.OrderDrain}
+	drain := health.AgentReport{Admin: health.AdminDrain}
 	for name, agent := range map[string]func(net.Conn){
 		"line":            func(c net.Conn) { _, _ = io.WriteString(c, "drain\n") },
 		"line of network": func(c net.Conn) { _, _ = io.WriteString(c, "drain\r\n"); hear(c) },
@@ -167,39 +152,39 @@ func TestAgentAnswers(t *testing.T) {
 			}
 			got, err := ask(t, send, 20*time.Second, agent)
 			if err != nil || len(got) != 1 || got[0] != drain {
-				t.Errorf("heard %+v, %v", got, err)
+				t.Errorf("reports %+v, %v", got, err)
 			}
 		})
 	}
 }
 
-// TestAgentNotUnderstood: no answer is no advice, and never the end of the backend.
-func TestAgentNotUnderstood(t *testing.T) {
+// A check without an answer fails and reports nothing.
+func TestAgentFails(t *testing.T) {
 	t.Parallel()
 	for _, server := range badServers {
 		if strings.Contains(server.name, "garbage") {
-			continue // a line, though its words mean nothing
+			continue // a line of unknown words
 		}
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()
 			got, err := ask(t, "", 300*time.Millisecond, server.handle)
 			if err == nil || len(got) > 0 {
-				t.Errorf("heard %+v, %v", got, err)
+				t.Errorf("reports %+v, %v", got, err)
 			}
 		})
 	}
 	got, err := ask(t, "", 20*time.Second, func(c net.Conn) { flood(c, []byte("up ")) })
 	if err == nil || !strings.Contains(err.Error(), "a line of more than 1024 bytes") || len(got) > 0 {
-		t.Errorf("endless line: heard %+v, %v", got, err)
+		t.Errorf("endless line: reports %+v, %v", got, err)
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ln.Close()
-	err = health.NewAgent("", func(health.Target, health.Advice) { t.Error("heard something") }).
+	err = health.NewAgent("", func(health.Target, health.AgentReport) { t.Error("an unexpected report") }).
 		Check(t.Context(), health.Target{Network: "tcp", Address: ln.Addr().String()})
 	if err == nil || errors.Is(err, health.ErrInconclusive) {
-		t.Errorf("nobody there: %v", err)
+		t.Errorf("refused: %v", err)
 	}
 }

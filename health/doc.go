@@ -1,62 +1,49 @@
 // Package health finds out which backends can be used.
 //
+// # What it owns
+//
+//	Checker          checks one target once; one file per kind of check
+//	  TCP            connects and closes; ConnectLoop does it for many targets at once
+//	  HTTP           one HTTP/1.1 request: status and, if wanted, a text in the body
+//	  SendExpect     a script: what to send, and what the answer must hold
+//	  GRPC           grpc.health.v1.Health over HTTP/2
+//	  UDP, DNS       one datagram and its reply
+//	  Exec           a program: exit status 0 is good
+//	Monitor          checks a set of targets again and again, reports changes
+//	OutlierDetector  ejects backends whose flows fail in a row
+//	Agent            asks a server beside a backend for weight, limit and state
+//
+// internal/reconcile makes one Monitor per service with checks and one per service with
+// agents. It stores their reports as observations, of which it makes the state of backends.
+//
+// # States of a target
+//
+//	unknown ──first result──▶ up or down
+//	down ──Policy.Rise good results in a row──▶ up
+//	up   ──Policy.Fall bad results in a row───▶ down
+//
+// A check that cannot be made on this host ([ErrInconclusive]) changes no state.
+//
 // # Checks
 //
-// A [Checker] asks one target once; each kind of check is one file with one Checker:
+// HTTP, SendExpect and GRPC speak TLS ([TLS]) over TCP and unix sockets. Each check is a
+// new connection: a kept one would prove that a process lives, not that it accepts. It
+// ends with a FIN after the whole answer is read. Bytes and time of a check are
+// bounded. Errors quote targets only in part, and sanitized.
 //
-//	TCP         connects and closes
-//	HTTP        one request of HTTP/1.1: status, and a text in the body if wanted
-//	SendExpect  a script of what is sent and what must come
-//	GRPC        the standard health protocol of gRPC, over HTTP/2
-//	UDP, DNS    one datagram and its reply, or silence where that must do
-//	Exec        a program: exit status 0 is good
+// # Schedule
 //
-// HTTP, SendExpect and GRPC speak TLS too ([TLS]), and reach TCP and unix sockets alike.
-// A check is a connection of its own, never kept for the next one: a kept one says that
-// a process lives which has long stopped accepting. It ends with a FIN that comes after
-// all that was asked for is read. What a target may send, and how long it may take, is bounded,
-// whatever it sends; its words go into an error only in part, and escaped. Where a
-// target is checked is [Target].Address, which need not be where its clients go: the Name
-// says which backend is meant.
+// A [Policy] has three intervals: while a target is up, while it is down, and while
+// results contradict its state without changing it yet. A short last one finds an
+// outage fast at little cost. Three rules spread checks over time:
 //
-// A check that fails for want of something on this side is no result ([ErrInconclusive]):
-// it neither brings a target up nor takes it down, and [Policy].Inconclusive hears of it.
+//   - First checks: of the targets of one Set, 256 are checked at once, the others 1 ms
+//     apart, or closer to finish within one interval.
+//   - The second check comes at a random phase of the interval, later ones with a jitter
+//     of 10 %.
+//   - At most 256 checks are in flight (16 programs), or as many as shared [Slots] allow.
+//     Others wait, the longest due first. None is skipped: too many targets that time
+//     out stretch the interval for all.
 //
-// # Active health
-//
-// A [Tracker] turns results into up or down, counting consecutive ones (rise, fall); it is
-// pure, without clock or socket. A [Monitor] puts checks and trackers together: it
-// checks a set of targets again and again and reports a target's first result and every
-// change after that. It knows nothing of pools: whoever owns it carries its
-// reports there.
-//
-// A [Policy] has three intervals: Interval while a target is up, DownInterval while it is
-// down, ChangeInterval while results contradict its state and do not change it yet. Short
-// for changing and long for the others finds an outage fast at little cost.
-// Checks are spread over time by three rules:
-//
-//   - First checks: of the targets that come with one Set, 256 are due at once, the others 1 ms
-//     apart, or closer if that takes more than one interval. 256 targets start without
-//     delay, 2,000 within 2 s, 10,000 with an interval of 2 s within 2 s.
-//   - Second checks come at a random phase of the interval after the first one, and all
-//     others with a jitter of 10 % to both sides.
-//   - No more than 256 are in flight (16 programs), or as many as the monitors that share
-//     [Slots] agree on. The others wait, the longest due first, and none is skipped: too many targets
-//     that time out stretch the interval for all.
-//
-// A target that waits for its next check costs about 1 KB, and neither a goroutine nor
-// a descriptor.
-//
-// # Passive health
-//
-// An [Ejector] learns from the flows of clients: a backend that fails for them several times in
-// a row is ejected for a time that grows with each ejection and shrinks again in good times,
-// up to a share of the pool. It is a state machine without clock, like Tracker.
-//
-// # Agents
-//
-// An [Agent] asks a small server beside a backend what the backend wants: a part of its
-// weight, a limit, drain, maintenance, to be down. It is a Checker, so a Monitor asks, but
-// whether there is an answer says nothing of the backend. [Advice] is what was said; its
-// owner makes the pool follow it.
+// A waiting target costs about 1 KB, and neither goroutine nor descriptor.
 package health

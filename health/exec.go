@@ -13,46 +13,43 @@ import (
 	"time"
 )
 
-// Exec checks a target by a program: exit status 0 is good. Make one with [NewExec].
+// Exec checks a target with a program: exit status 0 is good. Make one with [NewExec].
 //
-// Arguments are passed as they are; there is no shell. The program's input is empty,
-// its output is dropped, the first line that it writes to its error output is the
-// reason of a failure. It runs in the working directory of this process, with these
-// variables and no others, so that nothing secret of this process's environment gets
-// to it:
+// There is no shell; arguments are passed unchanged. Standard input is empty, standard
+// output is dropped, and the first line of standard error is the reason of a failure.
+// The program runs in the working directory of this process. It gets only these
+// variables, so that no secret of this process's environment reaches it:
 //
 //	USHER_BACKEND          the target's address: 10.0.0.1:80, [::1]:80, /run/app.sock
 //	USHER_BACKEND_HOST     10.0.0.1 or ::1; empty for a unix socket
 //	USHER_BACKEND_PORT     80; empty for a unix socket
 //	USHER_BACKEND_NETWORK  tcp, udp or unix
-//	PATH, HOME             as this process had them when the check was made
+//	PATH, HOME             of this process when the check was made
 //
-// Windows adds its SYSTEMROOT, which programs do not start without.
+// Windows adds SYSTEMROOT, which programs need to start.
 //
-// The program has until the end of the context of a check. Then, and when it ends
-// by itself, everything that it has started and that is still in its process group is
-// killed and reaped. A program that moves its children to other groups (daemons do) has to
-// care for them itself. On systems without process groups, Windows among them, the
-// program alone is killed.
+// When the context of a check ends, or the program does, all processes in its process
+// group are killed and reaped. A program that moves children to other groups, as
+// daemons do, must end them itself. Without process groups, as on Windows, only the
+// program is killed.
 type Exec struct {
 	path    string
-	args    []string // of which the first is the program as it was called
-	inherit []string
+	args    []string // the first is the program as it was called
+	inherit []string // variables
 }
 
 const (
-	// maxArgs is far below what a kernel takes, so that a check that was made can
-	// be started.
+	// maxArgs, in bytes, is far below kernel limits, so that each valid check can start.
 	maxArgs = 64 << 10
-	// maxReason bounds what is held of a program's words.
+	// maxReason bounds the reason of a failure, in bytes.
 	maxReason = 256
-	// outputDelay is how long a check waits for somebody outside of the process
-	// group to close the error output.
+	// outputDelay is how long a check waits for processes outside of the group to close
+	// standard error.
 	outputDelay = 100 * time.Millisecond
 )
 
 // NewExec returns a check that runs args[0], which is looked up in PATH unless it has a
-// slash. The error says why there is no such program to run.
+// slash. The error says why the program cannot run.
 func NewExec(args []string) (*Exec, error) {
 	if len(args) == 0 || args[0] == "" {
 		return nil, errors.New("no program is named")
@@ -70,7 +67,7 @@ func NewExec(args []string) (*Exec, error) {
 	if err != nil {
 		var failed *exec.Error
 		if errors.As(err, &failed) {
-			err = unpathed(failed.Err)
+			err = withoutPath(failed.Err)
 		}
 		return nil, fmt.Errorf("program %.80q: %w", args[0], err)
 	}
@@ -86,13 +83,16 @@ func NewExec(args []string) (*Exec, error) {
 	return c, nil
 }
 
-// Check runs the program once. A program that cannot be started, for want of processes
-// or because it has gone meanwhile, says nothing about the target: the error wraps
-// [ErrInconclusive].
+// Check runs the program once. If it cannot be started, because processes are short or
+// the file is gone, the error wraps [ErrInconclusive]; so it does if it was suspended.
 func (c *Exec) Check(ctx context.Context, t Target) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	return programs.do(ctx, func(ctx context.Context) error { return c.run(ctx, t) })
+}
+
+func (c *Exec) run(ctx context.Context, t Target) error {
 	var reason firstLine
 	cmd := &exec.Cmd{Path: c.path, Args: c.args, Env: c.environment(t), Stderr: &reason, WaitDelay: outputDelay}
 	err := runGroup(ctx, cmd)
@@ -127,12 +127,11 @@ func (c *Exec) environment(t Target) []string {
 
 var errNotStarted = errors.New("not started")
 
-// runGroup runs a program as the leader of a process group, and leaves nobody of that
-// group behind.
+// runGroup runs a program as the leader of a process group, and ends the whole group.
 func runGroup(ctx context.Context, cmd *exec.Cmd) error {
-	leadGroup(cmd)
+	setGroup(cmd)
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("%w: %w", errNotStarted, unpathed(err))
+		return fmt.Errorf("%w: %w", errNotStarted, withoutPath(err))
 	}
 	killed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -151,33 +150,33 @@ func runGroup(ctx context.Context, cmd *exec.Cmd) error {
 	return err
 }
 
-// firstLine holds the beginning of the first line that has a visible character.
+// firstLine keeps the beginning of the first line with a visible character.
 type firstLine struct {
-	held []byte
-	full bool
+	held   []byte
+	isFull bool
 }
 
-// Write never fails: a program that is told of an error may end for it.
+// Write never fails, since a program may exit when writing fails.
 func (f *firstLine) Write(b []byte) (int, error) {
 	n := len(b)
 	if len(f.held) == 0 {
 		b = bytes.TrimLeft(b, " \t\r\n")
 	}
-	if f.full {
+	if f.isFull {
 		return n, nil
 	}
 	if end := bytes.IndexByte(b, '\n'); end >= 0 {
-		b, f.full = b[:end], true
+		b, f.isFull = b[:end], true
 	}
 	f.held = append(f.held, b[:min(len(b), maxReason-len(f.held))]...)
-	f.full = f.full || len(f.held) == maxReason
+	f.isFull = f.isFull || len(f.held) == maxReason
 	return n, nil
 }
 
-// String is what a line of a log ends with, empty if there was no line.
+// String returns the line for the end of an error, empty if there is none.
 func (f *firstLine) String() string {
 	if len(f.held) == 0 {
 		return ""
 	}
-	return ": " + brief{errors.New(strings.ToValidUTF8(string(bytes.TrimSpace(f.held)), "?"))}.Error()
+	return ": " + sanitize(strings.ToValidUTF8(string(bytes.TrimSpace(f.held)), "?"))
 }

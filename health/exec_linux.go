@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// awaitExit returns when a program has ended, and leaves it unreaped (WNOWAIT): its
-// process id, and so its group's, cannot come to mean another's meanwhile.
+// awaitExit waits until a program ends, and leaves it unreaped (WNOWAIT). Until then
+// the kernel does not reuse its process id, nor that of its group.
 func awaitExit(cmd *exec.Cmd) (reaped bool, err error) {
 	const byPID = 1 // P_PID
 	for {

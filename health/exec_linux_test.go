@@ -17,7 +17,7 @@ import (
 	"usher/health"
 )
 
-// state is the letter that Linux has for a process, 0 if there is none.
+// state returns the state letter of a process (proc(5)), 0 if there is none.
 func state(pid int) byte {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -28,7 +28,7 @@ func state(pid int) byte {
 	return rest[0]
 }
 
-// noted reads a process id that a program writes some time.
+// noted waits for a process id in a file.
 func noted(t *testing.T, path string) int {
 	t.Helper()
 	var pid int
@@ -45,8 +45,7 @@ func noted(t *testing.T, path string) int {
 	return pid
 }
 
-// expectDead wants an orphan that runs no more. How long it is a zombie then is up to the
-// init process.
+// expectDead waits until an orphan has ended. The init process reaps it some time later.
 func expectDead(t *testing.T, pid int) {
 	t.Helper()
 	if !eventually(func() bool { s := state(pid); return s == 0 || s == 'Z' }) {
@@ -54,8 +53,7 @@ func expectDead(t *testing.T, pid int) {
 	}
 }
 
-// running counts the processes of a group. Zombies are left out: orphans are such until the
-// init process looks at them.
+// running counts the processes of a group without zombies.
 func running(t *testing.T, group int) (n int) {
 	t.Helper()
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
@@ -75,7 +73,7 @@ func running(t *testing.T, group int) (n int) {
 	return n
 }
 
-// children lists the processes whose parent is this one, in state Z or not.
+// children lists the children of this process, zombies included.
 func children(t *testing.T) []string {
 	t.Helper()
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
@@ -96,8 +94,8 @@ func children(t *testing.T) []string {
 	return found
 }
 
-// A program that has started others takes them with it, at the timeout and when it ends
-// by itself. They hold its output open all the time, and the check does not wait for it.
+// A check kills the children of its program, at the timeout and when the program ends.
+// They keep its output open, for which the check does not wait.
 func TestExecKillsTheGroup(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -132,7 +130,7 @@ func TestExecKillsTheGroup(t *testing.T) {
 	}
 }
 
-// cancelIn returns a context that is over, as after a timeout, once a file is there.
+// cancelIn returns a context that times out when a file exists.
 func cancelIn(ctx context.Context, t *testing.T, waits bool, path string) context.Context {
 	if !waits {
 		return ctx
@@ -162,8 +160,7 @@ func (e *endsWith) Err() error {
 	}
 }
 
-// Who leaves the group is not killed, and cannot make the check wait by holding on to its
-// output.
+// A process that leaves the group lives on. The check does not wait for its output.
 func TestExecDoesNotWaitForDaemons(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"sh", "setsid"} {
@@ -190,8 +187,8 @@ func TestExecDoesNotWaitForDaemons(t *testing.T) {
 	expectDead(t, daemon)
 }
 
-// Nothing that a program can do to itself outlives the timeout.
-func TestExecStubborn(t *testing.T) {
+// No program survives the timeout.
+func TestExecKillsAnyProgram(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("sh"); err != nil {
 		t.Skip(err)
@@ -229,7 +226,7 @@ func TestExecStubborn(t *testing.T) {
 	}
 }
 
-// A program gets none of the balancer's sockets.
+// A program inherits no socket.
 func TestExecInheritsNoDescriptor(t *testing.T) {
 	t.Parallel()
 	ln, _ := listen(t, "tcp")
@@ -253,35 +250,7 @@ func TestExecInheritsNoDescriptor(t *testing.T) {
 	expectError(t, check(t, c, execTarget, false), "")
 }
 
-// Programs are dearer than sockets: 16 run at a time unless the policy says otherwise.
-func TestMonitorBoundsPrograms(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		slots *health.Slots
-		want  int
-	}{{nil, 16}, {health.NewSlots(3), 3}} {
-		dir := t.TempDir()
-		m := health.NewMonitor(newExec(t, "mark="+dir, "sleep"), health.Policy{Interval: time.Hour, Timeout: time.Hour, Slots: tt.slots},
-			func(health.Target, bool, error) {})
-		m.Set(numbered(40))
-		marks := func() int {
-			entries, err := os.ReadDir(dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return len(entries)
-		}
-		if !eventually(func() bool { return marks() >= tt.want }) {
-			t.Errorf("%d programs run, want %d", marks(), tt.want)
-		}
-		m.Close()
-		if n := marks(); n != tt.want {
-			t.Errorf("%d programs ran at a time, want %d", n, tt.want)
-		}
-	}
-}
-
-// Many checks at a time, ended in all ways, leave no child behind, not even for a moment.
+// Many concurrent checks leave no child, not even for a moment.
 func TestExecReaps(t *testing.T) {
 	t.Parallel()
 	for _, subreaper := range []string{"0", "1"} {
@@ -294,9 +263,8 @@ func TestExecReaps(t *testing.T) {
 	}
 }
 
-// TestExecReapsInside runs in a process of its own, where all children are those of
-// checks. As a subreaper (prctl(2)) that process gets their orphans, as the first process
-// of a container does.
+// TestExecReapsInside runs in a separate process, whose only children are checks. As a
+// subreaper (prctl(2)) it also gets their orphans, like the first process of a container.
 func TestExecReapsInside(t *testing.T) {
 	subreaper := os.Getenv("USHER_TEST_SUBREAPER")
 	if subreaper == "" {

@@ -4,10 +4,10 @@ package health
 
 import "os/exec"
 
-// Without process groups the program alone is killed, and those that it leaves behind
-// live on. A wait for their output ends after outputDelay.
+// Without process groups only the program is killed; its children live on. The wait for
+// their output ends after outputDelay.
 
-func leadGroup(*exec.Cmd) {}
+func setGroup(*exec.Cmd) {}
 
 func killGroup(cmd *exec.Cmd) { _ = cmd.Process.Kill() }
 

@@ -14,7 +14,7 @@ import (
 	"usher/health"
 )
 
-// newExec is a check by this binary as a program.
+// newExec returns a check that runs this binary as a program.
 func newExec(t testing.TB, words ...string) *health.Exec {
 	t.Helper()
 	self, err := os.Executable()
@@ -154,7 +154,7 @@ func TestExecEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// A program that has gone says nothing about the targets.
+// A missing program says nothing about targets.
 func TestExecProgramGone(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {

@@ -9,36 +9,35 @@ import (
 	"time"
 )
 
-// leadGroup makes a program that is to be started the leader of a group of its own: the
-// group's id is then its process id.
-func leadGroup(cmd *exec.Cmd) {
+// setGroup makes a program the leader of a new group, whose id is its process id.
+func setGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 }
 
-// killGroup kills all that is in the group of a program. The id belongs to the group for
-// sure as long as the leader is not reaped.
+// killGroup kills all processes in the group of a program. The id is safe to use until
+// the leader is reaped.
 func killGroup(cmd *exec.Cmd) {
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 }
 
 const (
-	// reapTime is how long a check waits for descendants that it has killed. Only
-	// those that hang in the kernel take so long.
+	// reapTime is how long a check waits for killed descendants. Only those that hang in
+	// the kernel take so long.
 	reapTime = 100 * time.Millisecond
 	reapStep = time.Millisecond
 )
 
-// reapGroup reaps descendants in the group of a program that is reaped itself. Orphans
-// belong to the init process, which reaps them: it has work only if this process is
-// one, as the first of a container or as a subreaper.
+// reapGroup reaps descendants in the group of a reaped program. Orphans belong to the
+// init process; this one has to reap them only as the first process of a container or
+// as a subreaper (prctl(2)).
 func reapGroup(cmd *exec.Cmd) {
 	for range reapTime / reapStep {
 		pid, err := syscall.Wait4(-cmd.Process.Pid, nil, syscall.WNOHANG, nil)
 		switch {
 		case errors.Is(err, syscall.EINTR):
-		case err != nil: // ECHILD: there is no such child
+		case err != nil: // ECHILD
 			return
-		case pid == 0: // there is one that is not dead yet
+		case pid == 0: // one is not dead yet
 			time.Sleep(reapStep)
 		}
 	}

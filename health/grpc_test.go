@@ -26,7 +26,7 @@ func serveHTTP(t testing.TB, ln net.Listener, server *http.Server) {
 	serving.Go(func() { _ = server.Serve(ln) })
 }
 
-// serveGRPC runs a server of HTTP/2, in cleartext too.
+// serveGRPC runs an HTTP/2 server, also in cleartext.
 func serveGRPC(t testing.TB, ln net.Listener, handler http.HandlerFunc) {
 	t.Helper()
 	protocols := new(http.Protocols)
@@ -35,7 +35,7 @@ func serveGRPC(t testing.TB, ln net.Listener, handler http.HandlerFunc) {
 	serveHTTP(t, ln, &http.Server{Handler: handler, Protocols: protocols})
 }
 
-// answerCall is a handler that sends one frame with a message, and a status.
+// answerCall returns a handler that sends one message and a status.
 func answerCall(message, status string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -47,7 +47,7 @@ func answerCall(message, status string) http.HandlerFunc {
 	}
 }
 
-// answerAs is a handler that is content, with a content type of its own.
+// answerAs returns a handler that answers SERVING with a content type.
 func answerAs(contentType string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -57,7 +57,7 @@ func answerAs(contentType string) http.HandlerFunc {
 	}
 }
 
-// answerStatus is a handler that has a status only.
+// answerStatus returns a handler that sends only a status.
 func answerStatus(status, message string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -69,7 +69,7 @@ func answerStatus(status, message string) http.HandlerFunc {
 	}
 }
 
-// answerRaw is a handler that sends a body and, as trailers, pairs of keys and values.
+// answerRaw returns a handler that sends a body, and pairs of keys and values as trailers.
 func answerRaw(body string, trailers ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -164,7 +164,7 @@ func TestGRPC(t *testing.T) {
 	})
 }
 
-// What the target sees of a call, in all the ways there are to reach it.
+// What the target sees of a call, over all transports.
 func TestGRPCRequest(t *testing.T) {
 	t.Parallel()
 	me := newIdentity(t, "127.0.0.1", "localhost", "api.example")
@@ -222,7 +222,7 @@ func TestGRPCRequest(t *testing.T) {
 	}
 }
 
-// Over TLS, a server that does not agree on HTTP/2 is not one of gRPC.
+// Over TLS, a server must agree on HTTP/2.
 func TestGRPCWantsHTTP2(t *testing.T) {
 	t.Parallel()
 	me := newIdentity(t, "127.0.0.1")
@@ -240,81 +240,4 @@ func TestGRPCWantsHTTP2(t *testing.T) {
 		}
 		expectError(t, check(t, c, target, false), want)
 	}
-}
-
-func TestGRPCWire(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		message string // hex
-		want    int32  // -1: malformed
-	}{
-		{"", 0}, {"0800", 0}, {"0801", 1}, {"0802", 2}, {"08ffffffff0f", -1 << 0},
-		{"08010802", 2},                   // the last one counts
-		{"0a0101", 0},                     // another wire type of field 1 is another field
-		{"100108011a0101", 1},             // fields 2 and 3
-		{"08021001", 2},                   // field 2 is none of ours, behind it too
-		{"1100000000000000000801", 1},     // 64 bits
-		{"15000000000801", 1},             // 32 bits
-		{"088180808080808080800108", -2},  // key without value
-		{"08818080808080808080010801", 1}, // ten bytes of a varint
-		{"0881808080808080808002", -2},    // more than 64 bits
-		{"08", -2}, {"0880", -2}, {"80", -2}, {"00", -2}, {"0001", -2}, {"0b", -2}, {"0c", -2}, {"0e", -2}, {"0f", -2},
-		{"1101", -2}, {"1501", -2}, {"1202aa", -2}, {"12ffffffffffffffffff01", -2}, {"f8ffffffffffffffff0101", -2},
-	} {
-		m, err := hex.DecodeString(tt.message)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := health.DecodeResponse(m)
-		if (err != nil) != (tt.want == -2) || err == nil && got != tt.want {
-			t.Errorf("%s: %d, %v, want %d", tt.message, got, err, tt.want)
-		}
-	}
-}
-
-func FuzzGRPCMessage(f *testing.F) {
-	for _, seed := range []string{"", serving, "\x08\x02", "\x12\x02hi" + serving, "\x08\xff\xff\xff\xff\x0f", "\x0b"} {
-		f.Add([]byte(seed))
-		f.Add(append([]byte{0, 0, 0, 0, byte(len(seed))}, seed...))
-	}
-	f.Fuzz(func(t *testing.T, m []byte) {
-		status, err := health.DecodeResponse(m)
-		if err == nil {
-			// What is well-formed is so with another field behind it, and the last
-			// status counts.
-			again, err := health.DecodeResponse(append(append([]byte(nil), m...), "\x12\x01x"...))
-			if err != nil || again != status {
-				t.Errorf("with a field more: %d, %v, was %d", again, err, status)
-			}
-			if again, err = health.DecodeResponse(append(append([]byte(nil), m...), serving...)); err != nil || again != 1 {
-				t.Errorf("with SERVING behind: %d, %v", again, err)
-			}
-		}
-		if message, err := health.Unframe(m); err == nil && len(message) != len(m)-5 {
-			t.Errorf("%d bytes out of a frame of %d", len(message), len(m))
-		}
-		if message, err := health.Unframe(health.Frame(m)); len(m) < 4000 && (err != nil || string(message) != string(m)) {
-			t.Errorf("framed and unframed: %q, %v", message, err)
-		}
-	})
-}
-
-// The service name is what a decoder finds in field 1.
-func FuzzGRPCRequest(f *testing.F) {
-	f.Add("")
-	f.Add("a.b.C")
-	f.Add(strings.Repeat("x", 300))
-	f.Fuzz(func(t *testing.T, service string) {
-		m := health.EncodeRequest(service)
-		if service == "" {
-			if len(m) > 0 {
-				t.Errorf("%x for nothing", m)
-			}
-			return
-		}
-		n, size := binary.Uvarint(m[1:])
-		if m[0] != 0x0a || size <= 0 || n != uint64(len(service)) || string(m[1+size:]) != service {
-			t.Errorf("%q: %x", service, m)
-		}
-	})
 }

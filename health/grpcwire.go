@@ -4,22 +4,24 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// maxMessage is more than a message of the health protocol needs, with its prefix.
+// maxMessage is more than a health message needs, with its prefix, in bytes.
 const maxMessage = 4 << 10
 
-// prefixLen is that of gRPC's frame: a flag for compression and a length.
+// prefixLen is the size of gRPC's message prefix: a compression flag and a length.
 const prefixLen = 5
 
-// frame puts gRPC's prefix before a message that is not compressed.
+// frame prefixes an uncompressed message.
 func frame(message []byte) []byte {
 	framed := make([]byte, prefixLen, prefixLen+len(message))
 	binary.BigEndian.PutUint32(framed[1:], uint32(len(message)))
 	return append(framed, message...)
 }
 
-// unframe takes the one message out of a body.
+// unframe returns the one message of a body.
 func unframe(body []byte) ([]byte, error) {
 	switch {
 	case len(body) == 0:
@@ -27,7 +29,7 @@ func unframe(body []byte) ([]byte, error) {
 	case len(body) < prefixLen:
 		return nil, errors.New("the message is cut short")
 	case body[0] != 0:
-		return nil, errors.New("the message is compressed, which was not asked for")
+		return nil, errors.New("the message is compressed, which was not requested")
 	}
 	size := binary.BigEndian.Uint32(body[1:])
 	switch rest := body[prefixLen:]; {
@@ -40,70 +42,47 @@ func unframe(body []byte) ([]byte, error) {
 	}
 }
 
-// The wire types of protocol buffers. Groups (3 and 4) are not used in the protocol,
-// and what is 6 or 7 is not defined.
-const (
-	wireVarint = 0
-	wire64     = 1
-	wireBytes  = 2
-	wire32     = 5
-)
+// serviceField is the string field of HealthCheckRequest, statusField the enum field of
+// HealthCheckResponse.
+const serviceField, statusField = 1, 1
 
-// encodeRequest is a HealthCheckRequest: string service = 1, left out when empty.
+// encodeRequest returns a HealthCheckRequest. It omits an empty service.
 func encodeRequest(service string) []byte {
 	if service == "" {
 		return nil
 	}
-	m := []byte{1<<3 | wireBytes}
-	m = binary.AppendUvarint(m, uint64(len(service)))
-	return append(m, service...)
+	return protowire.AppendString(protowire.AppendTag(nil, serviceField, protowire.BytesType), service)
 }
 
-var errProtobuf = errors.New("malformed message")
-
-// decodeResponse returns the status of a HealthCheckResponse: enum status = 1, zero if
-// it is not there, the last one if it is there again. Other fields are passed over.
+// decodeResponse returns the last status of a HealthCheckResponse, zero if there is
+// none. It ignores other fields.
 func decodeResponse(m []byte) (status int32, err error) {
 	for len(m) > 0 {
-		key, n := binary.Uvarint(m)
-		if n <= 0 || key>>3 == 0 || key>>3 >= 1<<29 {
+		field, kind, n := protowire.ConsumeTag(m)
+		if n < 0 {
 			return 0, errProtobuf
 		}
 		m = m[n:]
-		size := uint64(0)
-		switch key & 7 {
-		case wireVarint:
-			value, n := binary.Uvarint(m)
-			if n <= 0 {
+		if field == statusField && kind == protowire.VarintType {
+			value, n := protowire.ConsumeVarint(m)
+			if n < 0 {
 				return 0, errProtobuf
 			}
-			if key>>3 == 1 {
-				status = int32(value) // an enum is what its low 32 bits say
-			}
-			size = uint64(n)
-		case wire64:
-			size = 8
-		case wire32:
-			size = 4
-		case wireBytes:
-			length, n := binary.Uvarint(m)
-			if n <= 0 {
-				return 0, errProtobuf
-			}
-			m, size = m[n:], length
-		default:
+			status, m = int32(value), m[n:] // an enum has 32 bits
+			continue
+		}
+		if n = protowire.ConsumeFieldValue(field, kind, m); n < 0 {
 			return 0, errProtobuf
 		}
-		if size > uint64(len(m)) {
-			return 0, errProtobuf
-		}
-		m = m[size:]
+		m = m[n:]
 	}
 	return status, nil
 }
 
-// judgeServing reads what the message says of the service.
-func judgeServing(message []byte) error {
+var errProtobuf = errors.New("malformed message")
+
+// evaluateServing reads the status of the service.
+func evaluateServing(message []byte) error {
 	status, err := decodeResponse(message)
 	switch {
 	case err != nil:
@@ -117,5 +96,5 @@ func judgeServing(message []byte) error {
 	case status == 3:
 		return errors.New("the service is SERVICE_UNKNOWN")
 	}
-	return fmt.Errorf("the service has status %d, which is none of the protocol's", status)
+	return fmt.Errorf("the service has unknown status %d", status)
 }

@@ -15,20 +15,20 @@ import (
 	"strings"
 )
 
-// HTTPOptions say what an HTTP check asks for, and what it takes for a good answer.
+// HTTPOptions say what an HTTP check requests and which answers are good.
 type HTTPOptions struct {
 	Method string        // empty: GET. Not CONNECT
-	Host   string        // of the Host header, with or without a port; empty: the target's address, "localhost" for a unix socket
-	Path   string        // with its query, escaped as it goes into the request; empty: /
+	Host   string        // Host header, with or without a port; empty: the target's address, "localhost" for a unix socket
+	Path   string        // with query, escaped as in the request; empty: /
 	Status []StatusRange // any of them is good; none: 200-399
-	Expect string        // must stand in the first 64 KiB of the body; empty: the body is not looked at
+	Expect string        // must be in the first 64 KiB of the body; empty: the body is not read
 	TLS    *TLS          // nil: cleartext
 }
 
-// StatusRange is a range of HTTP status codes, both ends included.
+// StatusRange is a range of HTTP status codes, including both ends.
 type StatusRange struct{ First, Last int }
 
-// ParseStatusRange reads a status code or a range of them, such as 204 or 200-399.
+// ParseStatusRange parses a status code or range, such as 204 or 200-399.
 func ParseStatusRange(word string) (StatusRange, error) {
 	first, last, isRange := strings.Cut(word, "-")
 	if !isRange {
@@ -37,13 +37,13 @@ func ParseStatusRange(word string) (StatusRange, error) {
 	from, err1 := strconv.Atoi(first)
 	to, err2 := strconv.Atoi(last)
 	r := StatusRange{from, to}
-	if err1 != nil || err2 != nil || len(first) != 3 || len(last) != 3 || r.check() != nil {
+	if err1 != nil || err2 != nil || len(first) != 3 || len(last) != 3 || r.validate() != nil {
 		return StatusRange{}, fmt.Errorf("%.40q is no status code or range, as in 200 or 200-399", word)
 	}
 	return r, nil
 }
 
-// String returns what [ParseStatusRange] reads.
+// String returns what [ParseStatusRange] parses.
 func (r StatusRange) String() string {
 	if r.First == r.Last {
 		return strconv.Itoa(r.First)
@@ -51,18 +51,18 @@ func (r StatusRange) String() string {
 	return fmt.Sprintf("%d-%d", r.First, r.Last)
 }
 
-func (r StatusRange) check() error {
+func (r StatusRange) validate() error {
 	if r.First < 200 || r.Last > 599 || r.First > r.Last {
 		return fmt.Errorf("status %s is not within 200-599", r)
 	}
 	return nil
 }
 
-// HTTP checks that a target answers a request of HTTP/1.1 with a good status, and
-// with a text in the body if one is expected. Make one with [NewHTTP].
+// HTTP checks that a target answers a request of HTTP/1.1 with a good status and, if
+// expected, a text in the body. Make one with [NewHTTP].
 //
-// Every check is a connection of its own, straight to the target: no proxy of the
-// environment, no redirect followed (it is judged by its status), no cookie.
+// Each check is a new connection straight to the target. It uses no proxy of the
+// environment and no cookies, and does not follow redirects.
 type HTTP struct {
 	method, host, expect string
 	url                  url.URL
@@ -70,7 +70,7 @@ type HTTP struct {
 	tls                  *TLS
 }
 
-// NewHTTP returns a check. The error names the option that cannot be used.
+// NewHTTP returns a check. The error names the invalid option.
 func NewHTTP(o HTTPOptions) (*HTTP, error) {
 	c := &HTTP{method: o.Method, host: o.Host, expect: o.Expect, status: slices.Clone(o.Status), tls: o.TLS}
 	if c.method == "" {
@@ -82,16 +82,16 @@ func NewHTTP(o HTTPOptions) (*HTTP, error) {
 	if strings.Trim(c.method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-_") != "" || c.method == http.MethodConnect {
 		return nil, fmt.Errorf("http method %.40q cannot be used for a check", o.Method)
 	}
-	if err := checkAuthority(o.Host); err != nil {
+	if err := validateAuthority(o.Host); err != nil {
 		return nil, fmt.Errorf("http host: %w", err)
 	}
 	for _, r := range c.status {
-		if err := r.check(); err != nil {
+		if err := r.validate(); err != nil {
 			return nil, fmt.Errorf("http: %w", err)
 		}
 	}
 	if len(o.Expect) > maxText {
-		return nil, fmt.Errorf("http expect has %d bytes, more than the %d of the body that are looked at", len(o.Expect), maxText)
+		return nil, fmt.Errorf("http expect has %d bytes, more than the %d of the body that are searched", len(o.Expect), maxText)
 	}
 	if o.Expect != "" && c.method == http.MethodHead {
 		return nil, errors.New("http expect has no effect on HEAD, whose replies have no body")
@@ -100,11 +100,11 @@ func NewHTTP(o HTTPOptions) (*HTTP, error) {
 	if path == "" {
 		path = "/"
 	}
-	if err := checkPath(path); err != nil {
+	if err := validatePath(path); err != nil {
 		return nil, fmt.Errorf("http path %.80q: %w", o.Path, err)
 	}
-	// The request line repeats the path as it was given: what is opaque is not escaped
-	// again. Two slashes at its beginning would be taken for a host there.
+	// An opaque path goes into the request line without another escaping. With two
+	// slashes at its beginning it would read as a host there.
 	c.url = url.URL{Opaque: path}
 	if strings.HasPrefix(path, "//") {
 		parsed, err := url.ParseRequestURI(path)
@@ -116,7 +116,7 @@ func NewHTTP(o HTTPOptions) (*HTTP, error) {
 	return c, nil
 }
 
-func checkPath(path string) error {
+func validatePath(path string) error {
 	if path[0] != '/' {
 		return errors.New("it does not begin with /")
 	}
@@ -134,33 +134,33 @@ func checkPath(path string) error {
 	return nil
 }
 
-// maxInterim is how many interim replies (1xx) may come before the reply.
+// maxInterim is how many interim replies (1xx) may precede the reply.
 const maxInterim = 8
 
-// Check makes one request. Of the reply it reads as much as it needs to decide.
+// Check makes one request and reads of the reply what it needs to decide.
 func (c *HTTP) Check(ctx context.Context, t Target) error {
 	name := hostname(c.host)
 	if c.host == "" {
-		name = hostOf(t)
+		name = t.host()
 	}
-	return converse(ctx, t, c.tls, name, []string{"http/1.1"}, func(conn net.Conn, _ *loan) error {
+	return withConn(ctx, t, c.tls, name, []string{"http/1.1"}, func(conn net.Conn) error {
 		request := c.request(t)
 		if err := request.Write(conn); err != nil {
 			return err
 		}
-		heard := &witness{from: conn}
-		reply, err := readReply(bufio.NewReader(heard), request)
+		reader := &errorReader{from: conn}
+		reply, err := readReply(bufio.NewReader(reader), request)
 		if err != nil {
-			return cmp.Or(heard.err, err)
+			return cmp.Or(reader.err, err)
 		}
-		return c.judge(reply)
+		return c.evaluate(reply)
 	})
 }
 
 func (c *HTTP) request(t Target) *http.Request {
 	host := c.host
 	if host == "" {
-		host = authorityOf(t)
+		host = t.authority()
 	}
 	address := c.url
 	return &http.Request{
@@ -170,11 +170,11 @@ func (c *HTTP) request(t Target) *http.Request {
 	}
 }
 
-// userAgent lets those who read a server's log know whose requests these are.
+// userAgent identifies the requests in a server's log.
 const userAgent = "usher-health"
 
-// readReply passes over interim replies. The body needs no closing: it holds nothing,
-// and closing it would read it to its end.
+// readReply skips interim replies. Nobody closes the body: it holds no resources, and
+// Close would read it to its end.
 func readReply(from *bufio.Reader, request *http.Request) (*http.Response, error) {
 	for range maxInterim + 1 {
 		reply, err := http.ReadResponse(from, request)
@@ -191,27 +191,27 @@ func readReply(from *bufio.Reader, request *http.Request) (*http.Response, error
 	return nil, fmt.Errorf("more than %d interim replies", maxInterim)
 }
 
-// witness remembers why the reading ended: a parser complains of what came until then.
-type witness struct {
+// errorReader keeps the error that ended reading. Parsers report what they miss instead.
+type errorReader struct {
 	from io.Reader
 	err  error
 }
 
-func (w *witness) Read(b []byte) (int, error) {
-	n, err := w.from.Read(b)
-	w.err = cmp.Or(w.err, err)
+func (r *errorReader) Read(b []byte) (int, error) {
+	n, err := r.from.Read(b)
+	r.err = cmp.Or(r.err, err)
 	return n, err
 }
 
-func (c *HTTP) judge(reply *http.Response) error {
+func (c *HTTP) evaluate(reply *http.Response) error {
 	code := reply.StatusCode
 	if !slices.ContainsFunc(c.status, func(r StatusRange) bool { return r.First <= code && code <= r.Last }) {
-		return fmt.Errorf("status %d %s, want %s", code, http.StatusText(code), c.wanted())
+		return fmt.Errorf("status %d %s, want %s", code, http.StatusText(code), c.statusText())
 	}
 	if c.expect == "" {
 		return nil
 	}
-	body := finder{from: reply.Body}
+	body := textFinder{from: reply.Body}
 	if err := body.find([]string{c.expect}, false); err != nil {
 		if errors.Is(err, errClosed) || errors.Is(err, errCutShort) {
 			return fmt.Errorf("status %d, but the body lacks %s: %s", code, excerpt([]byte(c.expect)), excerpt(body.held))
@@ -221,7 +221,7 @@ func (c *HTTP) judge(reply *http.Response) error {
 	return nil
 }
 
-func (c *HTTP) wanted() string {
+func (c *HTTP) statusText() string {
 	words := make([]string, len(c.status))
 	for i, r := range c.status {
 		words[i] = r.String()

@@ -67,7 +67,7 @@ func TestParseStatusRange(t *testing.T) {
 	}
 }
 
-// talk answers what comes before the first empty line, and sees the connection end.
+// talk answers after the first empty line, and reads until the connection ends.
 func talk(reply string) func(net.Conn) {
 	return func(conn net.Conn) {
 		var request []byte
@@ -168,7 +168,7 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
-// What the target sees of a check: one request on a connection of its own, and its end.
+// What the target sees of a check: one request and a clean end.
 func TestHTTPRequest(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -188,8 +188,8 @@ func TestHTTPRequest(t *testing.T) {
 			ln, target := listen(t, tt.network)
 			got := make(chan seen, 1)
 			serveConns(t, ln, func(conn net.Conn) {
-				// The check needs only the beginning, but what it leaves unread would
-				// turn its close into a reset.
+				// The check needs only the beginning, but unread data would turn its
+				// close into a reset.
 				if _, err := io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 25000\r\n\r\n"+strings.Repeat("x", 25_000)); err != nil {
 					got <- seen{err: err}
 					return
@@ -222,18 +222,7 @@ func TestHTTPRequest(t *testing.T) {
 	}
 }
 
-// The environment's proxy is for users, not for checks.
-func TestHTTPIgnoresProxies(t *testing.T) {
-	ln, target := listen(t, "tcp")
-	serveConns(t, ln, talk("HTTP/1.1 200 OK\r\n\r\n"))
-	for _, name := range []string{"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy"} {
-		t.Setenv(name, "http://127.0.0.1:1")
-	}
-	expectError(t, check(t, newHTTP(t, health.HTTPOptions{}), target, false), "")
-	expectError(t, check(t, newHTTP(t, health.HTTPOptions{Host: "web.example"}), target, false), "")
-}
-
-// A real server, over TLS: the name is that of the Host header unless told otherwise.
+// Over TLS the verified name is that of the Host header by default.
 func TestHTTPOverTLS(t *testing.T) {
 	t.Parallel()
 	me := newIdentity(t, "web.example")

@@ -13,7 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The checks of kind exec run this binary, as a program of its own.
+	// Checks of kind exec run this binary as a program.
 	if len(os.Args) > 2 && os.Args[1] == asProgram {
 		program(os.Args[2:])
 		return
@@ -21,17 +21,16 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(withoutLeaks{m})
 }
 
-// withoutLeaks fails a run of tests that leaves descriptors behind, or words in the log.
+// withoutLeaks fails a run that leaves descriptors, or lines in the log of the process.
 type withoutLeaks struct{ m *testing.M }
 
 func (w withoutLeaks) Run() int {
-	// The runtime's poller has descriptors of its own, from the first socket on.
+	// With the first socket, the runtime's poller opens descriptors.
 	if ln, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
 		ln.Close()
 	}
 	before := descriptors()
-	// What a target does is told by errors, and not behind their back by a package that
-	// has the log of the process.
+	// Errors describe what targets do; no package may log it.
 	var said bytes.Buffer
 	stdlog.SetOutput(&said)
 	code := w.m.Run()
@@ -40,7 +39,7 @@ func (w withoutLeaks) Run() int {
 		fmt.Fprintf(os.Stderr, "%d bytes in the log of the process: %.200q\n", said.Len(), said.Bytes())
 		code = 1
 	}
-	// The fuzzer's workers have pipes to their master.
+	// The fuzzer's workers have pipes to their coordinator.
 	if !eventually(func() bool { return descriptors() <= before }) && code == 0 && !fuzzing() {
 		fmt.Fprintf(os.Stderr, "%d descriptors are open after the tests, %d were before\n", descriptors(), before)
 		code = 1
@@ -48,7 +47,7 @@ func (w withoutLeaks) Run() int {
 	return code
 }
 
-// descriptors counts those of this process, 0 where that cannot be known.
+// descriptors counts those of this process, 0 where the system does not say.
 func descriptors() int {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -57,7 +56,7 @@ func descriptors() int {
 	return len(entries)
 }
 
-// eventually waits for a condition that holds soon, if ever.
+// eventually waits up to 10 s for a condition.
 func eventually(holds func() bool) bool {
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if holds() {

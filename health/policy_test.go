@@ -2,9 +2,7 @@ package health_test
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,8 +20,8 @@ func seconds(n ...float64) []time.Duration {
 	return ds
 }
 
-// Randomness 0.5 takes phase and jitter to the middle of their range: the second check comes
-// after half an interval, all others after a whole one, by the state of the target.
+// With randomness 0.5 the second check comes after half an interval, all others after a
+// whole one, which depends on the state of the target.
 func TestPolicyIntervals(t *testing.T) {
 	t.Parallel()
 	three := health.Policy{Interval: 10 * time.Second, DownInterval: 4 * time.Second, ChangeInterval: time.Second}
@@ -42,6 +40,7 @@ func TestPolicyIntervals(t *testing.T) {
 		{"all the same", "++---++", one, seconds(0, 5, 15, 25, 35, 45)},
 		{"down is the same", "-++", health.Policy{Interval: 10 * time.Second, ChangeInterval: time.Second}, seconds(0, 5, 6, 16)},
 		{"change is the same", "+---", health.Policy{Interval: 10 * time.Second, DownInterval: time.Second}, seconds(0, 5, 15, 25, 26)},
+		{"all by default", "+---", health.Policy{}, seconds(0, 1, 3, 5, 7)},
 		{"interval by default", "+---", health.Policy{DownInterval: time.Second}, seconds(0, 1, 3, 5, 6)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -66,8 +65,7 @@ func TestPolicyIntervals(t *testing.T) {
 	}
 }
 
-// A Set that changes nothing for a target, in the middle of a run of failures, neither
-// breaks the run nor adds a check.
+// A Set that keeps a target neither ends its run of failures nor adds a check.
 func TestMonitorSetKeepsARun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -102,71 +100,7 @@ func (l *log) expectOf(name string, want ...string) {
 	}
 }
 
-// A few targets start without delay, thousands within one interval, and none of their
-// rounds is a burst.
-func TestMonitorSpreadsTheFirstRound(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		n        int
-		interval time.Duration
-		within   time.Duration // all first checks
-	}{
-		{1, time.Minute, 0},
-		{256, time.Minute, 0},
-		{300, time.Minute, 44 * time.Millisecond},
-		{2000, time.Minute, 1744 * time.Millisecond},
-		{10_000, 2 * time.Second, 2 * time.Second},
-	} {
-		t.Run(fmt.Sprintf("%d in %v", tt.n, tt.interval), func(t *testing.T) {
-			t.Parallel()
-			if raceEnabled && tt.n > 500 {
-				t.Skip("too many steps for the race detector")
-			}
-			synctest.Test(t, func(t *testing.T) {
-				seed := rand.Uint64()
-				t.Logf("seed %d", seed)
-				random := rand.New(rand.NewPCG(seed, 0))
-				var mu sync.Mutex
-				checker := &fake{}
-				m := health.NewMonitorWithRandom(checker, health.Policy{Interval: tt.interval}, func(health.Target, bool, error) {}, func() float64 {
-					mu.Lock()
-					defer mu.Unlock()
-					return random.Float64()
-				})
-				defer m.Close()
-				start := time.Now()
-				m.Set(numbered(tt.n))
-				m.WaitFirst(t.Context())
-				if took := time.Since(start); took > tt.within {
-					t.Errorf("the first round took %v, want at most %v", took, tt.within)
-				}
-				time.Sleep(tt.interval) // the second checks, and the first of the rhythm
-
-				// The most that start within 10 ms: 256 and 10 beside them at the start, and
-				// later the mean with room for chance.
-				const window = 10 * time.Millisecond
-				begun := make(map[time.Duration]int)
-				for _, target := range numbered(tt.n) {
-					for _, at := range checker.startsOf(target) {
-						begun[at.Sub(start)/window]++
-					}
-				}
-				mean := int(int64(tt.n) * int64(window) / int64(tt.interval))
-				for at, n := range begun {
-					most := 3*mean + 24
-					if at == 0 {
-						most += 256 + max(10, mean)
-					}
-					if n > most {
-						t.Errorf("%d checks start in the 10 ms from %v on, want at most %d", n, at*window, most)
-					}
-				}
-			})
-		})
-	}
-}
-
-// Monitors that share slots are bounded together, and none starves.
+// Monitors that share slots are bounded together; none starves.
 func TestMonitorsShareSlots(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -197,7 +131,7 @@ func TestMonitorsShareSlots(t *testing.T) {
 				t.Errorf("the targets of monitor %d were checked %d times, want about 1200", i, n)
 			}
 		}
-		// One that closes in the middle gives back what it holds.
+		// A monitor that is closed releases its slots.
 		monitors[0].Close()
 		monitors[1].Close()
 		before := checker.reset()

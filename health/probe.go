@@ -7,66 +7,78 @@ import (
 	"time"
 )
 
-// probe is one target being watched. It belongs to the check that is in flight for it,
-// or else to its place in the queue.
+// probe is one target of a Monitor. The check in flight owns it; between checks it is
+// in the queue.
 type probe struct {
 	target  Target
-	tracker Tracker
-	begun   bool // there has been a check
+	tracker tracker
+	isBegun bool // a check has ended
 
 	due   time.Time // of the next check
-	place int       // in the queue, -1 if not there
+	index int       // in the queue, -1 if not there
 
-	known sync.Once
-	first chan struct{} // closed by known: after the first result is reported, or at the end
+	closeFirst sync.Once
+	first      chan struct{} // closed after the first result is reported, or by stop
 
-	// The context is cancelled, and reports are made, only under mu: once
-	// stop has returned, there is no report under way and none to come.
-	mu     sync.Mutex
-	ctx    context.Context
-	cancel context.CancelFunc
+	// mu orders stop and report: once stop has returned, no report runs or begins. No
+	// report runs under mu.
+	mu      sync.Mutex
+	ctx     context.Context
+	cancel  context.CancelFunc
+	reports sync.WaitGroup
 }
 
 func newProbe(t Target, policy Policy) *probe {
-	p := &probe{target: t, tracker: NewTracker(policy.Rise, policy.Fall), first: make(chan struct{}), place: -1}
+	p := &probe{target: t, tracker: tracker{rise: policy.Rise, fall: policy.Fall}, first: make(chan struct{}), index: -1}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
 }
 
-// observe feeds a result to the tracker and reports what is new.
+// begin has a new probe go on from a known state.
+func (p *probe) begin(isUp bool) {
+	p.tracker.isKnown, p.tracker.isUp = true, isUp
+	p.closeFirst.Do(func() { close(p.first) })
+}
+
+// observe feeds a result to the tracker and reports a change.
 func (p *probe) observe(err error, report Report) {
-	up, changed := p.tracker.Observe(err == nil)
-	if changed {
-		p.tell(func() { report(p.target, up, err) })
+	if p.tracker.observe(err == nil) {
+		p.report(func() { report(p.target, err == nil, err) })
 	}
 }
 
-// tell makes a report, unless the probe has been stopped.
-func (p *probe) tell(report func()) {
+// report makes a callback, unless the probe is stopped.
+func (p *probe) report(callback func()) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ctx.Err() == nil {
-		report()
+	if p.ctx.Err() != nil {
+		p.mu.Unlock()
+		return
 	}
+	p.reports.Add(1)
+	p.mu.Unlock()
+	defer p.reports.Done()
+	callback()
 }
 
-// ended takes note of the end of a check, and reports whether it was the first.
-func (p *probe) ended() (first bool) {
-	p.known.Do(func() { close(p.first) })
-	first = !p.begun
-	p.begun = true
-	return first
+// endCheck notes the end of a check, and returns whether it was the first.
+func (p *probe) endCheck() (isFirst bool) {
+	p.closeFirst.Do(func() { close(p.first) })
+	isFirst = !p.isBegun
+	p.isBegun = true
+	return isFirst
 }
 
-// stop ends a probe: a check in flight is told to end, and not waited for.
+// stop ends a probe. It cancels a check in flight without waiting, and waits for a
+// report.
 func (p *probe) stop() {
 	p.mu.Lock()
 	p.cancel()
 	p.mu.Unlock()
-	p.known.Do(func() { close(p.first) })
+	p.reports.Wait()
+	p.closeFirst.Do(func() { close(p.first) })
 }
 
-// queue orders probes by when they are due. It is a [heap.Interface].
+// queue orders probes by when they are due. It implements [heap.Interface].
 type queue []*probe
 
 func (q queue) Len() int           { return len(q) }
@@ -74,12 +86,12 @@ func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
 
 func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	q[i].place, q[j].place = i, j
+	q[i].index, q[j].index = i, j
 }
 
 func (q *queue) Push(x any) {
 	p := x.(*probe)
-	p.place = len(*q)
+	p.index = len(*q)
 	*q = append(*q, p)
 }
 
@@ -88,13 +100,13 @@ func (q *queue) Pop() any {
 	p := (*q)[last]
 	(*q)[last] = nil
 	*q = (*q)[:last]
-	p.place = -1
+	p.index = -1
 	return p
 }
 
-// drop takes a probe out, if it is there.
-func (q *queue) drop(p *probe) {
-	if p.place >= 0 {
-		heap.Remove(q, p.place)
+// remove takes a probe out of the queue, if it is there.
+func (q *queue) remove(p *probe) {
+	if p.index >= 0 {
+		heap.Remove(q, p.index)
 	}
 }

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// asProgram is the first argument of this binary when a check of kind exec runs it.
+// asProgram is the first argument when a check of kind exec runs this binary.
 const asProgram = "as-a-program"
 
-// program does what its words say, one after the other.
+// program executes words in order.
 func program(words []string) {
 	for len(words) > 0 {
 		word, value, _ := strings.Cut(words[0], "=")
@@ -43,8 +43,7 @@ func program(words []string) {
 			}
 			_ = w.Flush()
 		case "child":
-			// A process that shares all that its parent has, and stays. Its id is
-			// written to a file.
+			// A child that shares its parent's output and stays. Its id goes to a file.
 			child := exec.Command(os.Args[0], asProgram, "sleep")
 			child.Stdout, child.Stderr = os.Stdout, os.Stderr
 			if err := child.Start(); err != nil {
@@ -63,7 +62,7 @@ func program(words []string) {
 	}
 }
 
-// note writes a process id to a file that then appears whole.
+// note writes a process id to a file atomically.
 func note(path string, pid int) {
 	if os.WriteFile(path+"~", strconv.AppendInt(nil, int64(pid), 10), 0o600) != nil || os.Rename(path+"~", path) != nil {
 		os.Exit(6)

@@ -14,26 +14,24 @@ import (
 type Step struct {
 	Send string // bytes to send
 
-	// Expect lists texts of which one must come, behind the text that the step
-	// before found. Bytes in between are passed over. The one that is complete first
-	// counts.
+	// Expect lists texts of which one must come, after the text that the step before
+	// found. Bytes in between are skipped. The text that is complete first counts.
 	Expect []string
-	// Anchored allows no bytes in between: one of the texts must come next. A wrong
-	// reply is then known as soon as it differs; otherwise it is one when the
-	// target closes, at the end of the timeout, or after 64 KiB.
+	// Anchored allows no bytes in between. A wrong reply then fails as soon as it
+	// differs; otherwise at the close, the timeout, or after 64 KiB.
 	Anchored bool
 }
 
-// SendExpect checks that a target keeps to the part that a script has for it, over
-// TCP or a unix stream socket. Texts are bytes of any value. Make one with
-// [NewSendExpect].
+// SendExpect checks that a target follows a script, over TCP or a unix stream socket.
+// Texts are bytes of any value. Make one with [NewSendExpect].
 //
-// A check of redis, of SMTP, and of PostgreSQL, which answers an SSLRequest with one
-// byte, S or N, and any other trouble with an error message:
+// Checks of Redis, of SMTP, and of PostgreSQL. The latter asks the user postgres to
+// authenticate (R), or answers with an error (E) while it starts up; to an SSLRequest
+// it would answer in both cases:
 //
 //	{Send: "PING\r\n"}, {Expect: []string{"+PONG\r\n"}, Anchored: true}
 //	{Expect: []string{"220"}, Anchored: true}, {Send: "QUIT\r\n"}, {Expect: []string{"221"}}
-//	{Send: "\x00\x00\x00\x08\x04\xd2\x16\x2f"}, {Expect: []string{"S", "N"}, Anchored: true}
+//	{Send: "\x00\x00\x00\x17\x00\x03\x00\x00user\x00postgres\x00\x00"}, {Expect: []string{"R"}, Anchored: true}
 type SendExpect struct {
 	steps []Step
 	tls   *TLS
@@ -44,29 +42,29 @@ const (
 	maxSend  = 64 << 10 // bytes that one step sends
 )
 
-// NewSendExpect returns a check that goes through steps in order, any number of one
-// kind in a row, over TLS unless secure is nil. With TLS, whose handshake is an answer,
-// the script may be empty. The error names the step that cannot be used.
+// NewSendExpect returns a check that runs steps in order, over TLS unless secure is
+// nil. With TLS the script may be empty, since the handshake is an answer. The error
+// names the invalid step.
 func NewSendExpect(steps []Step, secure *TLS) (*SendExpect, error) {
 	if len(steps) > maxSteps {
 		return nil, fmt.Errorf("the script has %d steps, more than %d", len(steps), maxSteps)
 	}
 	c := &SendExpect{steps: slices.Clone(steps), tls: secure}
-	listens := secure != nil
+	hasAnswer := secure != nil
 	for i, s := range steps {
-		if err := s.check(); err != nil {
+		if err := s.validate(); err != nil {
 			return nil, fmt.Errorf("step %d of the script: %w", i+1, err)
 		}
 		c.steps[i].Expect = slices.Clone(s.Expect)
-		listens = listens || len(s.Expect) > 0
+		hasAnswer = hasAnswer || len(s.Expect) > 0
 	}
-	if !listens {
-		return nil, errors.New("the script expects nothing: it could tell no more than a check of kind tcp")
+	if !hasAnswer {
+		return nil, errors.New("the script expects nothing: use a check of kind tcp")
 	}
 	return c, nil
 }
 
-func (s Step) check() error {
+func (s Step) validate() error {
 	switch {
 	case s.Send == "" && len(s.Expect) == 0:
 		return errors.New("it neither sends nor expects anything")
@@ -82,19 +80,18 @@ func (s Step) check() error {
 			return errors.New("it expects an empty text")
 		}
 		if len(text) > maxText {
-			return fmt.Errorf("it expects %d bytes, more than the %d that are looked at", len(text), maxText)
+			return fmt.Errorf("it expects %d bytes, more than the %d that are searched", len(text), maxText)
 		}
 	}
 	return nil
 }
 
-// Check connects, goes through the script, and takes leave as a TCP check does. Of an
-// endless reply it reads 256 KiB in all.
+// Check connects, runs the script and closes as a TCP check does.
 func (c *SendExpect) Check(ctx context.Context, t Target) error {
-	return converse(ctx, t, c.tls, hostOf(t), nil, func(conn net.Conn, _ *loan) error {
-		heard := finder{from: conn}
+	return withConn(ctx, t, c.tls, t.host(), nil, func(conn net.Conn) error {
+		reply := textFinder{from: conn}
 		for i, s := range c.steps {
-			if err := s.do(conn, &heard); err != nil {
+			if err := s.run(conn, &reply); err != nil {
 				return fmt.Errorf("step %d, %s: %w", i+1, s, err)
 			}
 		}
@@ -102,21 +99,21 @@ func (c *SendExpect) Check(ctx context.Context, t Target) error {
 	})
 }
 
-// errUntaken is silence of another kind: the target does not read.
-var errUntaken = errors.New("the target did not take it in time")
+// errNotRead means that the target does not read what is sent.
+var errNotRead = errors.New("the target did not read it in time")
 
-func (s Step) do(conn io.Writer, heard *finder) error {
+func (s Step) run(conn io.Writer, reply *textFinder) error {
 	if s.Send != "" {
 		_, err := io.WriteString(conn, s.Send)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return errUntaken
+			return errNotRead
 		}
 		return err
 	}
-	return heard.find(s.Expect, s.Anchored)
+	return reply.find(s.Expect, s.Anchored)
 }
 
-// String is the step as a line of a log has it.
+// String returns the step for a log.
 func (s Step) String() string {
 	if s.Send != "" {
 		return "send " + excerpt([]byte(s.Send))

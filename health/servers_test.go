@@ -20,8 +20,8 @@ func fuzzing() bool {
 	return f != nil && f.Value.String() != ""
 }
 
-// serveConns starts a server that gives each connection to handle, and closes it then.
-// The end of the test closes those that are left.
+// serveConns serves each connection with handle, and closes it afterwards or at the end
+// of the test.
 func serveConns(t testing.TB, ln net.Listener, handle func(net.Conn)) {
 	t.Helper()
 	var (
@@ -63,10 +63,10 @@ func serveConns(t testing.TB, ln net.Listener, handle func(net.Conn)) {
 	})
 }
 
-// hear reads until the client has no more to say.
+// hear reads until the client ends.
 func hear(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
 
-// flood writes b over and over until the client has gone.
+// flood writes b until the client is gone.
 func flood(conn net.Conn, b []byte) {
 	for {
 		if _, err := conn.Write(b); err != nil {
@@ -75,7 +75,7 @@ func flood(conn net.Conn, b []byte) {
 	}
 }
 
-// inPieces writes b byte by byte, each in a packet of its own.
+// inPieces writes b byte by byte, each in its own packet.
 func inPieces(conn net.Conn, b []byte) {
 	for i := range b {
 		if _, err := conn.Write(b[i : i+1]); err != nil {
@@ -84,7 +84,7 @@ func inPieces(conn net.Conn, b []byte) {
 	}
 }
 
-// Servers that no check can be content with. Those that wait end with the timeout.
+// badServers fail all checks. Those that wait do so at the timeout.
 var badServers = []struct {
 	name   string
 	handle func(net.Conn)
@@ -120,7 +120,7 @@ var badServers = []struct {
 	}, true},
 }
 
-// streamChecks are the checks that hold a dialogue, by name.
+// streamChecks returns the checks that expect a reply, by name.
 func streamChecks(t testing.TB) map[string]health.Checker {
 	t.Helper()
 	secure, err := health.NewTLS(health.TLSOptions{SkipVerify: true})
@@ -176,8 +176,7 @@ func TestBadServers(t *testing.T) {
 				t.Parallel()
 				ln, target := listen(t, "tcp")
 				serveConns(t, ln, tt.handle)
-				// What ends by itself has more time than it can need: if it
-				// waits all the same, that is told.
+				// A check that ends by itself has ample time; waiting for it is a fault.
 				timeout := 20 * time.Second
 				if tt.waits {
 					timeout = 30 * time.Millisecond
@@ -198,8 +197,8 @@ func TestBadServers(t *testing.T) {
 	}
 }
 
-// A listener whose owner does not accept: the kernel completes the connection.
-func TestNobodyAccepts(t *testing.T) {
+// The kernel completes a connection that the process does not accept.
+func TestTargetDoesNotAccept(t *testing.T) {
 	t.Parallel()
 	for name, c := range streamChecks(t) {
 		for _, network := range []string{"tcp", "unix"} {

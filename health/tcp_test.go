@@ -16,13 +16,12 @@ import (
 	"usher/health"
 )
 
-// listen opens a listener of the given network on an address of its own.
+// listen opens a listener on a new address.
 func listen(t *testing.T, network string) (net.Listener, health.Target) {
 	t.Helper()
 	address := "127.0.0.1:0"
 	if network == "unix" {
-		// t.TempDir can be longer than the 104 bytes that sun_path has on
-		// the BSDs.
+		// t.TempDir can exceed the 104 bytes of sun_path on the BSDs.
 		dir, err := os.MkdirTemp("", "usher")
 		if err != nil {
 			t.Fatal(err)
@@ -44,7 +43,7 @@ type seen struct {
 	err  error // nil: the client ended with FIN
 }
 
-// serve accepts one connection, says greeting, and reads to the end.
+// serve accepts one connection, sends greeting, and reads to the end.
 func serve(ln net.Listener, greeting string) <-chan seen {
 	result := make(chan seen, 1)
 	go func() {
@@ -87,9 +86,8 @@ func TestTCPIsSeenAsConnectAndCleanEnd(t *testing.T) {
 	}
 }
 
-// A server that speaks first must not see its greeting answered by a reset.
-// It has all the time it wants here: a busy machine is no part of the test.
-func TestTCPHearsAGreetingOut(t *testing.T) {
+// A server that speaks first sees no reset. It has ample time here.
+func TestTCPReadsAGreeting(t *testing.T) {
 	t.Parallel()
 	for _, network := range []string{"tcp", "unix"} {
 		for _, size := range []int{24, 25_000} {
@@ -103,20 +101,6 @@ func TestTCPHearsAGreetingOut(t *testing.T) {
 				expectCleanEnd(t, <-backend)
 			})
 		}
-	}
-}
-
-// A backend that has a listen queue but does not get round to accepting, or
-// that never closes its side, must not hold up the probe.
-func TestTCPDoesNotWaitForTheBackendToClose(t *testing.T) {
-	t.Parallel()
-	_, target := listen(t, "tcp")
-	start := time.Now()
-	if err := (health.TCP{}).Check(t.Context(), target); err != nil {
-		t.Errorf("check: %v", err)
-	}
-	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("check took %v", took)
 	}
 }
 
@@ -138,9 +122,8 @@ func TestTCPRefused(t *testing.T) {
 	}
 }
 
-// To accept is all that is asked: what a target does then, a reset or a flood too, is
-// neither bad nor heard for long.
-func TestTCPTakesAnyServer(t *testing.T) {
+// A target passes if it accepts, even if it then resets or floods the connection.
+func TestTCPPassesAnyServer(t *testing.T) {
 	t.Parallel()
 	for _, tt := range badServers {
 		t.Run(tt.name, func(t *testing.T) {
@@ -150,7 +133,7 @@ func TestTCPTakesAnyServer(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
 			err := health.TCP{}.Check(ctx, target)
-			// A reset may come before the kernel has told of the connection.
+			// A reset may come before connect returns.
 			if early := strings.HasPrefix(tt.name, "resets") && errors.Is(err, syscall.ECONNRESET); err != nil && !early {
 				t.Errorf("check: %v", err)
 			}
@@ -158,56 +141,5 @@ func TestTCPTakesAnyServer(t *testing.T) {
 				t.Error("the check waited for its timeout")
 			}
 		})
-	}
-}
-
-// A backend that takes as many flows as there are local ports is not dead; one that this
-// host has no address towards is of no use.
-func TestPortsUsedUp(t *testing.T) {
-	t.Parallel()
-	unavailable := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.EADDRNOTAVAIL)}
-	refused := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
-	for _, tt := range []struct {
-		err              error
-		network, address string
-		want             bool
-	}{
-		{unavailable, "tcp", "127.0.0.1:9", true},
-		{refused, "tcp", "127.0.0.1:9", false},
-		{unavailable, "tcp", "[fe80::1]:9", false}, // of no link: there is no way to it
-		{unavailable, "unix", "/x", false},
-	} {
-		if got := health.PortsUsedUp(tt.err, health.Target{Network: tt.network, Address: tt.address}); got != tt.want {
-			t.Errorf("%v, %s: %t, want %t", tt.err, tt.address, got, tt.want)
-		}
-	}
-}
-
-func TestTCPEndsWithItsContext(t *testing.T) {
-	t.Parallel()
-	_, target := listen(t, "tcp")
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := (health.TCP{}).Check(ctx, target); err == nil {
-		t.Error("check with a cancelled context succeeded")
-	}
-}
-
-func TestShortageSaysNothingAboutTheTarget(t *testing.T) {
-	t.Parallel()
-	for errno, want := range map[syscall.Errno]bool{
-		syscall.EMFILE:        true,
-		syscall.ENFILE:        true,
-		syscall.ENOBUFS:       true,
-		syscall.ENOMEM:        true,
-		syscall.ECONNREFUSED:  false,
-		syscall.ENETUNREACH:   false,
-		syscall.EADDRNOTAVAIL: false,
-		syscall.ETIMEDOUT:     false,
-	} {
-		err := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", errno)}
-		if got := health.Shortage(err); got != want {
-			t.Errorf("shortage(%v) = %t, want %t", err, got, want)
-		}
 	}
 }

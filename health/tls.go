@@ -10,31 +10,32 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 )
 
 // TLSOptions say how a check speaks TLS. The zero value verifies a target against the
-// system's authorities and the name that the check knows it by: the host of the
-// request, else the address; "localhost" for a unix socket.
+// system's authorities and the host of the request, else of the address, "localhost"
+// for a unix socket.
 type TLSOptions struct {
-	ServerName string // asked for (SNI) and verified instead; a name or an IP address
+	ServerName string // sent (SNI) and verified instead; a name or an IP address
 	CAFile     string // PEM certificates to trust instead of the system's
-	SkipVerify bool   // takes any certificate
+	SkipVerify bool   // accept any certificate
 }
 
-// TLS is how a check speaks TLS, at least version 1.2. Make one with [NewTLS]. It does
-// not change and may be shared by checks.
+// TLS configures TLS 1.2 or later for checks. Make one with [NewTLS]. It is immutable;
+// checks may share it.
 type TLS struct {
 	config tls.Config
 }
 
-// maxCAFile is more than the bundles of all public authorities together.
+// maxCAFile is larger than a bundle of all public authorities.
 const maxCAFile = 4 << 20
 
-// NewTLS reads the file of authorities, once: a later change of it has no effect. The
-// error names what cannot be used.
+// NewTLS reads the file of authorities once; later changes of the file have no effect.
+// The error names the invalid option.
 func NewTLS(o TLSOptions) (*TLS, error) {
 	s := &TLS{config: tls.Config{ServerName: o.ServerName, InsecureSkipVerify: o.SkipVerify}}
-	if err := checkServerName(o.ServerName); err != nil {
+	if err := validateServerName(o.ServerName); err != nil {
 		return nil, err
 	}
 	if o.CAFile == "" {
@@ -51,30 +52,31 @@ func NewTLS(o TLSOptions) (*TLS, error) {
 	return s, nil
 }
 
-func checkServerName(name string) error {
+func validateServerName(name string) error {
 	if net.ParseIP(name) != nil {
 		return nil
 	}
 	if strings.Contains(name, ":") {
 		return fmt.Errorf("TLS server name %.80q: a name or an address without a port is needed", name)
 	}
-	if err := checkAuthority(name); err != nil {
+	if err := validateAuthority(name); err != nil {
 		return fmt.Errorf("TLS server name: %w", err)
 	}
 	return nil
 }
 
-// readAuthorities reads every certificate of a file. It is stricter than
-// [x509.CertPool.AppendCertsFromPEM], which passes over those that it cannot read.
+// readAuthorities reads all certificates of a file. Unlike
+// [x509.CertPool.AppendCertsFromPEM] it fails on invalid ones. O_NONBLOCK keeps the open
+// of a fifo from waiting for a writer.
 func readAuthorities(path string) (*x509.CertPool, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, unpathed(err)
+		return nil, withoutPath(err)
 	}
 	defer f.Close()
 	rest, err := io.ReadAll(io.LimitReader(f, maxCAFile+1))
 	if err != nil {
-		return nil, unpathed(err)
+		return nil, withoutPath(err)
 	}
 	if len(rest) > maxCAFile {
 		return nil, fmt.Errorf("larger than %d MiB", maxCAFile>>20)
@@ -101,16 +103,7 @@ func readAuthorities(path string) (*x509.CertPool, error) {
 	return roots, nil
 }
 
-// unpathed takes the path out of an error whose caller names it.
-func unpathed(err error) error {
-	var failed *os.PathError
-	if errors.As(err, &failed) {
-		return failed.Err
-	}
-	return err
-}
-
-// client is the client side of TLS on conn.
+// client returns the client side of TLS on conn.
 func (s *TLS) client(conn net.Conn, name string, protocols []string) *tls.Conn {
 	config := s.config.Clone()
 	if config.ServerName == "" {

@@ -24,13 +24,13 @@ import (
 	"usher/health"
 )
 
-// identity is a certificate that is its own authority.
+// identity is a self-signed certificate.
 type identity struct {
 	certificate tls.Certificate
 	pem         []byte
 }
 
-// newIdentity is valid for names and addresses.
+// newIdentity returns one for names and addresses.
 func newIdentity(t testing.TB, names ...string) identity {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -81,7 +81,7 @@ func (i identity) trust(t testing.TB, serverName string) *health.TLS {
 	return secure
 }
 
-// over puts TLS on a listener.
+// over returns a TLS listener.
 func (i identity) over(ln net.Listener, protocols ...string) net.Listener {
 	return tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{i.certificate}, NextProtos: protocols})
 }
@@ -115,7 +115,7 @@ func TestNewTLS(t *testing.T) {
 	}
 }
 
-// expectRefusal wants an error of one line with all of want, or none if want is empty.
+// expectRefusal expects a one-line error with all of want, or none if want is empty.
 func expectRefusal(t *testing.T, name string, err error, want []string) {
 	t.Helper()
 	if (err != nil) != (len(want) > 0) {
@@ -181,8 +181,8 @@ func mustTLS(t testing.TB) *health.TLS {
 	return secure
 }
 
-// The server is told of the end, in TLS and in TCP: the last record is an alert, which
-// version 1.2 does not hide, and then comes a FIN.
+// A check ends TLS and TCP cleanly: the last record is an alert, visible in TLS 1.2, and
+// then comes a FIN.
 func TestTLSCleanEnd(t *testing.T) {
 	t.Parallel()
 	ln, target := listen(t, "tcp")
@@ -208,35 +208,6 @@ func TestTLSCleanEnd(t *testing.T) {
 	}
 }
 
-// A handshake alone is a check: of who is there, and that TLS is spoken.
-func TestTLSHandshakeAlone(t *testing.T) {
-	t.Parallel()
-	me, stranger := newIdentity(t, "127.0.0.1"), newIdentity(t, "127.0.0.1")
-	for _, tt := range []struct {
-		name   string
-		over   func(net.Listener) net.Listener
-		handle func(net.Conn)
-		waits  bool
-		want   string
-	}{
-		{name: "good", over: func(ln net.Listener) net.Listener { return me.over(ln) }, handle: hear},
-		{name: "wrong", over: func(ln net.Listener) net.Listener { return stranger.over(ln) }, handle: hear, want: "unknown authority"},
-		{name: "cleartext", handle: hangUp("220 hello\r\n"), want: "TLS handshake"},
-		{name: "silent", handle: hear, waits: true, want: "TLS handshake: no reply in time"},
-		{name: "closes", handle: func(net.Conn) {}, want: "TLS handshake"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			ln, target := listen(t, "tcp")
-			if tt.over != nil {
-				ln = tt.over(ln)
-			}
-			serveConns(t, ln, tt.handle)
-			expectCheck(t, newSendExpect(t, nil, me.trust(t, "")), target, tt.waits, tt.want)
-		})
-	}
-}
-
 // spy keeps what is read.
 type spy struct {
 	net.Conn
@@ -258,7 +229,7 @@ func (s *spy) lastRecord() (kind byte) {
 	return kind
 }
 
-// What came during the handshake is no part of a reply.
+// Bytes of the handshake do not count as a reply.
 func TestTLSSilentAfterTheHandshake(t *testing.T) {
 	t.Parallel()
 	me := newIdentity(t, "127.0.0.1")
@@ -272,7 +243,7 @@ func TestTLSSilentAfterTheHandshake(t *testing.T) {
 			t.Parallel()
 			ln, target := listen(t, "tcp")
 			serveConns(t, ln, func(raw net.Conn) {
-				// Version 1.3 has tickets behind its handshake.
+				// TLS 1.3 sends tickets after the handshake.
 				conn := tls.Server(raw, &tls.Config{Certificates: []tls.Certificate{me.certificate}, MaxVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}})
 				hear(conn)
 			})

@@ -1,52 +1,37 @@
 package health
 
-// Tracker is the rise/fall state machine of one target: a run of rise good
-// results in a row brings it up, a run of fall bad ones takes it down.
-// Results that agree with the present state end the other run, so a target
-// that flaps faster than its thresholds stays where it is.
+// tracker is the rise/fall state machine of one target, without clock or socket:
 //
-// A Tracker is not safe for concurrent use.
-type Tracker struct {
-	rise, fall int
-	known, up  bool
-	against    int // results in a row that contradict up; below rise or fall
+//	unknown ──first result──▶ up or down
+//	down ──rise good results in a row──▶ up
+//	up   ──fall bad results in a row───▶ down
+//
+// A result that agrees with the state ends the opposite run. So a target that flaps
+// faster than its thresholds keeps its state. It is not safe for concurrent use.
+type tracker struct {
+	rise, fall    int // results in a row; below 1 counts as 1
+	isKnown, isUp bool
+	opposed       int // results in a row that contradict isUp; too few to change it
 }
 
-// NewTracker returns a Tracker that has seen nothing. Thresholds below 1
-// count as 1.
-func NewTracker(rise, fall int) Tracker {
-	return Tracker{rise: max(rise, 1), fall: max(fall, 1)}
+// observe takes one result and reports whether it changed the state. The first result
+// always does.
+func (t *tracker) observe(isGood bool) (hasChanged bool) {
+	if !t.isKnown {
+		t.isKnown, t.isUp = true, isGood
+		return true
+	}
+	if isGood == t.isUp {
+		t.opposed = 0
+		return false
+	}
+	threshold := t.rise
+	if t.isUp {
+		threshold = t.fall
+	}
+	if t.opposed++; t.opposed < threshold {
+		return false
+	}
+	t.isUp, t.opposed = isGood, 0
+	return true
 }
-
-// Observe takes in one result. It returns the state after it, and whether
-// that is news: the first result decides alone and is always news.
-func (t *Tracker) Observe(ok bool) (up, changed bool) {
-	if !t.known {
-		t.known, t.up = true, ok
-		return ok, true
-	}
-	if ok == t.up {
-		t.against = 0
-		return t.up, false
-	}
-	need := t.rise
-	if t.up {
-		need = t.fall
-	}
-	t.against++
-	if t.against < need {
-		return t.up, false
-	}
-	t.up, t.against = ok, 0
-	return t.up, true
-}
-
-// Known reports whether there has been a result.
-func (t *Tracker) Known() bool { return t.known }
-
-// Up is the state, false before the first result.
-func (t *Tracker) Up() bool { return t.up }
-
-// Changing reports whether a run of results contradicts the state, and has not been
-// long enough to change it.
-func (t *Tracker) Changing() bool { return t.against > 0 }

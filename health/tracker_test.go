@@ -1,16 +1,13 @@
-package health_test
+package health
 
 import (
-	"math/rand/v2"
+	"slices"
 	"testing"
-
-	"usher/health"
 )
 
 func TestTracker(t *testing.T) {
 	t.Parallel()
-	// In results, + is a good one and - a bad one. In want, U and D are news,
-	// u and d the state unchanged.
+	// Results are + (good) and - (bad). U and D are changes, u and d are not.
 	for _, tt := range []struct {
 		name          string
 		rise, fall    int
@@ -34,14 +31,11 @@ func TestTracker(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			tracker := health.NewTracker(tt.rise, tt.fall)
-			if tracker.Known() || tracker.Up() || tracker.Changing() {
-				t.Error("it has a state before the first result")
-			}
+			tracker := tracker{rise: tt.rise, fall: tt.fall}
 			got := make([]byte, 0, len(tt.results))
 			for _, r := range tt.results {
-				up, changed := tracker.Observe(r == '+')
-				got = append(got, letter(up, changed))
+				changed := tracker.observe(r == '+')
+				got = append(got, letter(tracker.isUp, changed))
 			}
 			if string(got) != tt.want {
 				t.Errorf("results %s: got %s, want %s", tt.results, got, tt.want)
@@ -62,79 +56,30 @@ func letter(up, changed bool) byte {
 	return 'd'
 }
 
-// model remembers everything and looks at the last results each time.
-type model struct {
-	rise, fall int
-	history    []bool
-	up         bool
-}
-
-func (m *model) observe(ok bool) (up, changed bool) {
-	m.history = append(m.history, ok)
-	if len(m.history) == 1 {
-		m.up = ok
-		return ok, true
-	}
-	need := m.rise
-	if m.up {
-		need = m.fall
-	}
-	if len(m.history) < need {
-		return m.up, false
-	}
-	for _, past := range m.history[len(m.history)-need:] {
-		if past == m.up {
-			return m.up, false
-		}
-	}
-	m.up = ok
-	return m.up, true
-}
-
-func compareWithModel(t *testing.T, rise, fall int, results func() (ok, more bool)) {
-	t.Helper()
-	tracker, slow := health.NewTracker(rise, fall), model{rise: rise, fall: fall}
-	for ok, more := results(); more; ok, more = results() {
-		up, changed := tracker.Observe(ok)
-		wantUp, wantChanged := slow.observe(ok)
-		last := slow.history[len(slow.history)-1]
-		if !tracker.Known() || tracker.Up() != wantUp || tracker.Changing() != (last != wantUp) {
-			t.Fatalf("rise %d, fall %d, after %v: known %t, up %t, changing %t", rise, fall, slow.history,
-				tracker.Known(), tracker.Up(), tracker.Changing())
-		}
-		if up != wantUp || changed != wantChanged {
-			t.Fatalf("rise %d, fall %d, after %v: up %t, changed %t; want %t, %t",
-				rise, fall, slow.history, up, changed, wantUp, wantChanged)
-		}
-	}
-}
-
-func TestTrackerSimulation(t *testing.T) {
-	t.Parallel()
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
-	for range 500 {
-		rise, fall := 1+random.IntN(6), 1+random.IntN(6)
-		good, left := random.Float64(), 200
-		compareWithModel(t, rise, fall, func() (ok, more bool) {
-			left--
-			return random.Float64() < good, left >= 0
-		})
-	}
-}
-
+// FuzzTracker compares a tracker with a model that keeps all results and looks at the
+// last ones each time.
 func FuzzTracker(f *testing.F) {
 	f.Add(uint8(2), uint8(3), []byte{0b1000_0101, 0b0111_0001})
 	f.Add(uint8(1), uint8(1), []byte{0xaa, 0xff, 0x00})
+	f.Add(uint8(4), uint8(2), []byte{0x0f, 0xf3, 0x3c, 0xc0, 0x71})
 	f.Fuzz(func(t *testing.T, rise, fall uint8, results []byte) {
-		bit := -1
-		compareWithModel(t, max(int(rise), 1), max(int(fall), 1), func() (ok, more bool) {
-			bit++
-			if bit >= min(8*len(results), 4096) {
-				return false, false
+		tracker := tracker{rise: max(int(rise), 1), fall: max(int(fall), 1)}
+		var history []bool
+		isUp := false
+		for bit := range min(8*len(results), 4096) {
+			ok := results[bit/8]>>(bit%8)&1 == 1
+			history = append(history, ok)
+			need := tracker.rise
+			if isUp {
+				need = tracker.fall
 			}
-			return results[bit/8]>>(bit%8)&1 == 1, true
-		})
+			wantChange := bit == 0 || len(history) >= need && !slices.Contains(history[len(history)-need:], isUp)
+			if bit == 0 || wantChange {
+				isUp = ok
+			}
+			if changed := tracker.observe(ok); changed != wantChange || tracker.isUp != isUp || tracker.opposed > 0 != (ok != isUp) {
+				t.Fatalf("rise %d, fall %d, after %v: %+v, changed %t; want up %t, changed %t", rise, fall, history, tracker, changed, isUp, wantChange)
+			}
+		}
 	})
 }

@@ -1,14 +1,14 @@
 package proxy
 
 import (
-	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
-	"usher/balancer"
+	"usher/proxy/flow"
 )
 
 // accessBacklog bounds the ended flows that wait for their line to be written.
@@ -17,34 +17,26 @@ import (
 const accessBacklog = 16384
 
 // accessRecord is what the access log says of one flow.
-type accessRecord struct {
-	svc      *Service
-	backend  *balancer.Backend // the last one reserved; nil if none was
-	client   netip.AddrPort
-	connect  time.Duration // until a backend accepted; negative if none did
-	duration time.Duration
-	up, down uint64
-	tries    uint8
-	outcome  Outcome
-}
+type accessRecord flow.Record
 
 // accessLog writes one line a flow, away from the loops that end them.
 // A nil *accessLog writes nothing.
 type accessLog struct {
 	log     *zap.Logger
-	records chan accessRecord
+	records chan flow.Record
+	flushes chan chan struct{}
 	dropped atomic.Uint64
 	writer  sync.WaitGroup
 }
 
 func newAccessLog(log *zap.Logger) *accessLog {
-	l := &accessLog{log: log, records: make(chan accessRecord, accessBacklog)}
+	l := &accessLog{log: log, records: make(chan flow.Record, accessBacklog), flushes: make(chan chan struct{})}
 	l.writer.Go(l.write)
 	return l
 }
 
 // add hands a record over without waiting.
-func (l *accessLog) add(r accessRecord) {
+func (l *accessLog) add(r flow.Record) {
 	if l == nil {
 		return
 	}
@@ -65,36 +57,106 @@ func (l *accessLog) close() {
 }
 
 func (l *accessLog) write() {
-	for r := range l.records {
-		l.line(r)
-		if n := l.dropped.Swap(0); n > 0 {
-			l.log.Warn("access log lines dropped, their reader is too slow", zap.Uint64("lines", n))
+	for {
+		select {
+		case r, ok := <-l.records:
+			if !ok {
+				return
+			}
+			l.put(r)
+		case done := <-l.flushes:
+			for range len(l.records) {
+				l.put(<-l.records)
+			}
+			close(done)
 		}
 	}
 }
 
+func (l *accessLog) put(r flow.Record) {
+	l.line(accessRecord(r))
+	if n := l.dropped.Swap(0); n > 0 {
+		l.log.Warn("access log lines dropped, their reader is too slow", zap.Uint64("lines", n))
+	}
+}
+
+// flush waits until what was added before is written, or for so long at most.
+func (l *accessLog) flush(most time.Duration) {
+	if l == nil {
+		return
+	}
+	late := time.NewTimer(most)
+	defer late.Stop()
+	done := make(chan struct{})
+	select {
+	case l.flushes <- done:
+	case <-late.C:
+		return
+	}
+	select {
+	case <-done:
+	case <-late.C:
+	}
+}
+
+// line writes a record. A name that ends in _ms is a number of milliseconds, with microseconds behind its point.
 func (l *accessLog) line(r accessRecord) {
-	peer := "unix"
-	if r.client.IsValid() {
-		peer = r.client.String()
-	}
-	to := "-"
-	if r.backend != nil {
-		to = r.backend.String()
-	}
 	connect := zap.Skip()
-	if r.connect >= 0 {
-		connect = zap.Duration("connect", r.connect)
+	if r.Connect >= 0 {
+		connect = milliseconds("connect_ms", r.Connect)
 	}
 	l.log.Info("flow",
-		zap.String("client", peer),
-		zap.String("service", r.svc.Name),
-		zap.String("backend", to),
+		zap.String("client", r.clientText()),
+		zap.String("listener", r.listenerText()),
+		zap.String("service", r.Settings.Service.Name),
+		zap.String("backend", r.backendText()),
+		zap.String("network", r.network()),
 		connect,
-		zap.Duration("duration", r.duration),
-		zap.Uint64("up", r.up),
-		zap.Uint64("down", r.down),
-		zap.Uint8("tries", r.tries),
-		zap.Stringer("end", r.outcome),
+		milliseconds("duration_ms", r.Duration),
+		zap.Uint64("bytes_up", r.Up),
+		zap.Uint64("bytes_down", r.Down),
+		zap.Uint8("tries", r.Tries),
+		zap.Stringer("end", r.Outcome),
 	)
+}
+
+func milliseconds(name string, d time.Duration) zap.Field {
+	return zap.Float64(name, float64(d.Microseconds())/1000)
+}
+
+func (r *accessRecord) network() string {
+	switch {
+	case r.Path != "":
+		return "unix"
+	case r.Settings.IsUDP():
+		return "udp"
+	}
+	return "tcp"
+}
+
+func (r *accessRecord) clientText() string {
+	if !r.Client.IsValid() {
+		return "unix"
+	}
+	return r.Client.String()
+}
+
+// listenerText is where the client came in. A tcp listener on all addresses has no host, as where it is set.
+func (r *accessRecord) listenerText() string {
+	if r.Path != "" {
+		return Listener{Network: "unix", Path: r.Path}.String()
+	}
+	v6only := slices.ContainsFunc(r.Settings.Listeners, func(l Listener) bool { return l.V6Only && l.Has(r.Local) })
+	return Listener{Network: "tcp", Addr: r.Local, V6Only: v6only}.String()
+}
+
+// backendText is the very address that the flow was sent to: of a backend without a port or with several, the port used.
+func (r *accessRecord) backendText() string {
+	if r.Backend == nil {
+		return "-"
+	}
+	if at, path := r.Target(r.Backend); path == "" {
+		return at.String()
+	}
+	return r.Backend.String()
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"usher/internal/race"
 )
 
 // rawPeer is a client and a backend in one, on blocking sockets: whatever this
@@ -100,7 +102,7 @@ func allocations(do func()) uint64 {
 // there are three tries: work that allocates fails each of them.
 func steady(t *testing.T, runs int, work func()) {
 	t.Helper()
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector allocates")
 	}
 	for range runs / 4 {

@@ -1,11 +1,14 @@
 package proxy
 
 import (
+	"io"
 	"net"
 	"testing"
 	"time"
 
 	"usher/balancer"
+	"usher/conntrack"
+	"usher/proxy/flow"
 )
 
 // TestCutIsForgottenByThoseWhoWait: a client that is held takes the backend that was cut
@@ -20,9 +23,9 @@ func TestCutIsForgottenByThoseWhoWait(t *testing.T) {
 		b := c.Pool.Backends()[0]
 		conn := dial(t, addr)
 		eventually(t, "the backend has refused", func() bool { return b.Failures() > 0 && b.Active() == 0 })
-		c.Pool.SetStatus(b, balancer.Drain) // nobody is connecting when it is cut
+		setAdmin(c.Pool, b, balancer.Drain) // nobody is connecting when it is cut
 		eventually(t, "the client is held", func() bool { return b.Active() == 0 })
-		s.CutBackend(b, Reset)
+		s.CutBackend(b, flow.Reset)
 		ln, err := net.Listen("tcp", at.String())
 		if err != nil {
 			t.Skip("the port has been taken: ", err)
@@ -36,7 +39,7 @@ func TestCutIsForgottenByThoseWhoWait(t *testing.T) {
 				one.Close()
 			}
 		}()
-		c.Pool.Resume(b)
+		setAdmin(c.Pool, b, balancer.Ready)
 		roundTrip(t, conn)
 	})
 }
@@ -55,9 +58,9 @@ func TestPersistOutlivesADip(t *testing.T) {
 		if at.Total() == 0 {
 			at = c.Pool.Backends()[1]
 		}
-		c.Pool.SetStatus(at, balancer.Down)
-		s.CutBackend(at, Reset)
-		c.Pool.SetStatus(at, balancer.Up)
+		setStatus(c.Pool, at, balancer.Down)
+		s.CutBackend(at, flow.Reset)
+		setStatus(c.Pool, at, balancer.Up)
 		for range 3 {
 			roundTrip(t, dial(t, addr))
 		}
@@ -67,6 +70,36 @@ func TestPersistOutlivesADip(t *testing.T) {
 		s.Forget(at)
 		for row := range s.Clients() {
 			t.Errorf("client %v still has %v", row.Client, row.Backend)
+		}
+	})
+}
+
+// TestCutOfAFinishedBackend: a backend that has sent its end owes nothing, so its being
+// cut takes nothing from a client that is slow.
+func TestCutOfAFinishedBackend(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		for _, how := range []Cut{flow.Fin, flow.Reset} {
+			t.Run(how.String(), func(t *testing.T) {
+				const n = 1 << 20
+				c := service(t, serve(t, func(c *net.TCPConn) { _, _ = c.Write(make([]byte, n)) }))
+				s, addr := start(t, Options{Engine: engine, Workers: 1}, c)
+				conn := dial(t, addr)
+				_ = conn.SetReadBuffer(64 << 10)
+				eventually(t, "all is on its way, and the end with it", func() bool {
+					for row := range s.Flows() {
+						if row.Down == n && row.State == conntrack.HalfClosed {
+							return true
+						}
+					}
+					return false
+				})
+				s.CutBackend(c.Pool.Backends()[0], how)
+				if got, err := io.Copy(io.Discard, conn); got != n {
+					t.Errorf("%d bytes of %d came, then %v", got, n, err)
+				}
+				eventually(t, "the flow ends", func() bool { return s.Services()[0].Ended(flow.BackendDown) == 1 })
+			})
 		}
 	})
 }

@@ -4,37 +4,46 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
-	"usher/balancer"
+	"usher/proxy/flow"
 )
 
 // epollEngine runs one event loop a worker, each on a thread of its own with its
 // own epoll instance, its own listening sockets and its own flows: on the way of
-// a byte there is no lock and no channel.
+// a byte there is no lock and no channel. What a worker has is changed by tasks that
+// its loop runs.
 type epollEngine struct {
 	server  *Server
 	workers []*worker
 	threads sync.WaitGroup
 	started bool
-	shared  []int32 // listening sockets that all workers accept from
-	files   []socketFile
+	served  int             // bindings so far whose socket all workers share
+	parking *parking        // nil: it is not suspended
+	joined  []*epollSockets // udp, beside those that go: they share their address until these have left
 }
 
-// shardedPorts is the largest port range of which each worker has sockets of its
-// own. Above it the workers share one socket a port, to spare descriptors.
-const shardedPorts = 64
+// epollSockets are those of a binding.
+type epollSockets struct {
+	fds      []int32 // one of each worker, or one for all
+	isShared bool
+	first    int           // the worker that comes first at a shared one
+	udp      []udpListener // of each worker; an inherited one is that of a single worker
+	slots    []int32       // by worker: where it has its socket; noSlot: it has none
 
-// epollSockets returns the number of descriptors that listen takes.
-func epollSockets(l Listener, workers int) int {
-	if l.Network == "unix" || l.Network == "tcp" && l.count() > shardedPorts {
-		return l.count()
+	isRestored bool // udp sockets are in their slots already
+}
+
+// countEpollSockets returns the number of descriptors that a listener takes.
+func countEpollSockets(l Listener, workers int) int {
+	if l.Network == "unix" || l.Network == "tcp" && l.Count() > shardedPorts {
+		return l.Count()
 	}
-	return l.count() * workers
+	return l.Count() * workers
 }
 
 // probeEpoll says what the kernel lacks, if anything.
@@ -66,121 +75,140 @@ func probeEpoll() error {
 
 func newEpollEngine(s *Server) (engine, error) {
 	e := &epollEngine{server: s}
-	for range s.workers {
-		w, err := newWorker(s)
+	for i := range s.workers {
+		w, err := newWorker(s, i)
 		if err != nil {
 			e.stop()
 			return nil, err
 		}
 		e.workers = append(e.workers, w)
 	}
+	for _, w := range e.workers {
+		w.workers = e.workers
+	}
 	return e, nil
 }
 
-func (e *epollEngine) listen(svc *Service, l Listener) ([]netip.AddrPort, error) {
-	if l.Network == "unix" {
-		var fd int32
-		file, err := bindSocketFile(l.Path, func() (err error) {
-			fd, err = bindUnix(l.Path)
+func (e *epollEngine) bind(b *binding, isShared bool) error {
+	sockets := &epollSockets{isShared: isShared && b.at.Network == "tcp" || b.at.Network == "unix", slots: make([]int32, len(e.workers))}
+	b.sockets = sockets
+	var err error
+	switch {
+	case b.at.Network == "udp":
+		err = e.bindUDP(b, sockets)
+	case b.at.Network == "unix":
+		b.file, err = bindSocketFile(b.at, func() error {
+			fd, err := bindUnix(b.at)
+			if err == nil {
+				sockets.fds = []int32{fd}
+			}
 			return err
 		})
-		if err != nil {
-			return nil, err
-		}
-		e.files = append(e.files, file)
-		e.share(fd, svc, netip.AddrPort{}, 0)
-		return nil, nil
+	default:
+		err = e.bindTCP(b, sockets)
 	}
-	if l.Network == "udp" {
-		return e.listenUDP(svc, l)
+	if err != nil {
+		e.discard(b)
 	}
-	var bound []netip.AddrPort
-	for i := range l.count() {
-		at := l.at(i)
-		fd, local, err := bindTCP(at)
-		if err != nil {
-			return nil, err
-		}
-		bound = append(bound, local)
-		if l.count() > shardedPorts {
-			e.share(fd, svc, local, uint16(i))
-		} else if err := e.shard(fd, svc, local, uint16(i)); err != nil {
-			return nil, err
-		}
-	}
-	return bound, nil
+	return err
 }
 
-// shard gives each worker a socket of its own; the kernel spreads the clients.
-func (e *epollEngine) shard(fd int32, svc *Service, local netip.AddrPort, offset uint16) error {
-	for i, w := range e.workers {
-		if i > 0 {
-			var err error
-			if fd, err = bindShard(local); err != nil {
-				return err
-			}
+// bindTCP gives each worker a socket of its own, over which the kernel spreads the
+// clients, or all of them one that is in each of their epoll instances: then the kernel
+// wakes one at a time.
+func (e *epollEngine) bindTCP(b *binding, sockets *epollSockets) error {
+	fd, local, err := bindTCP(b)
+	if err != nil {
+		return err
+	}
+	b.local = local
+	sockets.fds = []int32{fd}
+	for len(sockets.fds) < len(e.workers) && !sockets.isShared {
+		if fd, err = bindShard(local, b.at.BothFamilies()); err != nil {
+			return err
 		}
-		w.adopt(acceptor{fd: fd, svc: svc, local: local, offset: offset})
+		sockets.fds = append(sockets.fds, fd)
 	}
 	return nil
 }
 
-// share lets all workers accept from one socket, which is in each of their epoll
-// instances; the kernel wakes one at a time.
-func (e *epollEngine) share(fd int32, svc *Service, local netip.AddrPort, offset uint16) {
-	e.shared = append(e.shared, fd)
-	for _, w := range e.workers {
-		w.adopt(acceptor{fd: fd, shared: true, svc: svc, local: local, offset: offset})
+func (e *epollEngine) discard(b *binding) {
+	b.file.Remove()
+	sockets := b.sockets.(*epollSockets)
+	for _, fd := range sockets.fds {
+		closeFD(fd)
 	}
+	for i := range sockets.udp {
+		sockets.udp[i].close()
+	}
+	sockets.udp = nil
 }
 
 func (e *epollEngine) start() {
 	e.started = true
+	e.ownAddresses()
 	for _, w := range e.workers {
 		e.threads.Go(w.run)
-		w.post(w.acceptAll)
 	}
 }
 
-func (e *epollEngine) drain() {
-	removeSocketFiles(e.files) // from now on a successor may listen there
-	e.all((*worker).closeListeners)
-	e.all((*worker).drainDatagrams)
-	e.closeShared()
+// serve has each worker begin with its own sockets and its part of the shared ones, and
+// then with the others. Of the workers that share a socket the kernel wakes the one that
+// came first, so each comes first to as many.
+func (e *epollEngine) serve(all []*binding) {
+	anyShared := false
+	for _, b := range all {
+		if sockets := b.sockets.(*epollSockets); sockets.isShared {
+			anyShared = true
+			sockets.first = e.served % len(e.workers)
+			e.served++
+		}
+	}
+	adopt := func(isFirst bool) {
+		e.rounds(func(w *worker, round int) (more bool) { return w.adoptSome(all, round*adoptShare, isFirst) })
+	}
+	if adopt(true); anyShared && len(e.workers) > 1 {
+		adopt(false)
+	}
 }
 
-func (e *epollEngine) cutBackend(b *balancer.Backend, how Cut) {
-	for from, more := 0, true; more; from += cutShare {
-		var left atomic.Bool
-		e.all(func(w *worker) {
-			more := w.cutBackend(b, how, from)
-			if w.udp != nil {
-				more = w.udp.sessions.cutBackend(b, from, w.now) || more
-			}
-			if more {
-				left.Store(true)
-			}
-		})
-		more = left.Load()
+func (e *epollEngine) close(gone []*binding) {
+	for _, b := range gone {
+		b.file.Remove() // from now on a successor may listen there
+	}
+	e.all(func(w *worker) { w.beginClose(gone) })
+	e.rounds(func(w *worker, _ int) (more bool) { return w.closeAcceptors() })
+	e.closeShared(gone)
+	if slices.ContainsFunc(gone, func(b *binding) bool { return b.at.Network == "udp" }) {
+		e.giveUpAddresses()
 	}
 }
 
 // closeShared closes what no worker accepts from any more.
-func (e *epollEngine) closeShared() {
-	for _, fd := range e.shared {
-		closeFD(fd)
+func (e *epollEngine) closeShared(gone []*binding) {
+	for _, b := range gone {
+		if sockets := b.sockets.(*epollSockets); sockets.isShared && len(sockets.fds) > 0 {
+			closeFD(sockets.fds[0])
+		}
 	}
-	e.shared = nil
+}
+
+func (e *epollEngine) drain() { e.all(func(w *worker) { w.udp.sessions.Drain() }) }
+
+func (e *epollEngine) cut(t flow.CutTarget, how Cut) {
+	progress := make([]cutProgress, len(e.workers)) // of each worker, which alone writes it
+	for i := range progress {
+		progress[i].hasConns, progress[i].hasSessions = true, true
+	}
+	e.rounds(func(w *worker, _ int) (more bool) { return w.cut(t, how, &progress[w.number]) })
 }
 
 func (e *epollEngine) stop() {
 	e.all((*worker).halt)
 	e.threads.Wait()
-	e.closeShared()
 	for _, w := range e.workers {
 		w.close()
 	}
-	removeSocketFiles(e.files)
 }
 
 // all runs do in every worker and waits for it.
@@ -192,12 +220,26 @@ func (e *epollEngine) all(do func(*worker)) {
 			continue
 		}
 		done.Add(1)
-		w.post(func() {
+		w.enqueue(func() {
 			do(w)
 			done.Done()
 		})
 	}
 	done.Wait()
+}
+
+// rounds runs do in every worker until none of them has more to do. The loops take a turn
+// between two rounds, so that no flow waits for all of it.
+func (e *epollEngine) rounds(do func(w *worker, round int) (more bool)) {
+	for round, more := 0, true; more; round++ {
+		var left atomic.Bool
+		e.all(func(w *worker) {
+			if do(w, round) {
+				left.Store(true)
+			}
+		})
+		more = left.Load()
+	}
 }
 
 func (e *epollEngine) procs() int { return len(e.workers) + 2 }
@@ -206,15 +248,12 @@ func (e *epollEngine) rows() iter.Seq[Row] {
 	return func(yield func(Row) bool) {
 		for _, w := range e.workers {
 			for r := range w.table.Rows() {
-				if !yield(r) {
+				if !yield(Row{Row: r, worker: w.number}) {
 					return
 				}
 			}
-			if w.udp == nil {
-				continue
-			}
-			for r := range w.udp.sessions.table.Rows() {
-				if !yield(r) {
+			for r := range w.udp.sessions.Rows() {
+				if !yield(Row{Row: r, worker: w.number}) {
 					return
 				}
 			}

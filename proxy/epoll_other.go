@@ -7,6 +7,6 @@ import "errors"
 // probeEpoll: there is none here.
 func probeEpoll() error { return errors.New("epoll needs Linux") }
 
-func epollSockets(Listener, int) int { return 0 }
+func countEpollSockets(Listener, int) int { return 0 }
 
 func newEpollEngine(*Server) (engine, error) { return nil, probeEpoll() }

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
 	"time"
 	"unsafe"
@@ -14,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"usher/conntrack"
+	"usher/proxy/flow"
 )
 
 // fullBacklog listens on a unix socket whose backlog is full until release.
@@ -109,7 +112,7 @@ func TestUrgentDataStopsNothing(t *testing.T) {
 // onLoop runs do on a worker's loop and waits for it.
 func onLoop(w *worker, do func()) {
 	done := make(chan struct{})
-	w.post(func() {
+	w.enqueue(func() {
 		do()
 		close(done)
 	})
@@ -139,19 +142,19 @@ func TestIdleFlowOwnsNoPipe(t *testing.T) {
 	onLoop(w, func() {
 		x := w.conn(0)
 		for {
-			n, e := send(x.half[backend].fd, w.buffer)
+			n, e := send(x.half[flow.Backend].fd, w.buffer)
 			if e != noError {
 				break
 			}
 			filled += n
 		}
-		x.half[client].splicing, x.half[client].small = true, copyAfter-1
+		x.half[flow.Client].splicing, x.half[flow.Client].small = true, copyAfter-1
 	})
 	if _, err := c.Write([]byte("tail")); err != nil {
 		t.Fatal(err)
 	}
 	pending := func() (yes bool) {
-		onLoop(w, func() { yes = w.conn(0).half[client].pending() })
+		onLoop(w, func() { yes = w.conn(0).half[flow.Client].pending() })
 		return yes
 	}
 	eventually(t, "the tail waits in a pipe", pending)
@@ -160,7 +163,7 @@ func TestIdleFlowOwnsNoPipe(t *testing.T) {
 	}
 	eventually(t, "the tail is gone", func() bool { return !pending() })
 	onLoop(w, func() {
-		if w.conn(0).half[client].pipe != nil {
+		if w.conn(0).half[flow.Client].pipe != nil {
 			t.Error("the idle flow owns a pipe")
 		}
 		if len(w.pipes.free) != w.pipes.made {
@@ -191,7 +194,7 @@ func TestPortRangeSharesSockets(t *testing.T) {
 		cfg.Listeners = []Listener{{Network: "tcp", Addr: netip.AddrPortFrom(host, first), Ports: ports}}
 		before := descriptors()
 		var err error
-		if s, err = New(Options{Engine: "epoll", Workers: workers}, []ServiceConfig{cfg}); err != nil {
+		if s, err = newServer(Options{Engine: "epoll", Workers: workers}, cfg); err != nil {
 			continue
 		}
 		if n := descriptors() - before; n > ports+4*workers {
@@ -201,7 +204,7 @@ func TestPortRangeSharesSockets(t *testing.T) {
 	defer s.Close()
 	s.Start()
 	for _, i := range []int{0, 1, ports - 1} {
-		c := dial(t, cfg.Listeners[0].at(i).String())
+		c := dial(t, cfg.Listeners[0].Port(i).Addr.String())
 		roundTrip(t, c)
 		c.Close()
 	}
@@ -213,7 +216,7 @@ func TestWorkersLetGoOfASharedListener(t *testing.T) {
 	t.Parallel()
 	cfg := service(t, echo(t))
 	cfg.Listeners = []Listener{{Network: "unix", Path: t.TempDir() + "/socket"}}
-	s, err := New(Options{Engine: "epoll", Workers: 2}, []ServiceConfig{cfg})
+	s, err := newServer(Options{Engine: "epoll", Workers: 2}, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,26 +224,37 @@ func TestWorkersLetGoOfASharedListener(t *testing.T) {
 	s.Start()
 	e := s.engine.(*epollEngine)
 	held, release := make(chan struct{}), make(chan struct{})
-	e.workers[1].post(func() {
+	e.workers[1].enqueue(func() {
 		close(held)
 		<-release
 	})
 	<-held
-	onLoop(e.workers[0], e.workers[0].closeListeners)
+	gone := slices.Collect(maps.Values(s.bindings))
+	onLoop(e.workers[0], func() {
+		e.workers[0].beginClose(gone)
+		e.workers[0].closeAcceptors()
+	})
 	c, err := net.Dial("unix", cfg.Listeners[0].Path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
 	onLoop(e.workers[0], func() {
-		for _, ev := range e.workers[0].events[:epollPoll(e.workers[0].ep, e.workers[0].events)] {
-			if ev.Pad == tagListener {
+		for _, ev := range e.workers[0].events[:epollKeep(e.workers[0].ep, e.workers[0].events, 0)] {
+			if ev.Pad != tagWake {
 				t.Error("still told of a listener that is closed here")
 			}
 		}
 	})
 	close(release)
 	roundTrip(t, c)
+	s.bindings = nil // the test has begun to close them
+	onLoop(e.workers[1], func() {
+		e.workers[1].beginClose(gone)
+		for e.workers[1].closeAcceptors() {
+		}
+	})
+	e.closeShared(gone)
 }
 
 // TestFlowSize keeps an idle flow under a kilobyte of user memory.

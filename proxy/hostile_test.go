@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"usher/balancer"
+	"usher/proxy/flow"
 )
 
 // TestChurnAtMaxConns has more clients than places come and go: a place that is
@@ -46,7 +47,7 @@ func TestChurnAtMaxConns(t *testing.T) {
 		if served.Load() < 500 {
 			t.Errorf("%d round trips only", served.Load())
 		}
-		if svc.Ended(LimitReached) == 0 {
+		if svc.Ended(flow.ServerFull) == 0 {
 			t.Error("the limit was never reached")
 		}
 		eventually(t, "all flows end", func() bool { return s.Open() == 0 && svc.Active() == 0 })
@@ -66,8 +67,8 @@ func TestHeldClientResets(t *testing.T) {
 		_ = c.SetLinger(0)
 		c.Close()
 		eventually(t, "the place is free", func() bool { return s.Open() == 0 })
-		if n := s.Services()[0].Ended(ClientReset); n != 1 {
-			t.Errorf("%d flows ended as %v, want 1", n, ClientReset)
+		if n := s.Services()[0].Ended(flow.ClientReset); n != 1 {
+			t.Errorf("%d flows ended as %v, want 1", n, flow.ClientReset)
 		}
 	})
 }
@@ -82,7 +83,7 @@ func TestIdleTimeoutCutsAStalledStreamWithReset(t *testing.T) {
 		cfg.IdleTimeout = 500 * time.Millisecond
 		s, addr := start(t, Options{Engine: engine, Workers: 1}, cfg)
 		c := dial(t, addr)
-		eventually(t, "the flow is cut", func() bool { return s.Services()[0].Ended(IdleTimeout) == 1 })
+		eventually(t, "the flow is cut", func() bool { return s.Services()[0].Ended(flow.IdleTimeout) == 1 })
 		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 		n, err := io.Copy(io.Discard, c)
 		if !errors.Is(err, syscall.ECONNRESET) {
@@ -99,7 +100,7 @@ func TestSuccessorKeepsItsSocketFile(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "socket")
 		cfg := service(t, echo(t))
 		cfg.Listeners = []Listener{{Network: "unix", Path: path}}
-		old, err := New(Options{Engine: engine, Workers: 2}, []ServiceConfig{cfg})
+		old, err := newServer(Options{Engine: engine, Workers: 2}, cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +145,7 @@ func TestLeftOverSocketFileIsReplaced(t *testing.T) {
 		}
 		cfg := service(t, echo(t))
 		cfg.Listeners = []Listener{{Network: "unix", Path: path}}
-		if _, err := New(Options{Engine: engine}, []ServiceConfig{cfg}); !errors.Is(err, syscall.EADDRINUSE) {
+		if _, err := newServer(Options{Engine: engine}, cfg); !errors.Is(err, syscall.EADDRINUSE) {
 			t.Errorf("somebody listens: %v, want address in use", err)
 		}
 		ln.(*net.UnixListener).SetUnlinkOnClose(false)
@@ -161,7 +162,7 @@ func TestLeftOverSocketFileIsReplaced(t *testing.T) {
 		if err := os.WriteFile(cfg.Listeners[0].Path, []byte("mine"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := New(Options{Engine: engine}, []ServiceConfig{cfg}); err == nil {
+		if _, err := newServer(Options{Engine: engine}, cfg); err == nil {
 			t.Error("a file that is no socket was replaced")
 		}
 	})
@@ -172,14 +173,14 @@ func TestLeftOverSocketFileIsReplaced(t *testing.T) {
 func TestNewClientsBesideBulk(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		bulk, small := service(t, echo(t)), service(t, echo(t))
-		s, err := New(Options{Engine: engine, Workers: 1}, []ServiceConfig{bulk, small})
+		s, err := newServer(Options{Engine: engine, Workers: 1}, bulk, small)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(s.Close)
 		s.Start()
 		for range 16 {
-			c := dial(t, s.Services()[0].Listeners[0].String())
+			c := dial(t, s.Services()[0].Config().Listeners[0].String())
 			go func() {
 				p := make([]byte, 256<<10)
 				for {
@@ -204,7 +205,7 @@ func TestNewClientsBesideBulk(t *testing.T) {
 		for range clients {
 			done.Go(func() {
 				for range rounds {
-					c, err := net.Dial("tcp", s.Services()[1].Listeners[0].String())
+					c, err := net.Dial("tcp", s.Services()[1].Config().Listeners[0].String())
 					if err != nil {
 						t.Error(err)
 						return
@@ -222,7 +223,7 @@ func TestNewClientsBesideBulk(t *testing.T) {
 			})
 		}
 		done.Wait()
-		if n := s.Services()[1].Ended(ConnectFailed); n > 0 {
+		if n := s.Services()[1].Ended(flow.ConnectFailed); n > 0 {
 			t.Errorf("%d connects failed beside bulk", n)
 		}
 	})
@@ -234,7 +235,7 @@ func TestUnixBackendWithFullBacklog(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "socket")
 		ln, release := fullBacklog(t, path)
 		cfg := service(t)
-		cfg.Pool.Update([]balancer.Spec{{Endpoint: balancer.Endpoint{Path: path}, Weight: 1}})
+		cfg.Pool.Update([]balancer.Spec{{Endpoint: balancer.Endpoint{Path: path}, Weight: 1, Check: balancer.Up}}, 0)
 		s, addr := start(t, Options{Engine: engine, Workers: 1}, cfg)
 		c := dial(t, addr)
 		eventually(t, "the client waits", func() bool { return s.Open() == 1 })

@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"usher/proxy/flow"
 )
 
 // blackhole is an address where a connect is neither accepted nor refused: its backlog
@@ -45,8 +47,8 @@ func TestCutMovesThoseThatConnect(t *testing.T) {
 		conn := dial(t, addr)
 		eventually(t, "the connect is under way", func() bool { return c.Pool.Backends()[0].Active() == 1 })
 		first := c.Pool.Backends()[0]
-		c.Pool.Update(specs(b.addr))
-		s.CutBackend(first, Reset)
+		c.Pool.Update(specs(b.addr), 0)
+		s.CutBackend(first, flow.Reset)
 		roundTrip(t, conn)
 		if n := first.Active(); n != 0 {
 			t.Errorf("the removed backend still has %d flows", n)

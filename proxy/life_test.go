@@ -12,6 +12,7 @@ import (
 
 	"usher/balancer"
 	"usher/conntrack"
+	"usher/proxy/flow"
 )
 
 // backendOf echoes, and knows its connections.
@@ -61,7 +62,7 @@ func refusing(t *testing.T) netip.AddrPort {
 func TestCutConnections(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, engine string) {
-		for _, how := range []Cut{Keep, Fin, Reset} {
+		for _, how := range []Cut{flow.Keep, flow.Fin, flow.Reset} {
 			t.Run(how.String(), func(t *testing.T) {
 				a, b := newBackend(t), newBackend(t)
 				c := service(t, a.addr, b.addr)
@@ -79,24 +80,24 @@ func TestCutConnections(t *testing.T) {
 					return true
 				})
 				first := c.Pool.Backends()[0]
-				c.Pool.SetStatus(first, balancer.Down)
+				setStatus(c.Pool, first, balancer.Down)
 				s.CutBackend(first, how)
 				switch how {
-				case Keep:
+				case flow.Keep:
 					roundTrip(t, one)
-				case Fin:
+				case flow.Fin:
 					if _, err := one.Read(make([]byte, 1)); err != io.EOF {
 						t.Errorf("read: %v, want the end", err)
 					}
-				case Reset:
+				case flow.Reset:
 					wantReset(t, one)
 				}
 				roundTrip(t, two)
 				want := uint64(1)
-				if how == Keep {
+				if how == flow.Keep {
 					want = 0
 				}
-				eventually(t, "it is counted", func() bool { return s.Services()[0].Ended(BackendDown) == want })
+				eventually(t, "it is counted", func() bool { return s.Services()[0].Ended(flow.BackendDown) == want })
 				roundTrip(t, dial(t, addr))
 				if n := a.connections.Load(); n != 1 {
 					t.Errorf("the backend that is down got %d connections, want 1", n)
@@ -126,35 +127,16 @@ func TestOldFlowsEnd(t *testing.T) {
 		if d := time.Since(begin); d < 180*time.Millisecond {
 			t.Errorf("the flow ended after %v", d)
 		}
-		eventually(t, "it is counted", func() bool { return s.Services()[0].Ended(Aged) == 1 })
+		eventually(t, "it is counted", func() bool { return s.Services()[0].Ended(flow.Aged) == 1 })
 	})
-}
-
-func TestLifetimeHasJitter(t *testing.T) {
-	t.Parallel()
-	s := &Service{ServiceConfig: ServiceConfig{MaxAge: time.Hour, MaxAgeJitter: 0.1}}
-	seen := make(map[time.Duration]bool)
-	for range 100 {
-		d := s.lifetime()
-		if d < 54*time.Minute || d > 66*time.Minute {
-			t.Errorf("a flow may last %v, want an hour give or take a tenth", d)
-		}
-		seen[d] = true
-	}
-	if len(seen) < 50 {
-		t.Errorf("%d different lifetimes of 100", len(seen))
-	}
-	if d := new(Service).lifetime(); d != 0 {
-		t.Errorf("without a maximum age flows last %v", d)
-	}
 }
 
 // persistent is a service that keeps clients together.
 func persistent(t *testing.T, backends ...netip.AddrPort) ServiceConfig {
 	c := service(t, backends...)
 	c.Persist = Persist{
-		On: true, Persistence: conntrack.Persistence{Timeout: time.Minute},
-		Allow: balancer.Stickiness{Quiesced: true, Overloaded: true},
+		On: true, AffinityConfig: conntrack.AffinityConfig{Timeout: time.Minute},
+		Allow: balancer.AffinityPolicy{Quiesced: true, Overloaded: true},
 	}
 	return c
 }
@@ -192,12 +174,12 @@ func TestPersistKeepsAClientAtItsBackend(t *testing.T) {
 		// Its backend goes: the client has another one, for good.
 		for _, x := range c.Pool.Backends() {
 			if x.Endpoint().Addr == at.addr {
-				c.Pool.SetStatus(x, balancer.Down)
+				setStatus(c.Pool, x, balancer.Down)
 			}
 		}
 		roundTrip(t, dial(t, addr))
 		for _, x := range c.Pool.Backends() {
-			c.Pool.SetStatus(x, balancer.Up)
+			setStatus(c.Pool, x, balancer.Up)
 		}
 		for range 4 {
 			roundTrip(t, dial(t, addr))
@@ -258,11 +240,11 @@ func TestPersistPassesTheThreshold(t *testing.T) {
 			all := specs(a.addr, b.addr)
 			all[0].Limits = tt.limits
 			all[1].Weight = 0
-			c.Pool.Update(all)
+			c.Pool.Update(all, 0)
 			_, addr := start(t, Options{Engine: engine, Workers: 1}, c)
 			roundTrip(t, dial(t, addr))
 			all[1].Weight = 1
-			c.Pool.Update(all)
+			c.Pool.Update(all, 0)
 			for range 3 {
 				roundTrip(t, dial(t, addr))
 			}
@@ -289,11 +271,11 @@ func TestLearnsFromConnectAndFirstReply(t *testing.T) {
 		})
 		quick := newBackend(t)
 		c := service(t)
-		pool, err := balancer.NewPool(balancer.Options{Scheduler: "ewma", Initial: balancer.Up, Random: rand.Uint64})
+		pool, err := balancer.NewPool(balancer.Options{Scheduler: "ewma", Random: rand.Uint64})
 		if err != nil {
 			t.Fatal(err)
 		}
-		pool.Update(specs(slow, quick.addr))
+		pool.Update(specs(slow, quick.addr), 0)
 		c.Pool = pool
 		_, addr := start(t, Options{Engine: engine, Workers: 1}, c)
 		for range 40 {
@@ -315,7 +297,7 @@ func TestPersistKeepsDatagramsTogether(t *testing.T) {
 		_, a := udpNamed(t, "a")
 		_, b := udpNamed(t, "b")
 		c := udpService(t, UDPConfig{}, a, b)
-		c.Persist = Persist{On: true, Persistence: conntrack.Persistence{Timeout: time.Minute}}
+		c.Persist = Persist{On: true, AffinityConfig: conntrack.AffinityConfig{Timeout: time.Minute}}
 		s, _, at := startUDP(t, engine, c)
 		seen := make(map[string]int)
 		for range 10 {
@@ -345,7 +327,7 @@ func TestOldSessionsEnd(t *testing.T) {
 			say(t, conn, "?")
 			_ = conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond)) // a reply under way is lost
 			_, _ = conn.Read(make([]byte, 1))
-			return svc.Ended(Aged) > 0
+			return svc.Ended(flow.Aged) > 0
 		})
 	})
 }
@@ -356,13 +338,13 @@ func TestRefusedDatagramsHoldNoPersistence(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, engine string) {
 		c := udpService(t, UDPConfig{}, udpEcho(t))
-		c.Persist = Persist{On: true, Persistence: conntrack.Persistence{Timeout: time.Minute}}
+		c.Persist = Persist{On: true, AffinityConfig: conntrack.AffinityConfig{Timeout: time.Minute}}
 		all := c.Pool.Backends()
-		c.Pool.Update([]balancer.Spec{{Endpoint: all[0].Endpoint(), Weight: 1, Limits: balancer.Limits{Max: 1}}})
+		c.Pool.Update([]balancer.Spec{{Endpoint: all[0].Endpoint(), Weight: 1, Check: balancer.Up, Limits: balancer.Limits{Max: 1}}}, 0)
 		s, svc, at := startUDP(t, engine, c)
 		ask(t, dialUDP(t, at), "?")
 		say(t, dialUDP(t, at), "?")
-		eventually(t, "it is refused", func() bool { return svc.Ended(LimitReached) == 1 })
+		eventually(t, "it is refused", func() bool { return svc.Ended(flow.BackendsFull) == 1 })
 		eventually(t, "one flow holds the client", func() bool {
 			for row := range s.Clients() {
 				return row.Flows == 1

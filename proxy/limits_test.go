@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -12,77 +11,85 @@ func TestFitPorts(t *testing.T) {
 	for _, tc := range []struct {
 		text string
 		most int
-		want string
+		want int
+		note string
 	}{
-		{"32768\t60999\n", 500_000, "udp flows at most 28232 (local ports 32768-60999; net.ipv4.ip_local_port_range)"},
-		{"32768\t60999\n", 28_233, "udp flows at most 28232 (local ports 32768-60999; net.ipv4.ip_local_port_range)"},
-		{"32768\t60999\n", 28_232, ""},
-		{"40000 40000", 10, "udp flows at most 1 (local ports 40000-40000; net.ipv4.ip_local_port_range)"},
-		{"", 10, ""},
-		{"40000", 10, ""},
-		{"60000 50000", 10, ""},
+		{"32768\t60999\n", 500_000, 26468, "udp flows at most 26468 (of local ports 32768-60999; net.ipv4.ip_local_port_range)"},
+		{"32768\t60999\n", 26_469, 26468, "udp flows at most 26468 (of local ports 32768-60999; net.ipv4.ip_local_port_range)"},
+		{"32768\t60999\n", 26_468, 0, ""},
+		{"40000 40000", 10, 1, "udp flows at most 1 (of local ports 40000-40000; net.ipv4.ip_local_port_range)"},
+		{"", 10, 0, ""},
+		{"40000", 10, 0, ""},
+		{"60000 50000", 10, 0, ""},
 	} {
-		if got := fitPorts(tc.text, tc.most); got != tc.want {
-			t.Errorf("%q, %d: got %q, want %q", tc.text, tc.most, got, tc.want)
+		if n, note := fitPorts(tc.text, tc.most); n != tc.want || note != tc.note {
+			t.Errorf("%q, %d: got %d, %q, want %d, %q", tc.text, tc.most, n, note, tc.want, tc.note)
 		}
 	}
 }
 
 func TestLocalPortsAreNotedForUDPAlone(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
-	if err != nil || fitPorts(string(text), defaultMaxConns) == "" {
+	stream, datagrams := service(t), udpService(t, UDPConfig{})
+	ports, want := localPorts(defaultMaxConns)
+	if ports == 0 {
 		t.Skip("no such bound here")
 	}
-	stream, datagrams := service(t), udpService(t, UDPConfig{})
-	if got := portsNote([]ServiceConfig{stream}, defaultMaxConns); got != "" {
-		t.Errorf("tcp alone: %q", got)
+	if n, got := localPorts(1); n != 0 || got != "" {
+		t.Errorf("more ports than flows: %d, %q", n, got)
 	}
-	if got := portsNote([]ServiceConfig{stream, datagrams}, 1); got != "" {
-		t.Errorf("more ports than flows: %q", got)
-	}
-	want := portsNote([]ServiceConfig{stream, datagrams}, defaultMaxConns)
-	if want == "" {
-		t.Fatal("nothing is told")
-	}
-	s, err := New(Options{Engine: "portable"}, []ServiceConfig{datagrams})
+	s, err := newServer(Options{Engine: "portable"}, datagrams)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if told := slices.Contains(s.Notes(), want); told != (fitPorts(string(text), int(s.maxConns)) != "") {
-		t.Errorf("of at most %d flows: %q", s.maxConns, s.Notes())
+	if told := slices.Contains(s.Notes(), want); told != (ports < s.capacity) {
+		t.Errorf("of at most %d flows: %q", s.capacity, s.Notes())
+	}
+	apply(t, s, stream)
+	if slices.Contains(s.Notes(), want) {
+		t.Errorf("tcp alone: %q", s.Notes())
+	}
+	apply(t, s, datagrams)
+	if _, most := s.Services()[0].Shares(); most > int64(min(s.capacity, ports)) || most < int64(min(s.capacity, ports))/2 {
+		t.Errorf("the only service may have %d flows, of %d, with %d local ports", most, s.capacity, ports)
 	}
 }
 
-func TestFitConns(t *testing.T) {
+func TestShareLimit(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name                              string
 		limit, wanted, listeners, workers int
-		least, most                       int
+		least, most                       int // flows
+		pipes                             int // of each worker, of 64 that it would take
 		note                              string
 	}{
-		{"derived", 20000, 0, 1, 2, 9500, 9999, "from the limit of 20000"},
-		{"asked for", 20000, 100, 1, 2, 100, 100, "max-conns 100"},
-		{"too much asked for", 1024, 5000, 1, 2, 200, 500, "5000 asked for"},
-		{"small limit", 64, 0, 1, 1, 10, 31, "from the limit of 64"},
-		{"listeners take all", 1000, 0, 2000, 2, 0, 0, "too few"},
-		{"no limit known", 0, 0, 1, 2, defaultMaxConns, defaultMaxConns, "no descriptor limit"},
-		{"no limit known, asked for", 0, 7, 1, 2, 7, 7, "max-conns 7"},
-		{"unlimited", 1 << 30, 0, 1, 2, defaultMaxConns, defaultMaxConns, "from the limit"},
+		{"derived", 20000, 0, 1, 2, 9500, 9999, 64, "from the limit of 20000"},
+		{"asked for", 20000, 100, 1, 2, 100, 100, 64, "max-conns 100"},
+		{"too much asked for", 1024, 5000, 1, 2, 200, 500, 32, "5000 asked for"},
+		{"small limit", 300, 0, 2, 2, 80, 110, 9, "36 are for pipes"},
+		{"smaller limit", 64, 0, 1, 1, 10, 31, 4, "from the limit of 64"},
+		{"too small for pipes", 64, 0, 1, 8, 10, 31, 0, "0 are for pipes"},
+		{"many workers", 20000, 0, 64, 64, 4000, 9999, 19, "from the limit of 20000"},
+		{"listeners take all", 1000, 0, 2000, 2, 0, 0, 31, "too few"},
+		{"no limit known", 0, 0, 1, 2, defaultMaxConns, defaultMaxConns, 64, "no descriptor limit"},
+		{"no limit known, asked for", 0, 7, 1, 2, 7, 7, 64, "max-conns 7"},
+		{"unlimited", 1 << 30, 0, 1, 2, defaultMaxConns, defaultMaxConns, 64, "from the limit"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			n, note := fitConns(tc.limit, tc.wanted, tc.listeners, tc.workers)
-			if n < tc.least || n > tc.most {
-				t.Errorf("%d flows, want %d to %d", n, tc.least, tc.most)
+			b := shareLimit(tc.limit, tc.wanted, consumers{listening: tc.listeners, workers: tc.workers, pipes: 64})
+			if b.flows < tc.least || b.flows > tc.most || b.pipes != tc.pipes {
+				t.Errorf("%d flows and %d pipes, want %d to %d and %d", b.flows, b.pipes, tc.least, tc.most, tc.pipes)
 			}
-			if !strings.Contains(note, tc.note) {
-				t.Errorf("note %q, want something about %q", note, tc.note)
+			if !strings.Contains(b.note, tc.note) {
+				t.Errorf("note %q, want something about %q", b.note, tc.note)
 			}
-			if tc.limit > 0 && n*descriptorsPerFlow+tc.listeners > tc.limit && n > 0 {
-				t.Errorf("%d flows do not fit into %d descriptors", n, tc.limit)
+			used := b.flows*descriptorsPerFlow + b.pipes*tc.workers*descriptorsPerPipe + tc.listeners +
+				tc.workers*descriptorsPerLoop + checksWithin(tc.limit)
+			if tc.limit > 0 && b.flows > 0 && used >= tc.limit {
+				t.Errorf("%d descriptors do not fit into %d", used, tc.limit)
 			}
 		})
 	}

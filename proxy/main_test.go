@@ -2,15 +2,18 @@ package proxy
 
 import (
 	"flag"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"testing"
 	"time"
+	"usher/conntrack"
 
 	"go.uber.org/goleak"
 
 	"usher/balancer"
+	"usher/proxy/flow"
 )
 
 func TestMain(m *testing.M) {
@@ -78,41 +81,102 @@ func serve(t *testing.T, handle func(*net.TCPConn)) netip.AddrPort {
 	return ln.Addr().(*net.TCPAddr).AddrPort()
 }
 
+// Times that users are promised; see the package of the policy.
+const (
+	promisedGrace     = time.Second            // a new session makes room for nobody
+	promisedIdleGrace = 5 * time.Second        // nor does an answered one that was in use
+	promisedSilence   = time.Second            // ends a session that is owed nothing while draining
+	promisedVouch     = 250 * time.Millisecond // a reply vouches for a backend
+	promisedLook      = time.Second            // the first in a queue looks so often
+)
+
 // loopback is a listener on a port that the kernel chooses.
 var loopback = Listener{Network: "tcp", Addr: netip.MustParseAddrPort("127.0.0.1:0")}
 
 // service returns the settings of a service in front of backends.
 func service(t testing.TB, backends ...netip.AddrPort) ServiceConfig {
 	t.Helper()
-	pool, err := balancer.NewPool(balancer.Options{Initial: balancer.Up})
+	pool, err := balancer.NewPool(balancer.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool.Update(specs(backends...))
+	pool.Update(specs(backends...), 0)
 	return ServiceConfig{
 		Name: "test", Listeners: []Listener{loopback}, Pool: pool,
 		ConnectTimeout: 5 * time.Second, HalfCloseTimeout: time.Minute,
 	}
 }
 
+// newServer returns a server of services that is bound and not started. Of services of
+// one name the later ones get a number.
+func newServer(o Options, services ...ServiceConfig) (*Server, error) {
+	s, err := New(o)
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[string]int)
+	for i := range services {
+		name := &services[i].Name
+		if names[*name]++; names[*name] > 1 {
+			*name = fmt.Sprint(*name, names[*name])
+		}
+	}
+	if err := s.Apply(pointers(services)); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// serviceOf returns a service with its config, which no server has.
+func serviceOf(c ServiceConfig) *Service {
+	svc := flow.NewService(c.Name)
+	svc.SetSettings(flow.NewSettings(svc, c, nil, nil))
+	return svc
+}
+
+// configOf returns the settings of a service that no server has.
+func configOf(c ServiceConfig) *flow.Settings { return serviceOf(c).Settings() }
+
 func specs(backends ...netip.AddrPort) []balancer.Spec {
 	var all []balancer.Spec
 	for _, b := range backends {
-		all = append(all, balancer.Spec{Endpoint: balancer.Endpoint{Addr: b}, Weight: 1})
+		all = append(all, balancer.Spec{Endpoint: balancer.Endpoint{Addr: b}, Weight: 1, Check: balancer.Up})
 	}
 	return all
+}
+
+// setStatus has checks find the status of a backend, and setAdmin an operator say its admin state. The other is forgotten.
+func setStatus(pool *balancer.Pool, b *balancer.Backend, found balancer.Status) {
+	setSpec(pool, b, func(s *balancer.Spec) { s.Check = found })
+}
+
+func setAdmin(pool *balancer.Pool, b *balancer.Backend, admin balancer.AdminState) {
+	setSpec(pool, b, func(s *balancer.Spec) { s.Check, s.Admin = balancer.Up, admin })
+}
+
+func setSpec(pool *balancer.Pool, b *balancer.Backend, change func(*balancer.Spec)) {
+	var all []balancer.Spec
+	for _, x := range pool.Backends() {
+		s := balancer.Spec{Endpoint: x.Endpoint(), Weight: x.Weight(), Backup: x.Backup(), Limits: x.Limits(), Check: x.Status()}
+		if x == b {
+			change(&s)
+		}
+		all = append(all, s)
+	}
+	pool.Update(all, 0)
 }
 
 // start runs a server with one service and returns the service's address.
 func start(t testing.TB, o Options, c ServiceConfig) (*Server, string) {
 	t.Helper()
-	s, err := New(o, []ServiceConfig{c})
+	s, err := newServer(o, c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
 	s.Start()
-	return s, s.Services()[0].Listeners[0].String()
+	return s, s.Services()[0].Config().Listeners[0].String()
 }
 
 func dial(t *testing.T, addr string) *net.TCPConn {
@@ -147,4 +211,23 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// beginFlowOf begins a flow of a service that no server has, as an engine would.
+func beginFlowOf(f *flow.Flow, c ServiceConfig) flow.Action {
+	cfg := configOf(c)
+	rows := conntrack.New[Service, balancer.Backend](1)
+	from := flow.Origin{Client: netip.MustParseAddrPort("192.0.2.1:1000"), Local: netip.MustParseAddrPort("127.0.0.1:80")}
+	id, ent := rows.Insert(conntrack.NewKey(conntrack.TCP, from.Client, from.Local), cfg.Service, 0)
+	f.Begin(cfg, id, ent, &from, 0)
+	return f.Next(0)
+}
+
+// pointers returns configs that nobody else has.
+func pointers(services []ServiceConfig) []*ServiceConfig {
+	all := make([]*ServiceConfig, len(services))
+	for i, c := range services {
+		all[i] = &c
+	}
+	return all
 }

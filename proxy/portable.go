@@ -4,218 +4,217 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"net"
 	"net/netip"
+	"runtime"
+	"slices"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"usher/balancer"
 	"usher/conntrack"
+	"usher/proxy/flow"
 )
 
 // portableEngine carries each flow with goroutines and package net. It works
 // wherever Go does, and on Linux it is a second opinion on the event loops.
 type portableEngine struct {
-	server  *Server
-	accepts []portableListener
-	files   []socketFile
-	udp     *portableUDP // nil without udp listeners
-	dialer  net.Dialer
-	small   sync.Pool // *[]byte of smallBuffer
-	large   sync.Pool // *[]byte of largeBuffer
+	server *Server
+	udp    *portableUDP
+	dialer net.Dialer
+	small  sync.Pool // *[]byte of smallBuffer
+	bulk   sync.Pool // *[]byte of bulkBuffer
+	large  sync.Pool // *[]byte of largeBuffer, for datagrams
 
 	// mu guards the table but for its counters, and streams.
 	mu      sync.Mutex
-	table   *table
+	table   *flow.Table
 	streams map[conntrack.ID]*stream
 	timer   chan struct{} // the next deadline may have come nearer
 	planned time.Duration // when the timer's goroutine looks next
 
-	started   bool
-	listening sync.WaitGroup // accept loops
-	serving   sync.WaitGroup // one goroutine a stream
-	timing    sync.WaitGroup
-	done      chan struct{}
+	reclaimed atomic.Int64 // streams whose places will be free in a moment
+
+	turn     chan struct{}  // held by the direction that lets others run
+	shortage chan struct{}  // held by the accept loop that looks for a descriptor
+	freed    chan struct{}  // signalled when a stream has closed its sockets
+	lacking  atomic.Bool    // a stream has a client and waits for a descriptor
+	serving  sync.WaitGroup // one goroutine a stream
+	timing   sync.WaitGroup
+	done     chan struct{}
 }
 
-type portableListener struct {
-	net.Listener
-	svc    *Service
-	local  netip.AddrPort
-	offset uint16
+// portableSockets are those of a binding: one that accepts, or of udp one or two.
+type portableSockets struct {
+	accept  net.Listener
+	packets []*packetListener
+	closing chan struct{} // closed when they are to be closed
+	loops   sync.WaitGroup
 }
 
 const (
 	smallBuffer = 4 << 10
+	// bulkBuffer is what a stream holds for a client that takes nothing.
+	bulkBuffer  = 32 << 10
 	largeBuffer = 64 << 10
+	// bulkTurn is what a direction moves before it lets others run: less costs more a byte.
+	bulkTurn = 512 << 10
 )
 
 // keepalive as the event loops have it.
 var portableKeepalive = net.KeepAliveConfig{
-	Enable: true, Idle: keepaliveIdle, Interval: keepaliveInterval, Count: keepaliveProbes,
+	Enable: true, Idle: flow.KeepaliveIdle, Interval: flow.KeepaliveInterval, Count: flow.KeepaliveProbes,
 }
 
-// portableSockets: each port has one, one of udp for all addresses two.
-func portableSockets(l Listener, _ int) int {
-	if l.Network == "udp" && l.Addr.Addr() == netip.IPv6Unspecified() {
-		return 2 * l.count()
+// countPortableSockets returns the number of descriptors that a listener takes: each port
+// has one, one of udp for all addresses two.
+func countPortableSockets(l Listener, _ int) int {
+	if l.Network == "udp" && l.BothFamilies() {
+		return 2 * l.Count()
 	}
-	return l.count()
+	return l.Count()
 }
 
 func newPortableEngine(s *Server) (engine, error) {
 	buffers := func(size int) sync.Pool {
 		return sync.Pool{New: func() any { b := make([]byte, size); return &b }}
 	}
-	return &portableEngine{
+	e := &portableEngine{
 		server:  s,
 		dialer:  net.Dialer{KeepAliveConfig: portableKeepalive, FallbackDelay: -1},
 		small:   buffers(smallBuffer),
+		bulk:    buffers(bulkBuffer),
 		large:   buffers(largeBuffer),
-		table:   conntrack.New[Service, balancer.Backend](int(s.maxConns)),
+		table:   conntrack.New[Service, balancer.Backend](s.capacity),
 		streams: make(map[conntrack.ID]*stream),
 		timer:   make(chan struct{}, 1),
-		done:    make(chan struct{}),
-	}, nil
+		turn:    make(chan struct{}, 1),
+
+		shortage: make(chan struct{}, 1),
+		freed:    make(chan struct{}, 1),
+		done:     make(chan struct{}),
+	}
+	e.udp = newPortableUDP(e)
+	return e, nil
 }
 
-func (e *portableEngine) listen(svc *Service, l Listener) ([]netip.AddrPort, error) {
+func (e *portableEngine) bind(b *binding, _ bool) error {
+	sockets := &portableSockets{closing: make(chan struct{})}
+	b.sockets = sockets
+	var err error
+	switch b.at.Network {
+	case "udp":
+		err = bindPackets(b, sockets)
+	case "unix":
+		b.file, err = bindSocketFile(b.at, func() (err error) { return sockets.listen(b, "unix", b.at.Path) })
+	default:
+		network, address := "tcp", b.at.Addr.String()
+		switch {
+		case b.at.Addr.Addr().Is4():
+			network = "tcp4"
+		case b.at.V6Only:
+			network = "tcp6"
+		case b.at.BothFamilies():
+			address = fmt.Sprintf(":%d", b.at.Addr.Port())
+		}
+		if err = sockets.listen(b, network, address); err == nil {
+			port := sockets.accept.Addr().(*net.TCPAddr).Port
+			b.local = netip.AddrPortFrom(b.at.Addr.Addr(), uint16(port))
+		}
+	}
+	if err != nil {
+		e.discard(b)
+	}
+	return err
+}
+
+func (p *portableSockets) listen(b *binding, network, address string) (err error) {
 	config := net.ListenConfig{KeepAliveConfig: portableKeepalive}
 	// Multipath TCP has no RST by linger, and costs more per connection.
 	config.SetMultipathTCP(false)
-	if l.Network == "unix" {
-		var ln net.Listener
-		file, err := bindSocketFile(l.Path, func() (err error) {
-			if ln, err = config.Listen(context.Background(), "unix", l.Path); err == nil {
-				ln.(*net.UnixListener).SetUnlinkOnClose(false)
-			}
-			return err
-		})
-		if err != nil {
-			return nil, err
+	if network == "unix" {
+		config.Control = func(_, _ string, c syscall.RawConn) error {
+			return c.Control(func(fd uintptr) { closeToOthers(fd, b.at.Mode) })
 		}
-		e.files = append(e.files, file)
-		e.accepts = append(e.accepts, portableListener{Listener: ln, svc: svc})
-		return nil, nil
 	}
-	if l.Network == "udp" {
-		if e.udp == nil {
-			e.udp = newPortableUDP(e)
-		}
-		return e.udp.listen(svc, l)
+	if p.accept, err = config.Listen(context.Background(), network, address); err != nil {
+		p.accept = nil
+		return err
 	}
-	var bound []netip.AddrPort
-	for i := range l.count() {
-		at := l.at(i)
-		network, address := "tcp", at.String()
-		switch {
-		case at.Addr().Is4():
-			network = "tcp4"
-		case at.Addr() == netip.IPv6Unspecified():
-			address = fmt.Sprintf(":%d", at.Port())
-		}
-		ln, err := config.Listen(context.Background(), network, address)
-		if err != nil {
-			return nil, err
-		}
-		local := netip.AddrPortFrom(at.Addr(), uint16(ln.Addr().(*net.TCPAddr).Port))
-		e.accepts = append(e.accepts, portableListener{ln, svc, local, uint16(i)})
-		bound = append(bound, local)
+	if l, ok := p.accept.(*net.UnixListener); ok {
+		l.SetUnlinkOnClose(false)
 	}
-	return bound, nil
+	return nil
+}
+
+func (e *portableEngine) discard(b *binding) {
+	b.file.Remove()
+	sockets := b.sockets.(*portableSockets)
+	if sockets.accept != nil {
+		sockets.accept.Close()
+	}
+	for _, l := range sockets.packets {
+		l.Close()
+	}
 }
 
 func (e *portableEngine) start() {
-	e.started = true
 	e.timing.Go(e.runTimers)
-	for i := range e.accepts {
-		l := &e.accepts[i]
-		e.listening.Go(func() { e.acceptLoop(l) })
-	}
-	if e.udp != nil {
-		e.udp.start()
-	}
+	e.timing.Go(e.udp.expire)
 }
 
-const (
-	acceptBackoffMin = 5 * time.Millisecond
-	acceptBackoffMax = 200 * time.Millisecond
-	// drainGrace is how long a draining listener goes on to accept, to serve
-	// clients that the kernel has accepted already.
-	drainGrace = 50 * time.Millisecond
-)
-
-// acceptLoop ends only when its listener is closed. Any other error, such as a
-// want of descriptors, is waited out.
-func (e *portableEngine) acceptLoop(l *portableListener) {
-	backoff := acceptBackoffMin
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			if e.server.draining.Load() {
-				l.Close()
-				return
-			}
-			l.svc.starved.Add(1)
-			select {
-			case <-time.After(backoff):
-			case <-e.done:
-			}
-			backoff = min(2*backoff, acceptBackoffMax)
-			continue
+func (e *portableEngine) serve(all []*binding) {
+	for _, b := range all {
+		sockets := b.sockets.(*portableSockets)
+		if sockets.accept != nil {
+			sockets.loops.Go(func() { e.acceptLoop(b, sockets) })
 		}
-		backoff = acceptBackoffMin
-		e.admit(conn, l)
+		for _, l := range sockets.packets {
+			sockets.loops.Go(func() { e.udp.receive(l) })
+		}
 	}
 }
 
-// admit starts the goroutine of a client's flow, or resets it when there is no room.
-func (e *portableEngine) admit(conn net.Conn, l *portableListener) {
-	var from netip.AddrPort
-	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-		from = a.AddrPort()
-		from = netip.AddrPortFrom(from.Addr().Unmap().WithZone(""), from.Port())
+func (e *portableEngine) close(gone []*binding) {
+	var packets []*packetListener
+	for _, b := range gone {
+		b.file.Remove()
+		sockets := b.sockets.(*portableSockets)
+		close(sockets.closing)
+		packets = append(packets, sockets.packets...)
+		if l, ok := sockets.accept.(interface{ SetDeadline(time.Time) error }); ok {
+			_ = l.SetDeadline(time.Now().Add(drainGrace))
+		} else if sockets.accept != nil {
+			sockets.accept.Close()
+		}
 	}
-	s := e.server
-	if !s.admit(l.svc) && (e.udp == nil || !e.udp.giveWay(l.svc)) {
-		s.refuse(l.svc, from)
-		reset(conn)
-		return
+	e.udp.giveUpAddresses(packets)
+	for _, b := range gone {
+		if sockets := b.sockets.(*portableSockets); sockets.accept != nil {
+			sockets.loops.Wait()
+		}
 	}
-	local := l.local
-	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok && l.svc.located && local.Addr().IsUnspecified() {
-		local = netip.AddrPortFrom(a.AddrPort().Addr().Unmap().WithZone(""), local.Port())
-	}
-	x := &stream{engine: e}
-	if l.svc.QueueLength > 0 {
-		x.woken = make(chan struct{}, 1)
-		x.ticket = &ticket{wake: func() {
-			select {
-			case x.woken <- struct{}{}:
-			default:
-			}
-		}}
-	}
-	x.conn[client] = conn
-	proto := conntrack.TCP
-	if !l.local.IsValid() {
-		proto = conntrack.Unix
-	}
-	now := s.Now()
-	e.mu.Lock()
-	x.id, x.ent = e.table.Insert(conntrack.NewKey(proto, from, local), l.svc, now) // room: see Server.settle
-	e.streams[x.id] = x
-	e.mu.Unlock()
-	x.open(l.svc, from, local, l.offset, now)
-	e.serving.Go(x.serve)
+	e.udp.endLeave(packets)
 }
 
-// arm sets a stream's timer.
-func (e *portableEngine) arm(x *stream, at time.Duration) {
+// letOthersRun lets all goroutines that are ready run first. One direction with much to
+// move does so at a time, and the others wait for it: a newcomer never finds all of them
+// before it in the scheduler's queue.
+func (e *portableEngine) letOthersRun() {
+	e.turn <- struct{}{}
+	runtime.Gosched()
+	<-e.turn
+}
+
+// armLocked sets a stream's timer. It needs the stream's mu.
+func (e *portableEngine) armLocked(x *stream, now time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.table.Arm(x.id, at)
-	if at < e.planned {
+	x.Arm(e.table, now)
+	if at := x.Deadline(); at < e.planned {
 		e.planned = at
 		select {
 		case e.timer <- struct{}{}:
@@ -241,7 +240,7 @@ func (e *portableEngine) runTimers() {
 		now := e.server.Now()
 		e.mu.Lock()
 		e.table.Expire(now, collect)
-		next, ok := e.table.Next()
+		next, ok := e.table.NextDeadline()
 		if !ok {
 			next = now + far
 		}
@@ -257,63 +256,35 @@ func (e *portableEngine) runTimers() {
 }
 
 // remove ends a stream's row. Nothing counts on it any more.
-func (e *portableEngine) remove(x *stream) {
+func (e *portableEngine) remove(id conntrack.ID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.table.Remove(x.id)
-	delete(e.streams, x.id)
+	e.table.Remove(id)
+	delete(e.streams, id)
 }
 
-func (e *portableEngine) drain() {
-	removeSocketFiles(e.files)
-	for i := range e.accepts {
-		l := e.accepts[i].Listener
-		if d, ok := l.(interface{ SetDeadline(time.Time) error }); ok && e.started {
-			_ = d.SetDeadline(time.Now().Add(drainGrace))
-		} else {
-			l.Close()
-		}
+func (e *portableEngine) drain() { e.udp.drain() }
+
+func (e *portableEngine) cut(t flow.CutTarget, how Cut) {
+	for _, x := range e.allStreams() {
+		x.leave(t, how)
 	}
-	e.listening.Wait()
-	if e.udp != nil {
-		e.udp.drain()
-	}
+	e.udp.cut(t)
 }
 
-func (e *portableEngine) cutBackend(b *balancer.Backend, how Cut) {
+// allStreams returns the streams at present.
+func (e *portableEngine) allStreams() []*stream {
 	e.mu.Lock()
-	all := make([]*stream, 0, len(e.streams))
-	for _, x := range e.streams {
-		all = append(all, x)
-	}
-	e.mu.Unlock()
-	for _, x := range all {
-		x.leave(b, how)
-	}
-	if e.udp != nil {
-		e.udp.cutBackend(b)
-	}
+	defer e.mu.Unlock()
+	return slices.Collect(maps.Values(e.streams))
 }
 
 func (e *portableEngine) stop() {
-	for _, l := range e.accepts {
-		l.Close()
-	}
-	removeSocketFiles(e.files)
 	close(e.done)
-	e.listening.Wait()
 	e.timing.Wait()
-	if e.udp != nil {
-		e.udp.stop()
-	}
-	e.mu.Lock()
-	left := make([]*stream, 0, len(e.streams))
-	for _, x := range e.streams {
-		left = append(left, x)
-	}
-	e.mu.Unlock()
-	for _, x := range left {
-		x.cut(Drained)
+	e.udp.stop()
+	for _, x := range e.allStreams() {
+		x.cut(flow.Drained)
 	}
 	e.serving.Wait()
 }
@@ -323,15 +294,12 @@ func (e *portableEngine) procs() int { return e.server.workers }
 func (e *portableEngine) rows() iter.Seq[Row] {
 	return func(yield func(Row) bool) {
 		for r := range e.table.Rows() {
-			if !yield(r) {
+			if !yield(Row{Row: r}) {
 				return
 			}
 		}
-		if e.udp == nil {
-			return
-		}
-		for r := range e.udp.sessions.table.Rows() {
-			if !yield(r) {
+		for r := range e.udp.sessions.Rows() {
+			if !yield(Row{Row: r}) {
 				return
 			}
 		}
@@ -340,7 +308,7 @@ func (e *portableEngine) rows() iter.Seq[Row] {
 
 // reset closes a connection with RST where the protocol has one.
 func reset(c net.Conn) {
-	if t, ok := c.(*net.TCPConn); ok {
+	if t, ok := c.(interface{ SetLinger(sec int) error }); ok {
 		_ = t.SetLinger(0)
 	}
 	_ = c.Close()

@@ -4,26 +4,72 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
+
+	"usher/proxy/flow"
 )
 
-// errFull says that a socket has no room for a datagram at the moment.
-var errFull = errors.New("send buffer full")
+// send sends p by c, whose raw form is raw, without waiting for room.
+func (w *datagramWriter) send(c *net.UDPConn, raw syscall.RawConn, p []byte) flow.SendVerdict {
+	v := classifySend(w.write(c, raw, p), false)
+	if v == flow.SendAgain {
+		v = classifySend(w.write(c, raw, p), true)
+	}
+	return v
+}
+
+// classifySend says what the error of a send means. Where a socket cannot be told not to
+// wait, it has a deadline.
+func classifySend(err error, again bool) flow.SendVerdict {
+	switch {
+	case err == nil:
+		return flow.SendDone
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return flow.SendFull
+	}
+	return classifyError(err).SendVerdict(again)
+}
 
 // packetListener is a listening socket.
 type packetListener struct {
 	*net.UDPConn
-	raw    syscall.RawConn
-	svc    *Service
-	local  netip.AddrPort
-	offset uint16
+	raw     syscall.RawConn
+	at      *flow.Binding
+	sockets *portableSockets // that it is one of; nil: it is one session's
+	local   netip.AddrPort
+	// replies is the one that replies leave by: itself, but for that of one session.
+	replies *packetListener
+	// users are the sessions that reply by it, and the replies under way. Once it is left
+	// to them, the last one closes it.
+	users  atomic.Int64
+	isLeft atomic.Bool
+	// isInherited is set if others may have the socket, too: it is neither connected nor emptied when it is given up.
+	isInherited bool
+	// refuses is set when it begins no more sessions.
+	refuses atomic.Bool
 	// v4 or v6 is there if the socket takes datagrams for any address: then the
 	// one asked for comes with each, and goes with each reply.
 	v4 *ipv4.PacketConn
 	v6 *ipv6.PacketConn
+}
+
+// leave has the listener closed once no session replies by it.
+func (l *packetListener) leave() {
+	l.users.Add(1)
+	l.isLeft.Store(true)
+	l.release()
+}
+
+// release is called by a user that is done with the listener.
+func (l *packetListener) release() {
+	if l.users.Add(-1) == 0 && l.isLeft.Load() {
+		l.Close()
+	}
 }
 
 // read returns a datagram, who sent it and the address that it was sent to.

@@ -1,11 +1,11 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -13,22 +13,23 @@ import (
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 
-	"usher/balancer"
 	"usher/conntrack"
+	"usher/proxy/flow"
 )
 
 // portableUDP is the UDP side of the portable engine: a goroutine for each
 // listening socket, and one for each session's.
 type portableUDP struct {
-	engine    *portableEngine
-	listeners []*packetListener
+	engine *portableEngine
 
-	mu       sync.Mutex // guards sessions and sockets
-	sessions *sessions
+	mu       sync.Mutex // guards what follows
+	sessions *flow.Sessions
 	sockets  map[conntrack.ID]*packetSocket
+	fronts   map[conntrack.ID]*packetListener // of sessions whose address was given up
+	again    *datagramWriter                  // of what another backend has refused
 
-	loops   sync.WaitGroup
-	replies sync.WaitGroup
+	receiving sync.WaitGroup // what receives for sessions whose address was given up
+	replies   sync.WaitGroup
 }
 
 // packetSocket is the socket of a session. It is replaced, never reused.
@@ -36,60 +37,62 @@ type packetSocket struct {
 	*net.UDPConn
 	raw      syscall.RawConn
 	id       conntrack.ID
-	listener *packetListener // that the client's last datagram came by
+	listener *packetListener // that replies leave by: of the client's last datagram
+	isUser   bool            // of listener
+	refused  bool            // it was replaced by one to another backend, or by none
 }
 
 func newPortableUDP(e *portableEngine) *portableUDP {
-	u := &portableUDP{engine: e, sockets: make(map[conntrack.ID]*packetSocket)}
-	u.sessions = newSessions(e.server, u.close)
+	u := &portableUDP{engine: e, sockets: make(map[conntrack.ID]*packetSocket), fronts: make(map[conntrack.ID]*packetListener), again: newDatagramWriter()}
+	u.sessions = flow.NewSessions(&e.server.admission, e.server.capacity, u.end, func(s flow.Shortage) bool {
+		if e.reclaimed.Load() == 0 {
+			e.reclaim(s) // whose place is free in a moment: this datagram is refused
+		}
+		return false
+	})
 	return u
 }
 
-// listen binds the sockets of a listener. All addresses of both families take two:
+// bindPackets binds the sockets of a binding. All addresses of both families take two:
 // the packet information of one socket for both cannot be told apart here.
-func (u *portableUDP) listen(svc *Service, l Listener) ([]netip.AddrPort, error) {
-	var bound []netip.AddrPort
-	for i := range l.count() {
-		at := l.at(i)
-		if at.Addr() != netip.IPv6Unspecified() {
-			local, err := u.bind(svc, at, uint16(i))
-			if err != nil {
-				return nil, err
-			}
-			bound = append(bound, local)
-			continue
-		}
-		local, err := u.bind(svc, netip.AddrPortFrom(netip.IPv4Unspecified(), at.Port()), uint16(i))
-		if err != nil {
-			return nil, err
-		}
-		at = netip.AddrPortFrom(at.Addr(), local.Port())
-		if _, err := u.bind(svc, at, uint16(i)); err != nil && !errors.Is(err, syscall.EAFNOSUPPORT) {
-			return nil, err
-		}
-		bound = append(bound, at)
+func bindPackets(b *binding, sockets *portableSockets) error {
+	if !b.at.BothFamilies() {
+		return sockets.bindPacket(b, b.at.Addr)
 	}
-	return bound, nil
+	if err := sockets.bindPacket(b, netip.AddrPortFrom(netip.IPv4Unspecified(), b.at.Addr.Port())); err != nil {
+		return err
+	}
+	at := netip.AddrPortFrom(b.at.Addr.Addr(), b.local.Port())
+	err := sockets.bindPacket(b, at)
+	if errors.Is(err, syscall.EAFNOSUPPORT) {
+		err = nil
+	}
+	b.local = at
+	return err
 }
 
-func (u *portableUDP) bind(svc *Service, at netip.AddrPort, offset uint16) (local netip.AddrPort, err error) {
+func (p *portableSockets) bindPacket(b *binding, at netip.AddrPort) error {
 	network := "udp6"
 	if at.Addr().Is4() {
 		network = "udp4"
 	}
-	var config net.ListenConfig
-	pc, err := config.ListenPacket(context.Background(), network, at.String())
+	c, err := listenPacket(network, at)
 	if err != nil {
-		return local, err
+		return err
 	}
-	c := pc.(*net.UDPConn)
-	_ = c.SetReadBuffer(4 << 20) // as much of it as the system grants
-	local = netip.AddrPortFrom(at.Addr(), uint16(c.LocalAddr().(*net.UDPAddr).Port))
-	l := &packetListener{UDPConn: c, svc: svc, local: local, offset: offset}
-	u.listeners = append(u.listeners, l)
+	return p.addPacket(b, c, at)
+}
+
+// addPacket adds a bound socket to those of a binding.
+func (p *portableSockets) addPacket(b *binding, c *net.UDPConn, at netip.AddrPort) (err error) {
+	b.local = netip.AddrPortFrom(at.Addr(), uint16(c.LocalAddr().(*net.UDPAddr).Port))
+	l := &packetListener{UDPConn: c, at: &b.Binding, sockets: p, local: b.local}
+	l.replies = l
+	p.packets = append(p.packets, l)
 	if l.raw, err = c.SyscallConn(); err != nil {
-		return local, fmt.Errorf("listen udp %v: %w", at, err)
+		return fmt.Errorf("listen udp %v: %w", at, err)
 	}
+	widenConn(c, l.raw)
 	switch {
 	case at.Addr() == netip.IPv4Unspecified():
 		l.v4 = ipv4.NewPacketConn(c)
@@ -99,82 +102,105 @@ func (u *portableUDP) bind(svc *Service, at netip.AddrPort, offset uint16) (loca
 		err = l.v6.SetControlMessage(ipv6.FlagDst, true)
 	}
 	if err != nil {
-		return local, fmt.Errorf("listen udp %v: packet information: %w", at, err)
+		return fmt.Errorf("listen udp %v: packet information: %w", at, err)
 	}
-	return local, nil
+	return nil
 }
 
-func (u *portableUDP) start() {
-	for _, l := range u.listeners {
-		u.loops.Go(func() { u.receive(l) })
+// replyBy has the replies of a session leave by a listener. It needs mu.
+func (s *packetSocket) replyBy(l *packetListener) {
+	if s.isUser && s.listener == l {
+		return
 	}
-	u.loops.Go(u.expire)
+	l.users.Add(1)
+	s.releaseListener()
+	s.listener, s.isUser = l, true
 }
 
-// receive takes datagrams to the backends until the listening socket is closed.
+func (s *packetSocket) releaseListener() {
+	if s.isUser {
+		s.isUser = false
+		s.listener.release()
+	}
+}
+
+// receive takes datagrams to the backends until the listening socket is closed, or nothing
+// comes to it any more.
 func (u *portableUDP) receive(l *packetListener) {
 	buffer := make([]byte, largeBuffer)
 	w := newDatagramWriter()
-	for {
+	for isIdle := true; ; {
 		n, from, local, err := l.read(buffer)
-		if errors.Is(err, net.ErrClosed) {
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded) && !isIdle && !l.isInherited: // more may wait than there was time for
+			isIdle = true
+			_ = l.SetReadDeadline(time.Now().Add(drainStep))
+			continue
+		case errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded):
 			return
-		}
-		if err != nil {
+		case err != nil:
 			continue // what an earlier reply has met
 		}
-		if s := u.route(l, from, local, n); s != nil {
-			u.forward(s, w, l, from, local, buffer[:n])
+		isIdle = false
+		if s, at := u.route(l, from, local, buffer[:n]); s != nil {
+			u.forward(s, at, w, l, from, local, buffer[:n])
 		}
 	}
 }
 
-// route returns the socket that a datagram of n bytes leaves by, or nil if it is
-// dropped.
-func (u *portableUDP) route(l *packetListener, from, local netip.AddrPort, n int) *packetSocket {
+// route returns the socket that a datagram leaves by, or nil if it is dropped, and where
+// it is kept if its backend is in doubt.
+func (u *portableUDP) route(l *packetListener, from, local netip.AddrPort, p []byte) (s *packetSocket, at uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	now := u.engine.server.Now()
-	x, fresh, _ := u.sessions.route(l.svc, from, local, l.offset, now)
-	if x == nil || fresh && !u.open(x, l, now) {
-		l.svc.dropped[DropRefused].Add(1)
-		return nil
+	var x *flow.Session
+	var a flow.Action
+	if !l.refuses.Load() || u.sessions.Has(l.at, from, local) {
+		x, a = u.sessions.Route(l.at, from, local, now)
 	}
-	s := u.sockets[x.id]
-	s.listener = l
-	u.sessions.sent(x, 1, n, now) // now, for the reply, and the end with it, may be faster than the return of the call
-	return s
+	if x == nil || a.Do == flow.Open && !u.open(x, l.replies, now) {
+		l.at.Destination().Service.CountDrop(flow.DropRefused, 1)
+		return nil, 0
+	}
+	s = u.sockets[x.ID]
+	s.replyBy(l.replies)
+	if f := u.fronts[x.ID]; f != nil {
+		f.replies = s.listener
+	}
+	// Now, for the reply, and the end with it, or the refusal may be faster than the
+	// return of the call.
+	u.sessions.Sent(x, 1, len(p), now)
+	if u.sessions.Doubts(x, now) {
+		var copied []byte
+		at, copied = u.sessions.Keep(x, 1, len(p), 0, now)
+		copy(copied, p)
+	}
+	return s, at
 }
 
 // open makes a session's socket. It reports false if the session is over. It
 // needs mu.
-func (u *portableUDP) open(x *session, l *packetListener, now time.Duration) bool {
-	relieved := false
+func (u *portableUDP) open(x *flow.Session, l *packetListener, now time.Duration) bool {
 	for {
 		s, err := u.dial(x)
 		if err == nil {
-			s.id, s.listener = x.id, l
-			u.sockets[x.id] = s
-			u.replies.Go(func() { u.answer(s) })
+			s.id = x.ID
+			s.replyBy(l)
+			u.sockets[x.ID] = s
+			svc := x.Service
+			u.replies.Go(func() { u.answer(s, svc) })
 			return true
 		}
-		switch {
-		case isSocketShortage(err):
-			if relieved || !u.sessions.relieve(x, now) {
-				u.sessions.end(x, LimitReached, now)
-				return false
-			}
-			relieved = true
-		case !u.sessions.unreachable(x):
-			u.sessions.end(x, Refused, now)
+		if a := u.sessions.OpenFailed(x, classifyError(err), now); a.Do != flow.Open {
 			return false
 		}
 	}
 }
 
 // dial returns a socket to a session's backend.
-func (u *portableUDP) dial(x *session) (*packetSocket, error) {
-	to, path := endpointFor(x.backend, x.local, x.offset)
+func (u *portableUDP) dial(x *flow.Session) (*packetSocket, error) {
+	to, path := x.Target()
 	if !to.Addr().IsValid() {
 		return nil, fmt.Errorf("%s: a unix socket is no place for datagrams", path)
 	}
@@ -192,150 +218,70 @@ func (u *portableUDP) dial(x *session) (*packetSocket, error) {
 		c.Close()
 		return nil, err
 	}
+	widenConn(c, raw)
 	return &packetSocket{UDPConn: c, raw: raw}, nil
 }
 
-// isSocketShortage reports whether an error says that descriptors, memory or local
-// ports have run out.
-func isSocketShortage(err error) bool {
-	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EAGAIN, syscall.EADDRINUSE} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}
-
-// forward sends a datagram to the backend of the session that it was routed to.
-func (u *portableUDP) forward(s *packetSocket, w *datagramWriter, l *packetListener, from, local netip.AddrPort, p []byte) {
-	again := false
+// forward sends a datagram to the backend of the session that it was routed to. If that
+// has moved to another backend or ended meanwhile, it is routed anew.
+func (u *portableUDP) forward(s *packetSocket, at uint64, w *datagramWriter, l *packetListener, from, local netip.AddrPort, p []byte) {
 	for s != nil {
-		err := w.send(s.UDPConn, s.raw, p)
-		if errors.Is(err, net.ErrClosed) {
-			// The session has moved to another backend or ended since route.
-			s = u.route(l, from, local, len(p))
-			continue
+		v := w.send(s.UDPConn, s.raw, p)
+		next, isGone := u.sent(s, at, len(p), v)
+		if s = next; isGone {
+			s, at = u.route(l, from, local, p)
 		}
-		if err != nil && err != errFull && !isUnreachable(err) && !again {
-			again = true // the error may be an earlier datagram's
-			continue
-		}
-		again = false
-		s = u.sent(s, len(p), err)
 	}
 }
 
-// sent takes note of a Write. It returns the socket to try next, or nil.
-func (u *portableUDP) sent(s *packetSocket, n int, err error) *packetSocket {
+// sent takes note of what came of sending a datagram. It returns the socket to try next, or
+// nil, and whether there is none because s is its session's no more.
+func (u *portableUDP) sent(s *packetSocket, at uint64, n int, v flow.SendVerdict) (next *packetSocket, isGone bool) {
 	now := u.engine.server.Now()
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	svc := s.listener.svc
+	svc := s.listener.at.Destination().Service
 	x := u.owner(s)
-	if x != nil && (err == errFull || errors.Is(err, syscall.EMSGSIZE)) {
-		u.sessions.unsent(x, n, now)
-	}
 	switch {
-	case err == nil:
-	case err == errFull:
-		svc.dropped[DropFull].Add(1)
-	case errors.Is(err, syscall.EMSGSIZE):
-		svc.dropped[DropOversized].Add(1)
-	case x != nil:
-		// Nobody is there. Or a firewall here forbids it, or the socket's own address
-		// is gone: nothing goes this way any more, and waiting does not help.
-		if s = u.elsewhere(x, s, now); s != nil {
-			u.sessions.sent(x, 1, 0, now)
-			return s
+	case v != flow.SendRefused:
+		if x != nil && v != flow.SendDone {
+			u.sessions.Unsent(x, at, n, now)
 		}
-		svc.dropped[DropRefused].Add(1)
+		svc.CountUnsent(v)
+		return nil, false
+	case x == nil:
+		return nil, at == 0 || !s.refused // with all that was kept it was sent again, or dropped
+	}
+	if at == 0 {
+		u.sessions.Unsent(x, 0, n, now)
+	}
+	next = u.failover(x, s, now)
+	switch {
+	case at != 0: // it was sent again, or dropped and counted
+		return nil, false
+	case next == nil:
+		svc.CountUnsent(v)
 	default:
-		return s // it is closed, so the datagram is routed anew
+		u.sessions.Sent(x, 1, n, now)
 	}
-	return nil
-}
-
-// owner returns the session whose socket s is, or nil if it has another one by
-// now, or has ended. It needs mu.
-func (u *portableUDP) owner(s *packetSocket) *session {
-	if u.sockets[s.id] != s {
-		return nil
-	}
-	return u.sessions.at(s.id)
-}
-
-// elsewhere moves a session whose backend is not there to another one. It returns
-// its new socket, nil if the session is over. It needs mu.
-func (u *portableUDP) elsewhere(x *session, s *packetSocket, now time.Duration) *packetSocket {
-	u.close(x)
-	if !u.sessions.unreachable(x) {
-		u.sessions.end(x, Refused, now)
-		return nil
-	}
-	if !u.open(x, s.listener, now) {
-		return nil
-	}
-	return u.sockets[x.id]
-}
-
-// answer passes a session's replies to its client until the socket is closed.
-func (u *portableUDP) answer(s *packetSocket) {
-	read := datagramReader(s.UDPConn, &u.engine.large)
-	var w *datagramWriter // while there was no reply
-	for {
-		buffer, n, err := read()
-		if err == nil {
-			w = u.reply(s, w, (*buffer)[:n])
-			u.engine.large.Put(buffer)
-			continue
-		}
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if isUnreachable(err) {
-			u.mu.Lock()
-			if x := u.owner(s); x != nil {
-				u.elsewhere(x, s, u.engine.server.Now())
-			}
-			u.mu.Unlock()
-		}
-	}
-}
-
-// reply passes a reply on. It returns the writer for the next one, which w is.
-func (u *portableUDP) reply(s *packetSocket, w *datagramWriter, p []byte) *datagramWriter {
-	u.mu.Lock()
-	x := u.owner(s)
-	if x == nil {
-		u.mu.Unlock()
-		return w
-	}
-	l, svc := s.listener, x.svc
-	if w == nil {
-		w = newReplyWriter(l, x.client, x.local.Addr())
-	}
-	now := u.engine.server.Now()
-	if u.sessions.replied(x, len(p), now) {
-		u.sessions.end(x, Replied, now)
-	}
-	u.mu.Unlock()
-	switch err := w.send(l.UDPConn, l.raw, p); {
-	case err == nil:
-	case err == errFull:
-		svc.dropped[DropFull].Add(1)
-	case errors.Is(err, syscall.EMSGSIZE):
-		svc.dropped[DropOversized].Add(1)
-	default:
-		svc.dropped[DropRefused].Add(1)
-	}
-	return w
+	return next, false
 }
 
 // close closes the socket of a session. It needs mu.
-func (u *portableUDP) close(x *session) {
-	if s := u.sockets[x.id]; s != nil {
+func (u *portableUDP) close(x *flow.Session) {
+	if s := u.sockets[x.ID]; s != nil {
 		s.UDPConn.Close()
-		delete(u.sockets, x.id)
+		s.releaseListener()
+		delete(u.sockets, x.ID)
+	}
+}
+
+// end closes the sockets of a session. It needs mu.
+func (u *portableUDP) end(x *flow.Session) {
+	u.close(x)
+	if l := u.fronts[x.ID]; l != nil {
+		l.Close()
+		delete(u.fronts, x.ID)
 	}
 }
 
@@ -352,8 +298,8 @@ func (u *portableUDP) expire() {
 		}
 		now := u.engine.server.Now()
 		u.mu.Lock()
-		u.sessions.expire(now)
-		next, ok := u.sessions.table.Next()
+		u.sessions.Expire(now)
+		next, ok := u.sessions.NextDeadline()
 		u.mu.Unlock()
 		if !ok {
 			next = now + late
@@ -362,35 +308,48 @@ func (u *portableUDP) expire() {
 	}
 }
 
-// giveWay takes a place for a connection.
-func (u *portableUDP) giveWay(svc *Service) bool {
+// evict ends a session that a connection is short of room for.
+func (u *portableUDP) evict(s flow.Shortage) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.sessions.giveWay(svc, u.engine.server.Now())
+	return u.sessions.Evict(s, nil, u.engine.server.Now())
 }
 
 func (u *portableUDP) drain() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.sessions.drain()
+	u.sessions.Drain()
 }
 
-func (u *portableUDP) cutBackend(b *balancer.Backend) {
-	for from, more := 0, true; more; from += cutShare {
+func (u *portableUDP) cut(t flow.CutTarget) {
+	for from, more := 0, true; more; {
 		u.mu.Lock()
-		more = u.sessions.cutBackend(b, from, u.engine.server.Now())
+		from, more = u.sessions.CutFlows(t, from, u.engine.server.Now())
 		u.mu.Unlock()
+	}
+}
+
+// endLeave waits for listeners that receive nothing any more, and leaves each to the
+// sessions that reply by it.
+func (u *portableUDP) endLeave(all []*packetListener) {
+	for _, l := range all {
+		if loops := &l.sockets.loops; l.refuses.Load() {
+			u.receiving.Go(loops.Wait) // as long as there are sessions
+		} else {
+			loops.Wait()
+		}
+	}
+	u.openAllFronts(all) // for sessions that began meanwhile
+	for _, l := range all {
+		l.leave()
 	}
 }
 
 // stop ends all sessions and waits for the goroutines. The engine's done is closed.
 func (u *portableUDP) stop() {
-	for _, l := range u.listeners {
-		l.Close()
-	}
-	u.loops.Wait()
 	u.mu.Lock()
-	u.sessions.endAll(Drained, u.engine.server.Now(), func(*session) bool { return true })
+	u.sessions.Stop(u.engine.server.Now())
 	u.mu.Unlock()
+	u.receiving.Wait()
 	u.replies.Wait()
 }

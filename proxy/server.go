@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net/netip"
+	"maps"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 	"usher/balancer"
 	"usher/conntrack"
+	"usher/proxy/flow"
 )
 
 // Options are the settings of a server as a whole.
@@ -31,49 +33,79 @@ type Options struct {
 	Logger *zap.Logger
 	// AccessLog writes one line to Logger for each flow that ended.
 	AccessLog bool
+	// Inherited are sockets that listen already. A server that was not made, or that was restored, owns none.
+	Inherited []Inherited
 }
 
 // Server carries the flows of its services. Two servers may live in one process;
 // they share nothing but the process's descriptor limit.
 type Server struct {
-	services []*Service
 	engine   engine
+	kind     engineKind
 	log      *zap.Logger
 	access   *accessLog
 	epoch    time.Time // of every time.Duration on the data path
 	workers  int
-	maxConns int64
-	notes    []string
+	wanted   int // flows at most, as asked for; zero: as many as fit
+	capacity int // flows that the tables have room for
+	pipes    int // that each worker may own
 
-	clients  clientFlows
-	affinity *affinity      // nil: no service persists
-	house    sync.WaitGroup // keepHouse
-	done     chan struct{}  // closed when the engine has stopped
+	admission flow.Admission
+	affinity  *flow.Affinity
+	expiry    sync.WaitGroup // expireAffinity
+	done      chan struct{}  // closed when the engine has stopped
 
-	open atomic.Int64  // flows admitted and not yet settled
-	idle chan struct{} // signalled when open falls to zero while draining
+	applying  sync.Mutex // guards what follows
+	started   bool
+	expires   bool             // expireAffinity runs
+	given     []*ServiceConfig // by the last Apply
+	byName    map[string]*instance
+	bindings  map[address]*binding
+	files     map[*binding]bool     // those of unix sockets that have a file
+	inherited map[address]Inherited // that no service has taken
+	// Sums over all services, and what was divided among them last.
+	sockets, datagrams, places, ports int
 
+	running  atomic.Pointer[running]
 	draining atomic.Bool
+	restored Removed // until Start
 	stopping sync.Mutex
 	stopped  bool // under stopping
 
-	// running is held to write while the engine starts and before it stops, and to
-	// read while it is told of a backend.
-	running sync.RWMutex
-	halted  bool // under running
+	rebalancing sync.Map // of *Service
+
+	counting  sync.Mutex
+	countedAt time.Duration // when CountBytes last ran; under counting
+
+	// cutting is held to write while the engine starts and before it stops, and to
+	// read while it ends flows for others.
+	cutting sync.RWMutex
+	hasLoop bool // the engine has started and has not stopped; under cutting
 }
 
-// New binds all listeners of the services, or none: an error names the address
-// that could not be had. Clients may connect from then on; they are served after
-// Start.
-func New(o Options, services []ServiceConfig) (*Server, error) {
+// running is what readers see of the last Apply.
+type running struct {
+	services []*Service
+	notes    []string
+}
+
+// New returns a server without services; see Apply.
+func New(o Options) (*Server, error) {
 	s := &Server{
 		log:     o.Logger,
 		epoch:   time.Now(),
 		workers: o.Workers,
-		idle:    make(chan struct{}, 1),
+		wanted:  o.MaxConns,
 		done:    make(chan struct{}),
+
+		affinity:  conntrack.NewAffinity[Service, balancer.Backend](maxClients),
+		byName:    make(map[string]*instance),
+		bindings:  make(map[address]*binding),
+		files:     make(map[*binding]bool),
+		inherited: make(map[address]Inherited),
 	}
+	s.admission.Idle = make(chan struct{}, 1)
+	s.running.Store(new(running))
 	if s.log == nil {
 		s.log = zap.NewNop()
 	}
@@ -81,66 +113,31 @@ func New(o Options, services []ServiceConfig) (*Server, error) {
 		// The runtime reads the affinity mask and the cgroup's CPU limit.
 		s.workers = runtime.GOMAXPROCS(0)
 	}
-	kind, err := chooseEngine(o.Engine)
-	if err != nil {
+	var err error
+	if s.kind, err = chooseEngine(o.Engine); err != nil {
 		return nil, err
 	}
-	sockets := 0
-	for _, c := range services {
-		for _, l := range c.Listeners {
-			sockets += kind.sockets(l, s.workers)
-		}
+	share := shareDescriptors(s.wanted, consumers{workers: s.workers, pipes: s.kind.pipes})
+	if share.flows <= 0 {
+		return nil, fmt.Errorf("descriptor limit: %s", share.note)
 	}
-	most, note := deriveMaxConns(o.MaxConns, sockets, s.workers)
-	if most <= 0 {
-		return nil, fmt.Errorf("descriptor limit: %s", note)
-	}
-	s.maxConns = int64(most)
-	s.notes = []string{kind.note, fmt.Sprintf("workers %d", s.workers), note}
-	if note := portsNote(services, most); note != "" {
-		s.notes = append(s.notes, note)
-	}
-
-	e, err := kind.make(s)
-	if err != nil {
+	s.capacity, s.pipes = share.flows, share.pipes
+	zones.prime()
+	if err = s.inspectInherited(o.Inherited); err != nil {
 		return nil, err
 	}
-	s.engine = e
-
-	for _, c := range services {
-		svc := s.newService(c)
-		svc.Listeners = nil
-		for _, l := range c.Listeners {
-			bound, err := e.listen(svc, l)
-			if err != nil {
-				e.stop()
-				return nil, fmt.Errorf("service %s: %w", c.Name, err)
-			}
-			if l.Network != "unix" && l.Addr.Port() == 0 && len(bound) > 0 {
-				l.Addr = bound[0]
-			}
-			svc.Listeners = append(svc.Listeners, l)
-		}
-		s.services = append(s.services, svc)
+	if s.engine, err = s.kind.make(s); err != nil {
+		return nil, err
 	}
 	if o.AccessLog {
 		s.access = newAccessLog(s.log)
+		s.admission.Record = s.access.add
+	}
+	if err := s.Apply(nil); err != nil { // a server without services has its limits, too
+		s.Close()
+		return nil, err
 	}
 	return s, nil
-}
-
-// newService readies a service to be served.
-func (s *Server) newService(c ServiceConfig) *Service {
-	svc := &Service{ServiceConfig: c, learns: c.Pool.Learns(), located: c.Pool.LooksAtLocal()}
-	svc.follows = svc.learns || c.Witness != nil
-	svc.queue.most = int64(c.QueueLength)
-	if c.Persist.On {
-		if s.affinity == nil {
-			s.affinity = conntrack.NewAffinity[Service, balancer.Backend](maxClients)
-		}
-		svc.affinity = s.affinity
-	}
-	return svc
 }
 
 // maxClients bounds the clients that a server keeps at their backends. Memory is taken
@@ -149,12 +146,17 @@ const maxClients = 1 << 20
 
 // Start begins to accept.
 func (s *Server) Start() {
-	s.running.Lock()
-	defer s.running.Unlock()
-	s.engine.start()
-	if s.affinity != nil {
-		s.house.Go(s.keepHouse)
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	if s.started || s.draining.Load() {
+		return
 	}
+	s.restored = Removed{}
+	s.cutting.Lock()
+	s.engine.start()
+	s.started, s.hasLoop = true, true
+	s.cutting.Unlock()
+	s.engine.serve(slices.Collect(maps.Values(s.bindings)))
 }
 
 // Shutdown stops accepting and waits for the flows to end. Those left when ctx
@@ -168,22 +170,31 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	s.stopped = true
+	s.applying.Lock()
 	s.draining.Store(true)
-	s.engine.drain()
+	gone := slices.Collect(maps.Values(s.bindings))
+	s.bindings = nil
+	s.closeBindings(gone)
+	s.closeUnclaimed()
+	if s.started {
+		s.engine.drain()
+	}
+	s.applying.Unlock()
 	var err error
-	for s.open.Load() > 0 && err == nil {
+	for s.admission.Open.Load() > 0 && err == nil {
 		select {
-		case <-s.idle:
+		case <-s.admission.Idle:
 		case <-ctx.Done():
-			err = fmt.Errorf("drain: %d flows cut: %w", s.open.Load(), context.Cause(ctx))
+			err = fmt.Errorf("drain: %d flows cut: %w", s.admission.Open.Load(), context.Cause(ctx))
 		}
 	}
-	s.running.Lock()
-	s.halted = true
-	s.running.Unlock()
+	s.cutting.Lock()
+	s.hasLoop = false
+	s.cutting.Unlock()
 	s.engine.stop()
+	flow.MustHold(&s.admission)
 	close(s.done)
-	s.house.Wait()
+	s.expiry.Wait()
 	s.access.close()
 	return err
 }
@@ -195,12 +206,12 @@ func (s *Server) Close() {
 	_ = s.Shutdown(ctx)
 }
 
-// Services returns the services in the order given, with their listeners as bound.
-func (s *Server) Services() []*Service { return s.services }
+// Services returns the services that run, in the order given to Apply.
+func (s *Server) Services() []*Service { return s.running.Load().services }
 
-// Notes returns lines worth telling at start: which engine and why, how many
+// Notes returns what is worth logging after Apply: which engine and why, how many
 // workers, how many flows at most and why, and what else bounds them.
-func (s *Server) Notes() []string { return s.notes }
+func (s *Server) Notes() []string { return s.running.Load().notes }
 
 // Procs returns the GOMAXPROCS that the workers need. An event loop keeps a P to
 // itself, also while it waits for events: without two more for all else, the
@@ -212,33 +223,30 @@ func (s *Server) Procs() int { return s.engine.procs() }
 // Forget has clients forget a backend that was removed: nothing holds it in memory but
 // its flows. Those of one that is down keep it, and go back there if they come when it
 // is up again; who comes before gets another one.
-func (s *Server) Forget(b *balancer.Backend) {
-	if s.affinity != nil {
-		s.affinity.Drop(b)
-	}
-}
+func (s *Server) Forget(b *balancer.Backend) { s.affinity.Drop(b) }
 
 // CutBackend ends the flows of a backend that is down or was removed, as how says. The
 // pool must know of it before: flows that are still connecting choose another one. When
 // it returns they end, and carry nothing more; any goroutine may call it at any time.
-func (s *Server) CutBackend(b *balancer.Backend, how Cut) {
-	s.running.RLock()
-	defer s.running.RUnlock()
-	if !s.halted && how != Keep {
-		s.engine.cutBackend(b, how)
+func (s *Server) CutBackend(b *balancer.Backend, how Cut) { s.cut(flow.CutTarget{Backend: b}, how) }
+
+// CutService ends all flows of a service, as CutBackend does. Those that have no backend
+// yet end as well. For a service that is gone it is called after Apply.
+func (s *Server) CutService(svc *Service, how Cut) { s.cut(flow.CutTarget{Service: svc}, how) }
+
+func (s *Server) cut(t flow.CutTarget, how Cut) {
+	s.cutting.RLock()
+	defer s.cutting.RUnlock()
+	if s.hasLoop && how != flow.Keep {
+		s.engine.cut(t, how)
 	}
 }
 
 // Clients returns which backends the clients of services that persist have.
-func (s *Server) Clients() iter.Seq[Client] {
-	if s.affinity == nil {
-		return func(func(Client) bool) {}
-	}
-	return s.affinity.Rows(s.Now())
-}
+func (s *Server) Clients() iter.Seq[Client] { return s.affinity.Rows(s.Now()) }
 
-// keepHouse takes back the room of persistence that has ended.
-func (s *Server) keepHouse() {
+// expireAffinity takes back the room of persistence that has ended.
+func (s *Server) expireAffinity() {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -252,89 +260,7 @@ func (s *Server) keepHouse() {
 }
 
 // Open returns the number of flows at present.
-func (s *Server) Open() int { return int(s.open.Load()) }
+func (s *Server) Open() int { return int(s.admission.Open.Load()) }
 
 // Now is the time on the data path's clock, for the ages of rows.
 func (s *Server) Now() time.Duration { return time.Since(s.epoch) }
-
-// Flows returns a snapshot of the connection tables. It never holds up a flow;
-// flows that come or go meanwhile may be missing.
-func (s *Server) Flows() iter.Seq[Row] { return s.engine.rows() }
-
-// admit makes room for a client of svc. Without room the client is counted as
-// refused, and the engine resets it.
-func (s *Server) admit(svc *Service) bool {
-	svc.accepted.Add(1)
-	return s.place(svc)
-}
-
-// place takes a place for a flow of svc, if neither the server nor the service is
-// full.
-func (s *Server) place(svc *Service) bool {
-	if s.open.Add(1) > s.maxConns {
-		s.leave()
-		return false
-	}
-	if n := svc.active.Add(1); svc.UDP.MaxFlows > 0 && n > int64(svc.UDP.MaxFlows) {
-		svc.active.Add(-1)
-		s.leave()
-		return false
-	}
-	return true
-}
-
-// crowded reports whether svc has as many flows as it may; nil: whether the server has.
-func (s *Server) crowded(svc *Service) bool {
-	if svc == nil {
-		return s.open.Load() >= s.maxConns
-	}
-	most := svc.UDP.MaxFlows
-	return most > 0 && svc.Active() >= int64(most)
-}
-
-// refuse accounts for a client that admit turned away.
-func (s *Server) refuse(svc *Service, from netip.AddrPort) {
-	svc.ended[LimitReached].Add(1)
-	s.access.add(accessRecord{svc: svc, client: from, connect: -1, outcome: LimitReached})
-}
-
-// settle closes the accounts of an admitted flow: once, after its sockets are
-// closed. The engine then removes its row and calls leave, in this order: a place
-// in the server stands for a row in the table.
-func (s *Server) settle(f *flow, o Outcome, now time.Duration) {
-	if s.access != nil {
-		r := accessRecord{
-			svc: f.svc, backend: f.backend, client: f.client, connect: -1,
-			duration: now - f.accepted, up: f.ent.Up(), down: f.ent.Down(),
-			tries: f.tries, outcome: o,
-		}
-		if f.phase == relaying {
-			r.connect = f.connected - f.accepted
-		}
-		s.access.add(r)
-	}
-	f.account(o, now)
-}
-
-// settleSession is settle for a UDP flow.
-func (s *Server) settleSession(x *session, o Outcome, now time.Duration) {
-	up, down := x.ent.Up(), x.ent.Down()
-	s.access.add(accessRecord{
-		svc: x.svc, backend: x.backend, client: x.client, connect: -1,
-		duration: now - x.opened, up: up, down: down, tries: x.tries(), outcome: o,
-	})
-	x.svc.ended[o].Add(1)
-	x.svc.up.Add(up)
-	x.svc.down.Add(down)
-	x.svc.active.Add(-1)
-}
-
-// leave gives back the place of a flow whose row is gone.
-func (s *Server) leave() {
-	if s.open.Add(-1) == 0 && s.draining.Load() {
-		select {
-		case s.idle <- struct{}{}:
-		default:
-		}
-	}
-}

@@ -15,6 +15,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+
+	"usher/proxy/flow"
 )
 
 func TestRowsAreLiveWhileBytesMove(t *testing.T) {
@@ -53,7 +55,7 @@ func TestRowsAreLiveWhileBytesMove(t *testing.T) {
 		if n != size || seen == 0 || seen > size {
 			t.Errorf("%d bytes came back, %d were seen in the table on the way", n, seen)
 		}
-		eventually(t, "the flow ends", func() bool { return s.Services()[0].Ended(Finished) == 1 })
+		eventually(t, "the flow ends", func() bool { return s.Services()[0].Ended(flow.Finished) == 1 })
 		if up, down := s.Services()[0].Bytes(); up != size || down != size {
 			t.Errorf("counted %d up, %d down, want %d each", up, down, size)
 		}
@@ -97,12 +99,12 @@ func TestNothingIsLeftAfterManyFlows(t *testing.T) {
 		for range s.Flows() {
 			t.Error("a row is left")
 		}
-		for _, b := range svc.Pool.Backends() {
+		for _, b := range svc.Config().Pool.Backends() {
 			if b.Active() != 0 {
 				t.Errorf("%v: %d active", b, b.Active())
 			}
 		}
-		if got, want := svc.Ended(Finished), uint64(flows/8*8+1); got != want {
+		if got, want := svc.Ended(flow.Finished), uint64(flows/8*8+1); got != want {
 			t.Errorf("%d flows finished, want %d", got, want)
 		}
 	})
@@ -128,7 +130,7 @@ func TestNewBindsAllOrNone(t *testing.T) {
 			{Network: "tcp", Addr: free},
 			{Network: "tcp", Addr: taken.Addr().(*net.TCPAddr).AddrPort()},
 		}
-		_, err = New(Options{Engine: engine, Workers: 2}, []ServiceConfig{c})
+		_, err = newServer(Options{Engine: engine, Workers: 2}, c)
 		if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), taken.Addr().String()) {
 			t.Fatalf("error %v, want address in use, naming %v", err, taken.Addr())
 		}
@@ -146,7 +148,7 @@ func TestTwoServersCannotShareAPort(t *testing.T) {
 		c := service(t, echo(t))
 		_, addr := start(t, Options{Engine: engine, Workers: 2}, c)
 		c.Listeners = []Listener{{Network: "tcp", Addr: netip.MustParseAddrPort(addr)}}
-		if _, err := New(Options{Engine: engine, Workers: 2}, []ServiceConfig{c}); !errors.Is(err, syscall.EADDRINUSE) {
+		if _, err := newServer(Options{Engine: engine, Workers: 2}, c); !errors.Is(err, syscall.EADDRINUSE) {
 			t.Errorf("second server on %s: %v, want address in use", addr, err)
 		}
 	})
@@ -155,12 +157,12 @@ func TestTwoServersCannotShareAPort(t *testing.T) {
 func TestClientsBeforeStartAreServedAfterIt(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, engine string) {
-		s, err := New(Options{Engine: engine, Workers: 1}, []ServiceConfig{service(t, echo(t))})
+		s, err := newServer(Options{Engine: engine, Workers: 1}, service(t, echo(t)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		c := dial(t, s.Services()[0].Listeners[0].String())
+		c := dial(t, s.Services()[0].Config().Listeners[0].String())
 		s.Start()
 		roundTrip(t, c)
 	})
@@ -203,7 +205,7 @@ func TestShutdownCutsAtItsDeadline(t *testing.T) {
 		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("the client reads %v, want a reset", err)
 		}
-		if n := s.Services()[0].Ended(Drained); n != 1 {
+		if n := s.Services()[0].Ended(flow.Drained); n != 1 {
 			t.Errorf("%d flows drained, want 1", n)
 		}
 	})
@@ -232,7 +234,7 @@ func TestWaitServesTheClientOnceABackendComes(t *testing.T) {
 		s, addr := start(t, Options{Engine: engine, Workers: 1}, c)
 		client := dial(t, addr)
 		eventually(t, "the client is held", func() bool { return s.Open() == 1 })
-		c.Pool.Update(specs(echo(t)))
+		c.Pool.Update(specs(echo(t)), 0)
 		roundTrip(t, client)
 	})
 }
@@ -256,21 +258,21 @@ func TestAccessLogSaysHowAFlowEnded(t *testing.T) {
 		got := all[0].ContextMap()
 		for key, want := range map[string]any{
 			"client": from, "service": "test", "backend": backend.String(),
-			"up": uint64(1), "down": uint64(1), "tries": uint8(1), "end": "fin",
+			"network": "tcp", "listener": addr, "bytes_up": uint64(1), "bytes_down": uint64(1), "tries": uint8(1), "end": "fin",
 		} {
 			if got[key] != want {
 				t.Errorf("%s is %v (%T), want %v", key, got[key], got[key], want)
 			}
 		}
-		if d, ok := got["connect"].(time.Duration); !ok || d < 0 || d > got["duration"].(time.Duration) {
-			t.Errorf("connect took %v of %v", got["connect"], got["duration"])
+		if ms, ok := got["connect_ms"].(float64); !ok || ms < 0 || ms > got["duration_ms"].(float64) {
+			t.Errorf("connect_ms is %v of %v", got["connect_ms"], got["duration_ms"])
 		}
 	})
 }
 
 func TestUnknownEngine(t *testing.T) {
 	t.Parallel()
-	if _, err := New(Options{Engine: "kqueue"}, nil); err == nil || !strings.Contains(err.Error(), `"kqueue"`) {
+	if _, err := New(Options{Engine: "kqueue"}); err == nil || !strings.Contains(err.Error(), `"kqueue"`) {
 		t.Errorf("error %v, want one that names the engine", err)
 	}
 }

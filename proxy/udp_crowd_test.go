@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"usher/balancer"
+	"usher/proxy/flow"
 )
 
 // late answers a request only when so many more have come, so that whoever makes
@@ -41,9 +42,11 @@ func TestCrowdIsServed(t *testing.T) {
 			eachEngine(t, func(t *testing.T, engine string) {
 				c := udpService(t, UDPConfig{IdleTimeout: 100 * time.Millisecond}, late(t, 2*flows))
 				o := Options{Engine: engine, Workers: 2}
+				full := flow.ServiceFull
 				if limit == "service" {
 					c.UDP.MaxFlows = flows
 				} else {
+					full = flow.ServerFull
 					o.MaxConns = flows
 				}
 				s, _ := start(t, o, c)
@@ -51,7 +54,7 @@ func TestCrowdIsServed(t *testing.T) {
 				var clients sync.WaitGroup
 				stop := time.Now().Add(time.Minute)
 				for range 10 * flows {
-					c := dialUDP(t, svc.Listeners[0].Addr)
+					c := dialUDP(t, svc.Config().Listeners[0].Addr)
 					clients.Go(func() {
 						text, buffer := c.LocalAddr().String(), make([]byte, 100)
 						for time.Now().Before(stop) {
@@ -71,12 +74,12 @@ func TestCrowdIsServed(t *testing.T) {
 							}
 						}
 						t.Errorf("%s was never answered; %d flows fell silent, %d were evicted, %d refused",
-							text, svc.Ended(IdleTimeout), svc.Ended(Evicted), svc.Ended(LimitReached))
+							text, svc.Ended(flow.IdleTimeout), svc.Ended(flow.Evicted), svc.Ended(full))
 					})
 				}
 				clients.Wait()
-				if svc.Ended(LimitReached) == 0 || svc.Dropped(DropRefused) == 0 {
-					t.Errorf("%d clients and %d datagrams were refused", svc.Ended(LimitReached), svc.Dropped(DropRefused))
+				if svc.Ended(full) == 0 || svc.Dropped(flow.DropRefused) == 0 {
+					t.Errorf("%d clients and %d datagrams were refused", svc.Ended(full), svc.Dropped(flow.DropRefused))
 				}
 			})
 		})
@@ -109,8 +112,8 @@ func TestSilentFlowMakesRoomAfterItsGrace(t *testing.T) {
 				t.Fatal("the silent flow keeps its place")
 			}
 		}
-		if took := s.Now() - before; took < evictGrace || svc.Ended(Evicted) != 1 || svc.Ended(LimitReached) == 0 {
-			t.Errorf("a place after %v: %d evicted, %d refused", took, svc.Ended(Evicted), svc.Ended(LimitReached))
+		if took := s.Now() - before; took < promisedGrace || svc.Ended(flow.Evicted) != 1 || svc.Ended(flow.ServiceFull) == 0 {
+			t.Errorf("a place after %v: %d evicted, %d refused", took, svc.Ended(flow.Evicted), svc.Ended(flow.ServiceFull))
 		}
 	})
 }
@@ -123,9 +126,9 @@ func TestNoFlowStaysWithABackendThatIsDown(t *testing.T) {
 		_, at1 := udpNamed(t, "a")
 		_, at2 := udpNamed(t, "b")
 		_, svc, addr := startUDP(t, engine, udpService(t, UDPConfig{}, at1, at2))
-		both := svc.Pool.Backends()
+		both := svc.Config().Pool.Backends()
 		for _, b := range both {
-			svc.Pool.SetStatus(b, balancer.Down)
+			setStatus(svc.Config().Pool, b, balancer.Down)
 		}
 		c := dialUDP(t, addr)
 		first := ask(t, c, "who?")
@@ -136,15 +139,15 @@ func TestNoFlowStaysWithABackendThatIsDown(t *testing.T) {
 		if first[0] == 'b' {
 			own, other = other, own
 		}
-		svc.Pool.SetStatus(other, balancer.Up)
+		setStatus(svc.Config().Pool, other, balancer.Up)
 		second := ask(t, c, "who?")
 		if second[0] == first[0] {
 			t.Errorf("%q answers after %q, whose backend is down", second, first)
 		}
 		// What becomes of a flow whose backend goes down later is not for the data path
 		// to decide: CutBackend may never be called.
-		svc.Pool.SetStatus(own, balancer.Up)
-		svc.Pool.SetStatus(other, balancer.Down)
+		setStatus(svc.Config().Pool, own, balancer.Up)
+		setStatus(svc.Config().Pool, other, balancer.Down)
 		if got := ask(t, c, "who?"); got != second {
 			t.Errorf("%q answers after %q, which was to be kept", got, second)
 		}
@@ -191,8 +194,8 @@ func TestSilentFlowsGiveWayToConnections(t *testing.T) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		const most = 6
 		_, mute := udpBackend(t, func(*net.UDPConn, []byte, netip.AddrPort) {})
-		s, err := New(Options{Engine: engine, Workers: 2, MaxConns: most},
-			[]ServiceConfig{udpService(t, UDPConfig{}, mute), service(t, echo(t))})
+		s, err := newServer(Options{Engine: engine, Workers: 2, MaxConns: most},
+			udpService(t, UDPConfig{}, mute), service(t, echo(t)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -201,12 +204,16 @@ func TestSilentFlowsGiveWayToConnections(t *testing.T) {
 		datagrams, streams := s.Services()[0], s.Services()[1]
 		begun, refused := s.Now(), 0
 		for range most {
-			say(t, dialUDP(t, datagrams.Listeners[0].Addr), "x")
+			say(t, dialUDP(t, datagrams.Config().Listeners[0].Addr), "x")
+		}
+		reserve, _ := streams.Shares()
+		for range reserve { // which the others cannot take
+			roundTrip(t, dial(t, streams.Config().Listeners[0].Addr.String()))
 		}
 		eventually(t, "the server is full", func() bool { return s.Open() == most })
 		full := s.Now()
 		try := func() bool {
-			c, err := net.Dial("tcp", streams.Listeners[0].Addr.String())
+			c, err := net.Dial("tcp", streams.Config().Listeners[0].Addr.String())
 			if err != nil {
 				refused++ // reset before Dial saw that it was accepted
 				return false
@@ -221,11 +228,11 @@ func TestSilentFlowsGiveWayToConnections(t *testing.T) {
 			return false
 		}
 		eventually(t, "a connection gets through", try)
-		if took := s.Now() - begun; took < evictGrace || datagrams.Ended(Evicted) == 0 {
-			t.Errorf("after %v: %d refused, %d evicted", took, refused, datagrams.Ended(Evicted))
+		if took := s.Now() - begun; took < promisedGrace || datagrams.Ended(flow.Evicted) == 0 {
+			t.Errorf("after %v: %d refused, %d evicted", took, refused, datagrams.Ended(flow.Evicted))
 		}
 		// On a slow machine their time is over before the first client comes.
-		if full < begun+evictGrace/2 && refused == 0 {
+		if full < begun+promisedGrace/2 && refused == 0 {
 			t.Error("no client was refused")
 		}
 	})

@@ -10,6 +10,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"usher/proxy/flow"
 )
 
 // udpService returns the settings of a udp service in front of backends.
@@ -69,7 +71,7 @@ func startUDP(t testing.TB, engine string, c ServiceConfig) (*Server, *Service, 
 	t.Helper()
 	s, _ := start(t, Options{Engine: engine, Workers: 2}, c)
 	svc := s.Services()[0]
-	return s, svc, svc.Listeners[0].Addr
+	return s, svc, svc.Config().Listeners[0].Addr
 }
 
 func dialUDP(t testing.TB, to netip.AddrPort) *net.UDPConn {
@@ -110,7 +112,7 @@ func ask(t testing.TB, c *net.UDPConn, text string) string {
 func noneLeft(t *testing.T, s *Server, svc *Service) {
 	t.Helper()
 	eventually(t, "all flows end", func() bool { return s.Open() == 0 })
-	for _, b := range svc.Pool.Backends() {
+	for _, b := range svc.Config().Pool.Backends() {
 		if b.Active() != 0 {
 			t.Errorf("%v: %d active", b, b.Active())
 		}
@@ -250,7 +252,7 @@ func TestFlowEndsWithTheRepliesItIsFor(t *testing.T) {
 				t.Errorf("reply %d is %q", i, got)
 			}
 		}
-		if n := svc.Ended(Replied); n != 1 {
+		if n := svc.Ended(flow.Replied); n != 1 {
 			t.Errorf("%d flows have had their replies, want 1", n)
 		}
 		_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
@@ -281,7 +283,7 @@ func TestIdleFlowsReturnTheirSockets(t *testing.T) {
 		before := openFiles(t)
 		wave()
 		eventually(t, "the sockets are closed", func() bool { return openFiles(t) <= before })
-		if n := svc.Ended(IdleTimeout); n != 200 {
+		if n := svc.Ended(flow.IdleTimeout); n != 200 {
 			t.Errorf("%d flows idle, want 200", n)
 		}
 	})

@@ -29,7 +29,7 @@ func (g *Generator) listenOnce() error {
 	for _, a := range g.cfg.Backends {
 		fd, at, err := listenAt(netip.AddrPortFrom(a, port), g.cfg.Kind)
 		if err == nil {
-			if g.cfg.Kind.udp() {
+			if g.cfg.Kind.isUDP() {
 				_, err = g.loop.add(fd, mirror, arrival)
 			} else {
 				_, err = g.loop.add(fd, listener, unix.EPOLLIN)
@@ -60,7 +60,7 @@ func listenAt(a netip.AddrPort, k Kind) (int, netip.AddrPort, error) {
 	if errno != 0 {
 		return fail(-1, errno)
 	}
-	if k.udp() {
+	if k.isUDP() {
 		growBuffer(fd)
 	} else if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return fail(fd, err) // accepted sockets inherit it
@@ -68,7 +68,7 @@ func listenAt(a netip.AddrPort, k Kind) (int, netip.AddrPort, error) {
 	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}); err != nil {
 		return fail(fd, err)
 	}
-	if !k.udp() {
+	if !k.isUDP() {
 		if err := unix.Listen(fd, backlog); err != nil {
 			return fail(fd, err)
 		}
@@ -84,8 +84,8 @@ func listenAt(a netip.AddrPort, k Kind) (int, netip.AddrPort, error) {
 	return fd, netip.AddrPortFrom(a.Addr(), uint16(at.Port)), nil
 }
 
-// accept takes one connection. The listener is level-triggered: if more wait,
-// the next turn says so, which costs less than a call that finds nothing.
+// accept takes one connection. The listener is level-triggered: if more wait, the next
+// turn reports it. That costs less than a call that finds nothing.
 func (g *Generator) accept(lfd int) {
 	fd, errno := accept(lfd)
 	if errno != 0 {
@@ -107,9 +107,9 @@ func (g *Generator) accept(lfd int) {
 	}
 }
 
-// echo sends back what has come and closes when the other side has. A read
-// that does not fill the buffer was the last until the next event, unless the
-// event says that the end has come too.
+// echo sends back what it reads and closes when the other side has. A read that does
+// not fill the buffer is the last until the next event. The exception is an event that
+// also reports the end.
 func (g *Generator) echo(fd int, events uint32) {
 	for {
 		n, errno := recv(fd, g.buf, 0)
@@ -145,7 +145,7 @@ func (g *Generator) mirror(fd int) {
 			return
 		}
 		for i := range n {
-			if !in.whole(i) {
+			if !in.isWhole(i) {
 				g.fail(fmt.Errorf("backend: a request of %d bytes or more, not %d", in.headers[i].n, in.size))
 				return
 			}

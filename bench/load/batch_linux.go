@@ -9,9 +9,8 @@ import (
 // batchSize is how many datagrams one call moves.
 const batchSize = 64
 
-// batch is room for datagrams of one size, as recvmmsg and sendmmsg want it.
-// All of it is laid out once and stays as it is: what is read with a batch can
-// be sent back with it as it stands.
+// batch is room for datagrams of one size, as recvmmsg and sendmmsg expect it. Its
+// layout is fixed, so a batch that was read can be sent back as it is.
 type batch struct {
 	headers []mmsghdr
 	data    []byte
@@ -24,8 +23,8 @@ type mmsghdr struct {
 	n      uint32 // bytes read or written
 }
 
-// newBatch makes room for datagrams of size bytes; named: with an IPv4 address
-// each, where it came from and where it is to go.
+// newBatch makes room for datagrams of size bytes. With named, each has an IPv4
+// address: its source or its destination.
 func newBatch(size int, named bool) batch {
 	b := batch{
 		headers: make([]mmsghdr, batchSize),
@@ -42,7 +41,7 @@ func newBatch(size int, named bool) batch {
 		h.SetIovlen(1)
 		if named {
 			h.Name = (*byte)(unsafe.Pointer(&names[i]))
-			// The kernel writes the length of what it wrote, which is this.
+			// The kernel overwrites the length with this value.
 			h.Namelen = unix.SizeofSockaddrInet4
 		}
 	}
@@ -52,21 +51,21 @@ func newBatch(size int, named bool) batch {
 // datagram is the bytes of datagram i.
 func (b *batch) datagram(i int) []byte { return b.data[i*b.size : (i+1)*b.size] }
 
-// whole says that datagram i, as it was read, is as long as it must be.
-func (b *batch) whole(i int) bool {
+// isWhole reports whether datagram i, as it was read, has the right length.
+func (b *batch) isWhole(i int) bool {
 	h := &b.headers[i]
 	return int(h.n) == b.size && h.header.Flags&unix.MSG_TRUNC == 0
 }
 
-// read fills the batch and returns with how many.
+// read fills the batch and returns the number of datagrams.
 func (b *batch) read(fd int) (int, unix.Errno) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd),
 		uintptr(unsafe.Pointer(unsafe.SliceData(b.headers))), uintptr(len(b.headers)), 0, 0, 0)
 	return int(n), errno
 }
 
-// write sends the first n. The kernel may stop short of them and tells why at
-// the next call.
+// write sends the first n. The kernel may stop short of them and reports why at the
+// next call.
 func (b *batch) write(fd, n int) unix.Errno {
 	for done := 0; done < n; {
 		sent, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd),

@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// edge is how sockets that carry messages are watched: one event an arrival.
+// edge is the event mask of sockets that carry messages: one event an arrival.
 const edge = uint32(unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET)
 
-// tagSize is how much of a request, where it has as much, names its sender.
+// tagSize is the length of the sender's tag at the start of a request.
 const tagSize = 4
 
 var errClosed = errors.New("closed before the reply")
@@ -24,9 +24,8 @@ func (g *Generator) openMore() {
 	}
 }
 
-// openClient connects the next client and, where it can, sends its request in
-// the same breath: on loopback a connect is done when the call returns, though
-// the call does not say so.
+// openClient connects the next client and, if possible, sends its request at once. On
+// loopback a connect is done when the call returns, even if it returns EINPROGRESS.
 func (g *Generator) openClient() {
 	start := g.now()
 	fd, err := g.dial()
@@ -90,8 +89,8 @@ func (g *Generator) dial() (int, error) {
 }
 
 func (g *Generator) connect(fd int) error {
-	// The port is chosen by connect, when the other three parts of the
-	// connection's name are known: all of the range serves each target.
+	// connect chooses the port when it knows the other three parts of the connection's
+	// name. So all of the range serves each target.
 	if errno := setOption(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); errno != 0 {
 		return fmt.Errorf("set IP_BIND_ADDRESS_NO_PORT: %w", errno)
 	}
@@ -109,20 +108,20 @@ func (g *Generator) connect(fd int) error {
 	return nil
 }
 
-// sendRequest sends one request, marked with the client's descriptor so that
-// a reply that went to the wrong client is seen.
+// sendRequest sends one request. The client's descriptor in it shows a reply that went
+// to the wrong client.
 func (g *Generator) sendRequest(fd int) unix.Errno {
 	if len(g.request) >= tagSize {
 		binary.LittleEndian.PutUint32(g.request, uint32(fd))
 	}
 	n, errno := send(fd, g.request)
 	if errno == 0 && n != len(g.request) {
-		return unix.EMSGSIZE // cannot be: see maxMessage
+		return unix.EMSGSIZE // impossible: see maxMessage
 	}
 	return errno
 }
 
-// call goes on with a client that waits: to be connected, or for the reply.
+// call handles an event of a client that waits for its connection or its reply.
 func (g *Generator) call(fd int, c *conn, events uint32) {
 	if !c.sent {
 		if errno := g.sendRequest(fd); errno == unix.EAGAIN {
@@ -149,7 +148,7 @@ func (g *Generator) call(fd int, c *conn, events uint32) {
 	}
 	if c.got == 0 && n >= tagSize && len(g.request) >= tagSize &&
 		binary.LittleEndian.Uint32(g.buf) != uint32(fd) {
-		g.fail(fmt.Errorf("a reply came back to another client than asked"))
+		g.fail(fmt.Errorf("a reply went to another client than asked"))
 		return
 	}
 	c.got += int32(n)
@@ -162,7 +161,7 @@ func (g *Generator) call(fd int, c *conn, events uint32) {
 	}
 }
 
-// replied counts a whole reply and does what follows it.
+// replied counts a whole reply and starts what follows it.
 func (g *Generator) replied(fd int, c *conn) {
 	now := g.now()
 	g.units++
@@ -199,8 +198,8 @@ func (g *Generator) drop(fd int, c *conn, err error) {
 	g.openMore()
 }
 
-// lost counts a failed connection where others follow it, and ends the run
-// where the connections were to stay.
+// lost counts a failed connection. It ends the run of a kind whose connections must
+// stay.
 func (g *Generator) lost(err error) {
 	if g.cfg.Kind != CRR {
 		g.fail(fmt.Errorf("client: %w", err))
@@ -211,12 +210,12 @@ func (g *Generator) lost(err error) {
 		g.first = err
 	}
 	if g.errors > maxErrors {
-		g.fail(fmt.Errorf("more than %d connections failed, the first: %w", maxErrors, g.first))
+		g.fail(fmt.Errorf("more than %d connections failed; first error: %w", maxErrors, g.first))
 	}
 }
 
-// read takes what has come and throws it away in the kernel: for TCP,
-// MSG_TRUNC is read without the copy (tcp(7)).
+// read discards the received bytes in the kernel. For TCP, MSG_TRUNC is read without
+// the copy (tcp(7)).
 func (g *Generator) read(fd int, c *conn) {
 	n, errno := recv(fd, g.buf, unix.MSG_TRUNC)
 	switch {
@@ -228,8 +227,8 @@ func (g *Generator) read(fd int, c *conn) {
 	}
 }
 
-// write sends one piece. The descriptor is level-triggered: there is another
-// turn as long as there is room, and all connections get one in between.
+// write sends one piece. The descriptor is level-triggered: there is another turn
+// while there is room, and all connections get one in between.
 func (g *Generator) write(fd int, c *conn, events uint32) {
 	if c.client && events&unix.EPOLLRDHUP != 0 {
 		g.endBulk(fd, c, 0)
@@ -240,8 +239,8 @@ func (g *Generator) write(fd int, c *conn, events uint32) {
 	}
 }
 
-// endBulk closes one side of a bulk flow. A backend's peer may go as it likes
-// (the proxy's start was probed with a connection); a client's may not.
+// endBulk closes one side of a bulk flow. A backend's peer may end early, because a
+// connection probes the proxy's start. A client's may not.
 func (g *Generator) endBulk(fd int, c *conn, errno unix.Errno) {
 	client := c.client
 	g.loop.remove(fd)

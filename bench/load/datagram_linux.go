@@ -10,19 +10,19 @@ import (
 )
 
 const (
-	// arrival is how UDP sockets are watched: one event an arrival. Whoever
-	// gets it reads until nothing is left.
+	// arrival is the event mask of UDP sockets: one event an arrival. The handler
+	// reads until the socket is empty.
 	arrival = uint32(unix.EPOLLIN | unix.EPOLLET)
 
-	// bufferSize is asked for the load's own sockets, which must lose nothing.
+	// bufferSize is requested for the load's own sockets, which must lose nothing.
 	bufferSize = 4 << 20
 
-	// sweeps is how often it is looked for lost requests within the patience.
+	// sweeps is how often a patience is divided to look for lost requests.
 	sweeps = 16
 )
 
 var (
-	errCrossed = errors.New("a reply came back to another client than asked")
+	errCrossed = errors.New("a reply went to another client than asked")
 	errUnasked = errors.New("a reply to a request that was never sent")
 	errTwice   = errors.New("more replies than requests")
 )
@@ -42,12 +42,12 @@ type exchange struct {
 	late      int64 // replies that came after that
 }
 
-// missing is how many requests that were given up have had no reply so far.
+// missing is how many requests were given up and are still unanswered.
 func (x *exchange) missing() int64 { return x.overdue - x.late }
 
 // request is one place in a client's window.
 type request struct {
-	turn    uint32 // counts the requests that this place has seen, and is in the current one's stamp
+	turn    uint32 // counts the requests of this place; part of the current one's stamp
 	waiting bool
 	sent    time.Duration
 	swept   int64 // exchange.swept at that time
@@ -55,7 +55,7 @@ type request struct {
 
 func newExchange(c *Config) exchange {
 	window, clients := max(c.Window, 1), c.Conns
-	if c.Kind.Holds() {
+	if c.Kind.IsIdle() {
 		clients += idleWarmup
 	}
 	return exchange{
@@ -67,8 +67,8 @@ func newExchange(c *Config) exchange {
 	}
 }
 
-// growBuffer asks for a receive buffer that holds whatever is in flight. What
-// the kernel grants does not matter as long as it is enough: see checkDrops.
+// growBuffer asks for a receive buffer that holds all that is in flight. The kernel
+// may grant less as long as it is enough: see checkDrops.
 func growBuffer(fd int) {
 	if setOption(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bufferSize) != 0 {
 		_ = setOption(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, bufferSize)
@@ -126,7 +126,7 @@ func (g *Generator) flush(fd int) {
 	}
 }
 
-// collect takes the replies that have come and asks again for each.
+// collect reads the replies and asks again for each.
 func (g *Generator) collect(fd int, c *conn) {
 	x := &g.datagrams
 	index, warm := int(c.index), c.warm
@@ -170,10 +170,10 @@ func (g *Generator) collect(fd int, c *conn) {
 	}
 }
 
-// answered finds the request that datagram i of what a client has read is the
-// reply to, and notes that it has come. A place below zero: it was given up.
+// answered finds the request of the reply in datagram i of a client's read, and marks
+// it as answered. A place below zero means that the request was given up.
 func (x *exchange) answered(index, i int) (place int, err error) {
-	if !x.in.whole(i) {
+	if !x.in.isWhole(i) {
 		return 0, fmt.Errorf("a reply of %d bytes or more, not %d", x.in.headers[i].n, x.in.size)
 	}
 	stamp := x.in.datagram(i)
@@ -193,16 +193,16 @@ func (x *exchange) answered(index, i int) (place int, err error) {
 		r.waiting = false
 		return int(tag), nil
 	}
-	// A request that was given up may still have its reply, but one only.
+	// A request that was given up may still get one reply.
 	if x.late++; x.missing() < 0 {
 		return 0, errTwice
 	}
 	return -1, nil
 }
 
-// sweep asks anew where no reply has come in time, if it is time to look. Age
-// is counted in sweeps, so that a load that had to wait for its CPU does not
-// take for lost what lay there meanwhile.
+// sweep sends again those requests that are overdue, if it is time to look. Age is
+// counted in sweeps. A load that had to wait for its CPU does not count as lost what
+// arrived meanwhile.
 func (g *Generator) sweep() {
 	x := &g.datagrams
 	now := g.now()
@@ -224,8 +224,8 @@ func (g *Generator) sweep() {
 	}
 }
 
-// checkDrops fails if the kernel threw away datagrams at the load's own UDP
-// sockets: such a loss is not the proxy's.
+// checkDrops fails if the kernel dropped datagrams at the load's own UDP sockets. Such
+// a loss is not the proxy's.
 func (g *Generator) checkDrops() error {
 	var drops uint64
 	for fd := range g.loop.conns {

@@ -46,8 +46,8 @@ func TestLoss(t *testing.T) {
 			if r.Units == 0 || r.Lost == 0 {
 				t.Errorf("%d replies, %d lost", r.Units, r.Lost)
 			}
-			// What was dropped is missing or still waits. What is missing was
-			// dropped, or is only slow and comes later.
+			// A dropped request is missing or still waits. A missing one was dropped,
+			// or its reply is late.
 			window := int64(c.Conns * c.Window)
 			x := &g.datagrams
 			for deadline := time.Now().Add(10 * time.Second); ; g.poll(time.Millisecond) {
@@ -72,8 +72,7 @@ func TestLoss(t *testing.T) {
 	}
 }
 
-// TestStall lets a load find replies that lay there for longer than its
-// patience.
+// TestStall has the load read replies that are older than its patience.
 func TestStall(t *testing.T) {
 	t.Parallel()
 	g := newGenerator(t, Config{
@@ -167,8 +166,8 @@ func TestMoreThanABatch(t *testing.T) {
 	}
 }
 
-// TestRunSeesMeddling runs against proxies that do to datagrams what they must
-// not.
+// TestRunSeesMeddling runs against proxies that alter, misdirect or multiply
+// datagrams.
 func TestRunSeesMeddling(t *testing.T) {
 	t.Parallel()
 	var last atomic.Pointer[session] // of the crossed
@@ -294,7 +293,7 @@ func TestCheckDrops(t *testing.T) {
 	}
 }
 
-// meddle decides what becomes of a datagram; nil passes it.
+// meddle decides how a datagram is handled; nil passes it.
 type meddle func(s *session, up bool, p []byte)
 
 // session is a flow of a forwarder.
@@ -305,8 +304,8 @@ type session struct {
 	upstream *net.UDPConn
 }
 
-// pass sends p on, counted before so that nobody sees what is not counted. A
-// side that has gone is no matter.
+// pass sends p on. It counts first, so that the receiver never sees an uncounted
+// datagram. A closed side is no error.
 func (s *session) pass(up bool, p []byte) {
 	if up {
 		s.f.up.Add(int64(len(p)))
@@ -317,7 +316,7 @@ func (s *session) pass(up bool, p []byte) {
 	_, _ = s.front.WriteToUDPAddrPort(p, s.client)
 }
 
-// forwardDatagrams is the plainest UDP proxy: a socket and a goroutine a flow.
+// forwardDatagrams is a minimal UDP proxy: a socket and a goroutine a flow.
 func forwardDatagrams(t *testing.T, backends []netip.AddrPort, m meddle) *forwarder {
 	t.Helper()
 	if m == nil {
@@ -347,7 +346,7 @@ func forwardDatagrams(t *testing.T, backends []netip.AddrPort, m meddle) *forwar
 				return
 			}
 			if err != nil {
-				continue // an ICMP error of a client that has gone
+				continue // an ICMP error of a closed client
 			}
 			s := sessions[client]
 			if s == nil {
@@ -357,7 +356,7 @@ func forwardDatagrams(t *testing.T, backends []netip.AddrPort, m meddle) *forwar
 					t.Error(err)
 					return
 				}
-				_ = upstream.SetReadBuffer(buffer) // less will do
+				_ = upstream.SetReadBuffer(buffer) // less is enough
 				s = &session{f, front, client, upstream}
 				sessions[client] = s
 				f.conns.Add(1)

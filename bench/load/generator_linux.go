@@ -13,9 +13,9 @@ import (
 
 const (
 	rampWindow  = 64               // clients that may wait for their first reply while the others are opened
-	rampLimit   = 30 * time.Second // a proxy that needs longer to open all is taken for stuck
+	rampLimit   = 30 * time.Second // a proxy that needs longer to open all is stuck
 	maxErrors   = 1000             // failed CRR connections before the run is given up
-	idleWarmup  = 8                // clients that make the proxy allocate what it allocates once
+	idleWarmup  = 8                // clients that cause the proxy's one-time allocations
 	idleSettle  = 200 * time.Millisecond
 	histLowest  = int64(time.Microsecond)
 	histHighest = int64(30 * time.Second)
@@ -32,7 +32,7 @@ type Generator struct {
 
 	base    time.Time // the clock's zero
 	request []byte    // what clients send; the first bytes are the tag of the connection that sends
-	buf     []byte    // what is read goes here, whoever reads
+	buf     []byte    // the one buffer of all reads
 
 	opened  int // clients opened, also those that were closed again
 	ready   int // clients that have had their first reply
@@ -60,7 +60,7 @@ func New(c Config) (*Generator, error) {
 		buf:     make([]byte, maxSize),
 		latency: hdrhistogram.New(histLowest, histHighest, 3),
 	}
-	if c.Kind.udp() {
+	if c.Kind.isUDP() {
 		g.datagrams = newExchange(&c)
 	}
 	for _, a := range c.Sources {
@@ -82,9 +82,9 @@ func (g *Generator) Backends() []netip.AddrPort { return g.backends }
 // Close closes every socket.
 func (g *Generator) Close() { g.loop.close() }
 
-// Run drives the proxy at target once. It calls begin just before and end
-// just after the measured time, from its own thread: while they run, neither
-// client nor backend does. An error of theirs ends the run.
+// Run drives the proxy at target once. It calls begin just before and end just after
+// the measured time, from its own thread. Neither client nor backend runs during them.
+// An error of theirs ends the run.
 func (g *Generator) Run(target netip.AddrPort, begin, end func() error) (Result, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -93,7 +93,7 @@ func (g *Generator) Run(target netip.AddrPort, begin, end func() error) (Result,
 	}
 	g.target = rawAddr(target)
 
-	if g.cfg.Kind.Holds() {
+	if g.cfg.Kind.IsIdle() {
 		return g.runIdle(begin, end)
 	}
 	if g.cfg.Kind == CRR {
@@ -122,18 +122,18 @@ func (g *Generator) Run(target netip.AddrPort, begin, end func() error) (Result,
 		return Result{}, err
 	}
 	r := g.result(g.units-units, elapsed)
-	r.Lost = max(g.datagrams.missing()-lost, 0) // below: late replies to what was asked before
+	r.Lost = max(g.datagrams.missing()-lost, 0) // below: late replies to earlier requests
 	return r, nil
 }
 
-// runIdle measures what clients cost that only exist, so what the proxy
-// allocates once must be there before it begins.
+// runIdle measures the cost of idle clients. The proxy makes its one-time allocations
+// before it begins.
 func (g *Generator) runIdle(begin, end func() error) (Result, error) {
 	if err := g.ramp(min(idleWarmup, g.cfg.Conns)); err != nil {
 		return Result{}, err
 	}
-	// A flow of UDP outlives its client, and whoever got the port next would
-	// continue it: these clients stay and are not counted.
+	// A UDP flow outlives its client, and the next client with that port would
+	// continue it. These clients stay and are not counted.
 	if g.cfg.Kind == Idle {
 		g.loop.closeClients()
 		g.opened, g.ready = 0, 0
@@ -165,7 +165,6 @@ func (g *Generator) result(units int64, elapsed time.Duration) Result {
 	if g.latency.TotalCount() > 0 {
 		r.P50 = time.Duration(g.latency.ValueAtQuantile(50))
 		r.P99 = time.Duration(g.latency.ValueAtQuantile(99))
-		r.Max = time.Duration(g.latency.Max())
 	}
 	if g.first != nil {
 		r.Error = g.first.Error()
@@ -173,8 +172,8 @@ func (g *Generator) result(units int64, elapsed time.Duration) Result {
 	return r
 }
 
-// ramp opens clients until n have had their first reply, a few at a time so
-// that no listen queue on the way overflows.
+// ramp opens clients until n have had their first reply. It opens a few at a time, so
+// that no listen queue overflows.
 func (g *Generator) ramp(n int) error {
 	g.want, g.window = n, rampWindow
 	deadline := g.now() + rampLimit
@@ -201,7 +200,7 @@ func (g *Generator) pollFor(d time.Duration) error {
 
 // poll waits for events at most for d and serves them.
 func (g *Generator) poll(d time.Duration) {
-	if g.cfg.Kind.udp() {
+	if g.cfg.Kind.isUDP() {
 		d = min(d, g.datagrams.nextSweep-g.now())
 	}
 	events, err := g.loop.wait(d)
@@ -232,7 +231,7 @@ func (g *Generator) poll(d time.Duration) {
 			g.collect(fd, c)
 		}
 	}
-	if g.cfg.Kind.udp() && g.err == nil {
+	if g.cfg.Kind.isUDP() && g.err == nil {
 		g.sweep()
 	}
 }

@@ -38,7 +38,7 @@ func TestRun(t *testing.T) {
 			c.Backends = []netip.Addr{netip.MustParseAddr("127.0.1.1"), netip.MustParseAddr("127.0.1.2")}
 			g := newGenerator(t, c)
 			var f *forwarder
-			if c.Kind.udp() {
+			if c.Kind.isUDP() {
 				f = forwardDatagrams(t, g.Backends(), nil)
 			} else {
 				f = forward(t, g.Backends())
@@ -58,7 +58,7 @@ func TestRun(t *testing.T) {
 			if r.Errors != 0 {
 				t.Errorf("%d errors: %s", r.Errors, r.Error)
 			}
-			if c.Kind.Holds() {
+			if c.Kind.IsIdle() {
 				if r.Units != int64(c.Conns) {
 					t.Errorf("%d connections held, want %d", r.Units, c.Conns)
 				}
@@ -68,11 +68,11 @@ func TestRun(t *testing.T) {
 			if r.Units == 0 {
 				t.Error("no unit of work done")
 			}
-			if timed := !c.bulk(); timed != (r.P50 > 0) || r.P99 < r.P50 || r.Max < r.P99 {
-				t.Errorf("p50 %v, p99 %v, max %v", r.P50, r.P99, r.Max)
+			if timed := !c.Kind.IsBulk(); timed != (r.P50 > 0) || r.P99 < r.P50 {
+				t.Errorf("p50 %v, p99 %v", r.P50, r.P99)
 			}
 
-			// What the clients say they did went through the forwarder.
+			// The forwarder saw all that the clients report.
 			up, down, conns := f.up.Load(), f.down.Load(), f.conns.Load()
 			switch c.Kind {
 			case CRR:
@@ -155,8 +155,8 @@ func TestRunMarkError(t *testing.T) {
 	}
 }
 
-// TestNoAllocation lets the clients talk to the backends with no proxy in
-// between, so that nobody else allocates. Not parallel, for the same reason.
+// TestNoAllocation connects the clients to the backends without a proxy, whose
+// allocations would count too. For the same reason it is not parallel.
 func TestNoAllocation(t *testing.T) {
 	for _, kind := range []Kind{CRR, PingPong, BulkUp, BulkDown, UDP} {
 		t.Run(string(kind), func(t *testing.T) {
@@ -199,8 +199,8 @@ func newGenerator(t *testing.T, c Config) *Generator {
 	return g
 }
 
-// boundOnly returns an address that refuses a kind of load until the test
-// ends: a socket holds it and does not listen, or is connected to another.
+// boundOnly returns an address that refuses a kind of load until the test ends. Its
+// socket is bound and does not listen, or is connected to another address.
 func boundOnly(t *testing.T, k Kind) netip.AddrPort {
 	t.Helper()
 	fd, errno := socket(k)
@@ -211,7 +211,7 @@ func boundOnly(t *testing.T, k Kind) netip.AddrPort {
 	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: loopback[0].As4()}); err != nil {
 		t.Fatal(err)
 	}
-	if k.udp() {
+	if k.isUDP() {
 		if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: 9}); err != nil {
 			t.Fatal(err)
 		}
@@ -223,7 +223,7 @@ func boundOnly(t *testing.T, k Kind) netip.AddrPort {
 	return netip.AddrPortFrom(loopback[0], uint16(sa.(*unix.SockaddrInet4).Port))
 }
 
-// forwarder is the plainest proxy: two goroutines a connection.
+// forwarder is a minimal proxy: two goroutines a connection.
 type forwarder struct {
 	addr            netip.AddrPort
 	conns, up, down atomic.Int64
@@ -286,8 +286,8 @@ func forward(t *testing.T, backends []netip.AddrPort) *forwarder {
 	return f
 }
 
-// relay copies until the end of src and passes that on. It counts before it
-// writes, so that nobody sees a byte that is not counted.
+// relay copies until the end of src and passes that on. It counts before it writes, so
+// that the receiver never sees an uncounted byte.
 func relay(dst, src net.Conn, count *atomic.Int64) {
 	defer dst.(*net.TCPConn).CloseWrite()
 	buf := make([]byte, 64<<10)

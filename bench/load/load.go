@@ -1,12 +1,11 @@
-// Package load drives a proxy from both sides: it is the clients and the
-// backends, in one thread over one epoll. Sharing the thread keeps the
-// generator light enough to load a proxy that has another core for itself,
-// and keeps clients and backends from ever waiting for each other's turn of
-// the scheduler. Datagrams are read and written in batches for the same
-// reason.
+// Package load drives a proxy from both sides. It is the clients and the backends, in
+// one thread over one epoll. Sharing the thread keeps the generator light enough to
+// load a proxy that has another core for itself. Clients and backends never wait for
+// each other's turn of the scheduler. Datagrams are read and written in batches for
+// the same reason.
 //
-// What a client does and what its backend answers is a [Kind]. The generator
-// allocates nothing per event, and it never blocks but in one epoll wait.
+// What a client does and what its backend answers is a [Kind]. The generator allocates
+// nothing per event, and it never blocks except in one epoll wait.
 //
 // It runs on Linux only; elsewhere [New] returns an error.
 package load
@@ -44,27 +43,26 @@ const (
 	UDPIdle Kind = "udp-idle"
 )
 
-// Network is what the clients talk: "tcp" or "udp".
+// Network is the clients' network: "tcp" or "udp".
 func (k Kind) Network() string {
-	if k.udp() {
+	if k.isUDP() {
 		return "udp"
 	}
 	return "tcp"
 }
 
-// Holds says that the clients only exist in the measured time: what they cost
-// is memory.
-func (k Kind) Holds() bool { return k == Idle || k == UDPIdle }
+// IsIdle reports whether the clients are idle in the measured time, so that memory is
+// the cost.
+func (k Kind) IsIdle() bool { return k == Idle || k == UDPIdle }
 
-func (k Kind) udp() bool { return k == UDP || k == UDPIdle }
+func (k Kind) isUDP() bool { return k == UDP || k == UDPIdle }
 
-// Patience is how long a UDP client waits for a reply. Then it takes the
-// request or the reply for lost and asks anew. It is far above the time that a
-// proxy needs for all that is in flight. A reply that comes later still, since
-// the machine had other work to do, is no loss, but no unit of work either.
+// Patience is how long a UDP client waits for a reply before it sends the request
+// again. It is far above the time that a proxy needs for all that is in flight. A
+// later reply is neither a loss nor a unit of work: the machine was busy.
 const Patience = 250 * time.Millisecond
 
-// Config says what to run. Every field must be set, but for Warmup and Window.
+// Config describes a run. Every field must be set, except for Warmup and Window.
 type Config struct {
 	Kind   Kind
 	Conns  int // clients at a time
@@ -78,22 +76,22 @@ type Config struct {
 	// has some 28,000 ports towards one listener, and a port rests in
 	// TIME_WAIT after the client has closed.
 	Sources []netip.Addr
-	// Backends are the IPv4 addresses that backends listen on, all at one
-	// port, for the same reason: these ports are the proxy's own.
+	// Backends are the IPv4 addresses that backends listen on, all at one port. These
+	// ports are the proxy's own, for the same reason.
 	Backends []netip.Addr
 }
 
-// Result is what the clients saw in the measured time.
+// Result is what the clients measured.
 type Result struct {
 	Elapsed time.Duration
 	Units   int64 // see Kind
 
 	// Time from the request (CRR: from the connect) to the end of the reply.
 	// Zero for bulk. A request that was lost is in none of them.
-	P50, P99, Max time.Duration
+	P50, P99 time.Duration
 
-	// Lost counts UDP requests that have had no reply. Each was asked anew
-	// after Patience, so the window was full again.
+	// Lost counts UDP requests without a reply. Each was sent again after Patience, so
+	// the window was full again.
 	Lost int64
 
 	// Errors counts CRR connections that did not get their reply; each was
@@ -102,7 +100,7 @@ type Result struct {
 	Error  string // the first of them
 }
 
-// check returns what is wrong with c, if anything.
+// check returns the first error in c, if any.
 func (c *Config) check() error {
 	switch c.Kind {
 	case CRR, PingPong, BulkUp, BulkDown, Idle, UDP, UDPIdle:
@@ -116,9 +114,9 @@ func (c *Config) check() error {
 		return fmt.Errorf("%s: size %d is not within 1 and %d bytes", c.Kind, c.Size, maxSize)
 	}
 	switch {
-	case c.Kind.udp() && (c.Size < stampSize || c.Size > maxDatagram):
+	case c.Kind.isUDP() && (c.Size < stampSize || c.Size > maxDatagram):
 		return fmt.Errorf("%s: a datagram of %d bytes is not within %d and %d", c.Kind, c.Size, stampSize, maxDatagram)
-	case !c.Kind.udp() && !c.bulk() && c.Size > maxMessage:
+	case !c.Kind.isUDP() && !c.Kind.IsBulk() && c.Size > maxMessage:
 		return fmt.Errorf("%s: a request of %d bytes is above %d", c.Kind, c.Size, maxMessage)
 	case c.Kind == UDP && (c.Window < 1 || c.Window > maxWindow):
 		return fmt.Errorf("%s: a window of %d is not within 1 and %d", c.Kind, c.Window, maxWindow)
@@ -138,16 +136,17 @@ func (c *Config) check() error {
 	return nil
 }
 
-func (c *Config) bulk() bool { return c.Kind == BulkUp || c.Kind == BulkDown }
-
 const (
 	maxSize = 1 << 20
-	// maxMessage is small enough that an empty socket buffer always takes a
-	// whole message, so that a short write is an error, not a state.
+	// maxMessage is small enough that an empty socket buffer always takes a whole
+	// message. So a short write is an error, not a state.
 	maxMessage = 16 << 10
-	// maxDatagram is what fits into UDP over IPv4.
+	// maxDatagram is the largest payload of UDP over IPv4.
 	maxDatagram = 65507
 	maxWindow   = 1024
-	// stampSize is how much of a datagram says which request it is.
+	// stampSize is the length of the stamp that identifies a request.
 	stampSize = 12
 )
+
+// IsBulk reports whether the unit is a byte, without a latency.
+func (k Kind) IsBulk() bool { return k == BulkUp || k == BulkDown }

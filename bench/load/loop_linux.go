@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// role is who handles the events of a descriptor.
+// role decides who handles the events of a descriptor.
 type role uint8
 
 const (

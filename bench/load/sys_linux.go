@@ -32,7 +32,7 @@ func accept(fd int) (int, unix.Errno) {
 // socket opens the kind of socket that k is about.
 func socket(k Kind) (int, unix.Errno) {
 	typ := uintptr(unix.SOCK_STREAM)
-	if k.udp() {
+	if k.isUDP() {
 		typ = unix.SOCK_DGRAM
 	}
 	fd, _, errno := unix.RawSyscall(unix.SYS_SOCKET, unix.AF_INET,

@@ -1,219 +1,249 @@
-// Package app runs a Config: it makes the pools, the monitors, the name look-ups and the server, tells what it does, and
-// ends all of it in order.
+// Package app is the process of a running usher: it starts what a command line and a file ask for, follows signals,
+// reloads the file, and ends in order. What serves clients is in package control.
+//
+//	Run ─ settings (file, flags) ─ start ─▶ running ─ Reload ◀── SIGHUP, watched file, API
+//	Successor ─ state ─ restore ──────────▶    ├───── Upgrade ◀─ SIGUSR2, API
+//	                                           └───── end  ◀──── SIGINT, SIGTERM, API
 package app
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
-	"runtime"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
 
-	"usher/balancer"
-	"usher/conntrack"
-	"usher/health"
+	"usher/internal/admin"
 	"usher/internal/config"
+	"usher/internal/configfile"
+	"usher/internal/control"
 	"usher/internal/discovery"
 	"usher/proxy"
 )
 
-// Env is what a run finds around itself.
+// Env is the environment of a run.
 type Env struct {
-	Stdout, Stderr io.Writer          // logs go to Stderr; neither is ever waited for
+	Stdout, Stderr io.Writer          // logs go to Stderr; Run never waits for either
 	Names          discovery.Resolver // the zero value is the machine's own
+	Version        string             // of the program
 }
 
-// Run serves until a signal or the end of ctx, drains, and returns nil; a second signal cuts what is left. An error means
-// that the start failed and that nothing is left running.
-func Run(ctx context.Context, cfg *config.Config, env Env) error {
-	// A log reader that goes away must not take the service with it.
+// Start is what a run begins with.
+type Start struct {
+	Services []*config.Service   // of the command line
+	Options  []configfile.Option // of the process, of the command line: they stand above those of the file
+	File     string              // the path of the config file; empty: there is none
+}
+
+// Run serves until a signal or the end of ctx, drains, and returns nil. A second signal cuts the remaining flows. An
+// error means that the start failed and that nothing is left running.
+func Run(ctx context.Context, begin Start, env Env) error {
+	collectAt(gcPercent)
+	inherited, err := inheritedSockets()
+	if err != nil {
+		return err
+	}
+	settings, err := begin.settings()
+	if err != nil {
+		return err
+	}
+	return host(ctx, settings.process, env, func(h hosted) (*running, error) {
+		h.stop = watchSignals(h.ctx, begin.File != "", signal.Ignored(syscall.SIGHUP))
+		run := newRunning(begin, settings, h.log, h.stop, env)
+		run.out, run.isUpgradable, run.inherited = h.out, true, inherited
+		err := startOrCut(h.stop, func() error { return run.start(h.stop.drain) })
+		if err != nil && h.stop.drain.Err() != nil {
+			err = nil // ended before the start was done
+		}
+		return run, err
+	})
+}
+
+// hosted is what a run finds around itself.
+type hosted struct {
+	ctx  context.Context // ends when nobody reads stdout any more
+	log  *logger
+	out  *asyncWriter // of log
+	stop *stopper
+}
+
+// host has start begin a run, and returns when that has ended.
+func host(ctx context.Context, p config.Process, env Env, start func(hosted) (*running, error)) error {
+	// A log reader that closes must not end the service.
 	defer ignorePipe()()
-	log, out := openLog(cfg.Process, env.Stderr)
+	log, out := openLog(p, env.Stderr)
 	defer out.close()
-	// net/http tells the standard logger of servers that break its rules. A backend under checks may do so at will.
-	if restore, err := zap.RedirectStdLogAt(log, zap.DebugLevel); err == nil {
+	// net/http reports servers that break its rules to the standard logger. A backend under checks may do so at will.
+	if restore, err := zap.RedirectStdLogAt(log.Logger, zap.DebugLevel); err == nil {
 		defer restore()
 	}
-	stop := watchSignals(ctx, func() { log.Warn("nothing to reload: there is no config file") })
-	defer stop.release()
-
-	run, err := start(stop.drain, cfg, log, env.Names)
-	if err != nil {
-		if stop.drain.Err() != nil {
-			return nil // told to end before the start was done
-		}
-		return explain(err, cfg.Services)
+	ctx, release := whileRead(ctx, env.Stdout, log.Logger)
+	defer release()
+	run, err := start(hosted{ctx: ctx, log: log, out: out})
+	defer run.stop.release()
+	if err != nil || !run.serving.Load() {
+		return err
 	}
-	<-stop.drain.Done()
-	run.end(stop.cut)
+	<-run.stop.drain.Done()
+	run.end(run.stop.cut)
 	return nil
 }
 
-// running is a started Config.
+// gcPercent is how much the heap grows between two collections. Most of it is what services and their backends are, and
+// little is allocated once they run. While many services change, both plans are in memory.
+const (
+	gcPercent            = 20
+	largeChangeGCPercent = 10
+)
+
+// collectAt sets how much the heap grows between two collections, unless GOGC does.
+func collectAt(percent int) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(percent)
+	}
+}
+
+// cutStart is how long a start may take to end after the second signal.
+const cutStart = time.Second
+
+// startOrCut returns what start returns. After the second signal it waits for cutStart alone: a start that hangs must
+// not keep the process alive.
+func startOrCut(stop *stopper, start func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- start() }()
+	select {
+	case err := <-done:
+		return err
+	case <-stop.cut.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(cutStart):
+		return context.Cause(stop.cut)
+	}
+}
+
+// running is one run.
 type running struct {
-	process config.Process
-	server  *proxy.Server
-	keepers []*keeper
-	names   *discovery.Watcher
-	log     *zap.Logger
-	journal journal // of keepers and names
-	drops   *drops  // nil before the server runs
+	env      Env
+	begin    Start
+	log      *logger
+	out      *asyncWriter // of log
+	stop     *stopper
+	terminal bool // a person waits for the end
+	began    time.Time
+
+	inherited []proxy.Inherited // of a service manager
+
+	isUpgradable bool
+	upgrading    sync.Mutex // held by the one upgrade that is under way
+	upgraded     upgrades
+
+	reloading chan struct{} // has room for the one reload that is under way, which alone writes settings
+	settings  settings
+	file      atomic.Pointer[fileState] // nil: there is no file
+
+	control *control.Controller
+	name    string        // by which commands find it
+	socket  *admin.Server // the control socket; nil: there is none
+	admin   *admin.Server // the admin address; nil: there is none
+	serving atomic.Bool
+	drops   *dropReporter
+	loops   sync.WaitGroup
 }
 
-// start brings everything up: sockets first, because whether they can be had is the answer that people wait for, then
-// names and one round of health checks, and last the clients. If ctx ends before that, so does start.
-func start(ctx context.Context, cfg *config.Config, log *zap.Logger, names discovery.Resolver) (*running, error) {
-	r := &running{process: cfg.Process, log: log}
-	if err := resolveListeners(ctx, cfg.Services, names, log); err != nil {
-		return nil, err
+func newRunning(begin Start, s settings, log *logger, stop *stopper, env Env) *running {
+	return &running{
+		env: env, begin: begin, settings: s, log: log, stop: stop, terminal: isTerminal(env.Stderr), began: time.Now(),
+		reloading: make(chan struct{}, 1),
 	}
-	services := make([]proxy.ServiceConfig, len(cfg.Services))
-	slots := health.NewSlots(checksAtOnce)
-	for i, s := range cfg.Services {
-		k, err := newKeeper(s, log, &r.journal, slots)
-		if err != nil {
-			r.closeKeepers()
-			return nil, err
-		}
-		r.keepers = append(r.keepers, k)
-		persist, err := persistence(s.Persist)
-		if err != nil {
-			r.closeKeepers()
-			return nil, fmt.Errorf("service %s: %w", s.Name, err)
-		}
-		services[i] = proxy.ServiceConfig{
-			Name:             s.Name,
-			Listeners:        listeners(s.Listeners),
-			Pool:             k.pool,
-			ConnectTimeout:   s.ConnectTimeout,
-			IdleTimeout:      s.IdleTimeout,
-			QueueLength:      s.Queue.Length,
-			QueueTimeout:     s.Queue.Timeout,
-			MaxAge:           s.MaxAge.Max,
-			MaxAgeJitter:     float64(s.MaxAge.Jitter) / 100,
-			Persist:          persist,
-			Witness:          k.witness(),
-			HalfCloseTimeout: s.HalfCloseTimeout,
-			Wait:             s.Wait,
-			UDP:              udpConfig(s.UDP),
-		}
-	}
-	var err error
-	r.server, err = proxy.New(proxy.Options{
-		Engine:    cfg.Process.Engine,
-		Workers:   cfg.Process.Workers,
-		MaxConns:  cfg.Process.MaxConns,
-		Logger:    log,
-		AccessLog: cfg.Process.AccessLog,
-	}, services)
+}
+
+// start starts everything. It binds sockets first, because users wait for that answer. Names and one round of health
+// checks follow, and clients come last. If ctx ends before that, start ends too.
+func (r *running) start(ctx context.Context) error {
+	c, err := control.New(r.controlOptions())
 	if err != nil {
-		r.closeKeepers()
-		return nil, err
+		return err
 	}
-	routes := newRoutes(bound(cfg.Services, r.server.Services()))
-	for i, k := range r.keepers {
-		k.cuts, k.forget = newCuts(r.server.CutBackend), r.server.Forget
-		k.admit = func(b []config.Backend) ([]config.Backend, []error) { return routes.admit(i, b) }
+	r.control = c
+	err = c.Replace(ctx, control.Flags, r.begin.Services)
+	if file := r.settings.file; err == nil && file != nil {
+		err = inFile(file, c.Replace(ctx, control.File, file.Services))
+		r.file.Store(&fileState{Taken: time.Now()})
 	}
-	r.resolveNames(ctx, names)
-	for _, k := range r.keepers {
-		k.apply()
+	if err = r.checkInherited(err); err == nil {
+		err = r.openAPI()
 	}
-	r.firstChecks(ctx)
-	if ctx.Err() != nil {
-		r.server.Close()
+	r.drops = newDropReporter(c.Server().Services, r.log.Logger)
+	if err == nil {
+		err = c.Start(ctx)
+	}
+	if err != nil {
 		r.close()
-		return nil, context.Cause(ctx)
+		return err
 	}
-	r.tell()
-	r.journal.begin()
-	if n := r.server.Procs(); n > 0 {
-		runtime.GOMAXPROCS(n)
-	}
-	r.server.Start()
-	log.Info("serving")
-	r.drops = newDrops(r.server.Services(), log)
-	return r, nil
+	r.logAPI()
+	r.follow()
+	return nil
 }
 
-// udpConfig is what the data path takes of a udp service's options.
-func udpConfig(u config.UDPOptions) proxy.UDPConfig {
-	return proxy.UDPConfig{
-		IdleTimeout:      u.IdleTimeout,
-		UnrepliedTimeout: u.UnrepliedTimeout,
-		Replies:          u.Replies,
-		OnePacket:        u.OnePacket,
-		MaxFlows:         u.MaxFlows,
-		MaxClientFlows:   u.MaxClientFlows,
+func (r *running) controlOptions() control.Options {
+	return control.Options{
+		Log: r.log.Logger, Process: r.settings.withDrain(r.terminal), Names: r.env.Names, File: r.begin.File,
+		Inherited: r.inherited,
 	}
 }
 
-// persistence is what the data path takes of how clients are kept at their backends.
-func persistence(p config.Persist) (proxy.Persist, error) {
-	mask, err := conntrack.NewMask(cmp.Or(p.Bits4, 32), cmp.Or(p.Bits6, 128))
-	return proxy.Persist{
-		On:          p.Timeout > 0,
-		Persistence: conntrack.Persistence{Timeout: p.Timeout, Mask: mask},
-		Allow:       balancer.Stickiness{Quiesced: !p.LeaveQuiesced, Overloaded: !p.LeaveOverloaded},
-	}, err
-}
-
-// checksAtOnce bounds the checks under way in all services together, and with them the descriptors that they take from
-// the data path.
-const checksAtOnce = 256
-
-// firstRound bounds how long silent backends may hold up the start of all services.
-const firstRound = 2 * time.Second
-
-// firstChecks waits for the first result of every check and the first word of every agent, so that the first choice
-// depends on them.
-func (r *running) firstChecks(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, firstRound)
-	defer cancel()
-	for _, k := range r.keepers {
-		if k.monitor != nil {
-			k.monitor.WaitFirst(ctx)
-		}
-		if k.agents != nil {
-			k.agents.monitor.WaitFirst(ctx)
-			k.apply()
-		}
-	}
+// follow begins with what accompanies a run that serves.
+func (r *running) follow() {
+	r.serving.Store(true)
+	r.noticeReady()
+	r.loops.Go(func() { r.followFile(r.stop.drain) })
+	r.loops.Go(func() { r.followUpgrades(r.stop.drain) })
 }
 
 // end drains until the drain timeout or the end of cut, and stops everything.
 func (r *running) end(cut context.Context) {
-	timeout := config.Delay(r.process.DrainTimeout)
-	ctx, cancel := context.WithTimeoutCause(cut, r.process.DrainTimeout, fmt.Errorf("drain-timeout %s passed", timeout))
+	r.loops.Wait()
+	r.noticeEnd()
+	process := r.control.Process()
+	timeout := config.Delay(process.DrainTimeout)
+	ctx, cancel := context.WithTimeoutCause(cut, process.DrainTimeout, fmt.Errorf("drain-timeout %s passed", timeout))
 	defer cancel()
-	r.log.Info("draining", zap.Int("flows", r.server.Open()), zap.String("drain-timeout", timeout))
-	if err := r.server.Shutdown(ctx); err != nil {
+	r.logDrain(timeout, r.terminal && process.LogFormat != "json" && process.DrainTimeout > 0)
+	if err := r.control.Shutdown(ctx); err != nil {
 		r.log.Warn("flows cut", zap.Error(err))
 	}
 	r.close()
 	r.log.Info("stopped")
 }
 
-// close ends what feeds the pools.
+// close ends what is left.
 func (r *running) close() {
+	r.closeAPI()
 	r.drops.close()
-	r.names.Close()
-	r.closeKeepers()
+	r.control.Close()
 }
 
-func (r *running) closeKeepers() {
-	for _, k := range r.keepers {
-		k.close()
+// logDrain logs what the end waits for. A user who pressed Ctrl-C reads a sentence, with the next step.
+func (r *running) logDrain(timeout string, watched bool) {
+	flows := r.control.Server().Open()
+	if !watched || flows == 0 {
+		r.log.Info("draining", zap.Int("flows", flows), zap.String("drain-timeout", timeout))
+		return
 	}
-}
-
-func texts[T fmt.Stringer](values []T) []string {
-	out := make([]string, len(values))
-	for i, v := range values {
-		out[i] = v.String()
+	plural := "s"
+	if flows == 1 {
+		plural = ""
 	}
-	return out
+	r.log.Info(fmt.Sprintf("draining %d flow%s for up to %s; Ctrl-C again ends at once", flows, plural, timeout))
 }

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
+	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,9 +19,58 @@ import (
 	"go.uber.org/zap"
 
 	"usher/internal/config"
+	"usher/internal/configfile"
+	"usher/internal/flags"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain gives the control sockets of all tests a folder of their own.
+func TestMain(m *testing.M) {
+	folder, err := os.MkdirTemp("", "usher")
+	if err != nil {
+		panic(err)
+	}
+	os.Setenv("XDG_RUNTIME_DIR", folder)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
+		os.RemoveAll(folder)
+		os.Exit(status)
+	}))
+}
+
+// parse makes the config of a command line that is right.
+func parse(t *testing.T, w flags.Words) *config.Config {
+	t.Helper()
+	// Ushers of one process would contend for the socket that has its PID for a name.
+	w.Options = append([]flags.Option{{Name: "control", Value: "off"}}, w.Options...)
+	c, err := flags.Parse(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// startOf is what a command line begins with.
+func startOf(c *config.Config) Start {
+	s := Start{Services: c.Services}
+	p := config.DefaultProcess()
+	for _, f := range p.Diff(&c.Process) {
+		s.Options = append(s.Options, configfile.Option{Name: f, Value: c.Process.Text(f)})
+	}
+	return s
+}
+
+// book answers look-ups.
+type book map[string][]netip.Addr
+
+func (b book) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
+	if addrs, ok := b[host]; ok {
+		return slices.Clone(addrs), nil
+	}
+	return nil, errors.New("lookup " + host + ": no such host")
+}
+
+func (book) LookupSRV(context.Context, string, string, string) (string, []*net.SRV, error) {
+	return "", nil, errors.New("no SRV records here")
+}
 
 // patience is how long a test waits for what must happen.
 const patience = 30 * time.Second
@@ -58,15 +110,15 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	backend := greeter(t)
 	for _, engine := range []string{"auto", "portable"} {
-		c := parse(t, config.Words{
+		c := parse(t, flags.Words{
 			Listen:  []string{"127.0.0.1:0"},
 			Backend: []string{backend},
-			Options: []config.Option{{Name: "engine", Value: engine}, {Name: "drain-timeout", Value: "5s"}, {Name: "log-format", Value: "json"}},
+			Options: []flags.Option{{Name: "engine", Value: engine}, {Name: "drain-timeout", Value: "5s"}, {Name: "log-format", Value: "json"}},
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		var log lines
 		result := make(chan error, 1)
-		go func() { result <- Run(ctx, c, Env{Stdout: io.Discard, Stderr: &log}) }()
+		go func() { result <- Run(ctx, startOf(c), Env{Stdout: io.Discard, Stderr: &log}) }()
 		log.await(t, `"msg":"serving"`)
 		address := log.await(t, `"listen":\["([^"]+)"\]`)
 		conn, err := net.Dial("tcp", address)
@@ -95,16 +147,16 @@ func TestRun(t *testing.T) {
 func TestLogFormats(t *testing.T) {
 	t.Parallel()
 	for format, want := range map[string]string{
-		"":     `^\{"level":"info","time":"\d{4}-\d\d-\d\dT[^"]+","msg":"hello","service":"web","list":\["a","b c"\],"took":0.0015,"n":3,"error":"no \\"x\\""\}\n$`,
+		"":     `^\{"level":"info","time":"\d{4}-\d\d-\d\dT[^"]+","msg":"hello","service":"web","list":\["a","b c"\],"took":0.0015,"n":3,"ms":1000000.5,"error":"no \\"x\\""\}\n$`,
 		"json": `^\{"level":"info","time":"\d{4}-\d\d-\d\dT[^"]+","msg":"hello",`,
-		"console": `^\d\d:\d\d:\d\d\.\d{3} info hello service=web list="a,b c" took=1.5ms n=3 error="no \\"x\\""\n` +
+		"console": `^\d\d:\d\d:\d\d\.\d{3} info hello service=web list="a,b c" took=1.5ms n=3 ms=1000000.5 error="no \\"x\\""\n` +
 			`\d\d:\d\d:\d\d\.\d{3} warn "two\\nlines" empty=""\n$`,
 	} {
 		var log lines
 		logger, out := openLog(config.Process{LogFormat: format, LogLevel: "info"}, &log)
 		logger.Debug("unheard")
 		logger.With(zap.String("service", "web")).Info("hello", zap.Strings("list", []string{"a", "b c"}),
-			zap.Duration("took", 1500*time.Microsecond), zap.Int("n", 3), zap.Error(errors.New(`no "x"`)), zap.Skip())
+			zap.Duration("took", 1500*time.Microsecond), zap.Int("n", 3), zap.Float64("ms", 1000000.5), zap.Error(errors.New(`no "x"`)), zap.Skip())
 		if format == "console" {
 			logger.Warn("two\nlines", zap.String("empty", ""))
 		}

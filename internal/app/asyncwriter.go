@@ -8,26 +8,30 @@ import (
 )
 
 const (
-	// mostPending is how many bytes may wait for a reader of the log that is slow.
+	// mostPending is how many bytes may wait for a slow reader of the log.
 	mostPending = 4 << 20
 	// lastFlush is how long the end of the program waits for that reader.
 	lastFlush = time.Second
-	// atomicWrite is how much a pipe takes in one piece beside other writers (PIPE_BUF of Linux, no less than that of
-	// other systems that matter; POSIX grants 512).
+	// atomicWrite is how much one write to a pipe passes unbroken between other writers. It is PIPE_BUF of Linux, the
+	// smallest of the supported systems; POSIX grants 512.
 	atomicWrite = 4096
+	// flushLook is how often flush looks.
+	flushLook = time.Millisecond
 )
 
-// asyncWriter passes whole lines on to a writer that may stall, such as a pipe that nobody reads, and never waits for
-// it: lines beyond mostPending are dropped and counted. Its methods may be called by any goroutine.
+// asyncWriter passes whole lines to a writer that may stall, such as a pipe without a reader. It never waits for it:
+// lines beyond mostPending are dropped and counted. Its methods may be called by any goroutine.
 type asyncWriter struct {
 	out    io.Writer
 	lost   func(lines uint64) []byte // what to write in place of dropped lines; nil: nothing
-	failed func(error)               // told of each write that fails; nil: nobody
+	failed func(error)               // called for each write that fails; nil: not called
 
 	mu      sync.Mutex
 	pending []byte
 	dropped uint64 // lines after pending
 	closed  bool
+
+	isWriting bool // lines that are not pending any more
 
 	news chan struct{} // there is something pending; closed by close
 	done chan struct{} // closed when all is written after close
@@ -39,7 +43,7 @@ func newAsyncWriter(out io.Writer, lost func(uint64) []byte, failed func(error))
 	return w
 }
 
-// Write takes p, which is one line or more, and returns at once.
+// Write takes one or more lines and returns at once.
 func (w *asyncWriter) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -65,7 +69,7 @@ func (w *asyncWriter) run() {
 		for {
 			w.mu.Lock()
 			batch, lost := w.pending, w.dropped
-			w.pending, w.dropped = nil, 0
+			w.pending, w.dropped, w.isWriting = nil, 0, len(batch) > 0
 			w.mu.Unlock()
 			if len(batch) == 0 {
 				break
@@ -78,7 +82,25 @@ func (w *asyncWriter) run() {
 	}
 }
 
-// pass writes lines in pieces that others who write to the same pipe do not break.
+// flush waits until what came before is written, but no longer than most.
+func (w *asyncWriter) flush(most time.Duration) {
+	late := time.After(most)
+	for {
+		w.mu.Lock()
+		isDone := len(w.pending) == 0 && !w.isWriting
+		w.mu.Unlock()
+		if isDone {
+			return
+		}
+		select {
+		case <-late:
+			return
+		case <-time.After(flushLook):
+		}
+	}
+}
+
+// pass writes lines in pieces that other writers to the same pipe do not break.
 func (w *asyncWriter) pass(lines []byte) {
 	for len(lines) > 0 {
 		end := len(lines)
@@ -98,8 +120,8 @@ func (w *asyncWriter) pass(lines []byte) {
 	}
 }
 
-// close waits until all is written, but no longer than lastFlush: a write that is stuck then goes on until the process
-// ends or somebody reads. What is written later is lost.
+// close waits until all is written, but no longer than lastFlush. A write that still hangs goes on until the process
+// ends or the reader reads. Later writes are lost.
 func (w *asyncWriter) close() {
 	w.mu.Lock()
 	if !w.closed {

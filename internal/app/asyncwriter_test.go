@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"usher/internal/config"
+	"usher/internal/flags"
 )
 
 // fullPipe returns a pipe that takes no byte more until it is read.
@@ -64,7 +64,7 @@ func TestAsyncWriterNeverWaits(t *testing.T) {
 		t.Error("a write after close is taken")
 	}
 
-	// The reader awakes: it finds what fitted, and how much did not.
+	// The reader resumes and finds what fitted, and the count of lost lines.
 	got, lost := 0, 0
 	for in := bufio.NewReader(r); lost == 0; {
 		text, err := in.ReadString('\n')
@@ -82,7 +82,7 @@ func TestAsyncWriterNeverWaits(t *testing.T) {
 	}
 }
 
-// pieces records single writes, and fails when told to.
+// pieces records single writes, and fails on request.
 type pieces struct {
 	all  [][]byte
 	fail error
@@ -118,11 +118,11 @@ func TestAsyncWriterKeepsLinesWhole(t *testing.T) {
 	_, _ = io.WriteString(w, "line\n")
 	w.close()
 	if failures.Load() != 1 {
-		t.Errorf("told of %d failed writes, want 1", failures.Load())
+		t.Errorf("%d calls for failed writes, want 1", failures.Load())
 	}
 }
 
-// A log that nobody reads holds up neither clients nor health nor the end.
+// A log without a reader delays neither clients nor health checks nor the end.
 func TestRunWithStalledLog(t *testing.T) {
 	t.Parallel()
 	r, pipe := fullPipe(t)
@@ -133,17 +133,17 @@ func TestRunWithStalledLog(t *testing.T) {
 	if err != nil {
 		t.Skipf("no unix sockets here: %v", err)
 	}
-	c := parse(t, config.Words{
+	c := parse(t, flags.Words{
 		Listen:  []string{"unix://" + front},
 		Backend: []string{"unix://" + dying, backend},
-		Options: []config.Option{
+		Options: []flags.Option{
 			{Name: "health", Value: "tcp,interval=20ms,fall=1,rise=1"}, {Name: "access-log", Value: "true"}, {Name: "log-level", Value: "debug"},
 		},
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	result := make(chan error, 1)
-	go func() { result <- Run(ctx, c, Env{Stdout: io.Discard, Stderr: pipe}) }()
+	go func() { result <- Run(ctx, startOf(c), Env{Stdout: io.Discard, Stderr: pipe}) }()
 	ask := func() string {
 		conn, err := net.Dial("unix", front)
 		if err != nil {
@@ -154,7 +154,7 @@ func TestRunWithStalledLog(t *testing.T) {
 		got, _ := io.ReadAll(conn)
 		return string(got)
 	}
-	dead.Close() // its check fails now, and the log cannot say so
+	dead.Close() // its check fails now, and the log cannot take the line
 	served := 0
 	for deadline := time.Now().Add(patience); served < 50 && time.Now().Before(deadline); {
 		if ask() == "hello" {

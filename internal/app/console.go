@@ -60,6 +60,8 @@ func text(value any) string {
 	switch v := value.(type) {
 	case time.Duration:
 		return v.Round(time.Microsecond).String()
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
 	case []any:
 		parts := make([]string, len(v))
 		for i, part := range v {
@@ -78,7 +80,7 @@ func quoted(s string) string {
 	return s
 }
 
-// oneLine keeps a message from becoming two lines, or an escape sequence.
+// oneLine escapes what would break a message into two lines or start an escape sequence.
 func oneLine(s string) string {
 	if strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) {
 		return strconv.Quote(s)

@@ -7,87 +7,167 @@ import (
 	"go.uber.org/zap"
 
 	"usher/proxy"
+	"usher/proxy/flow"
 )
 
-// dropsEvery is how often dropped datagrams are told of, at most.
+// dropsEvery is the shortest interval between two log lines about drops.
 const dropsEvery = 10 * time.Second
 
 // dropReasons are the reasons for which a datagram may be dropped.
-var dropReasons = [...]proxy.Drop{proxy.DropRefused, proxy.DropFull, proxy.DropOversized, proxy.DropKernel}
+var dropReasons = [...]proxy.Drop{flow.DropRefused, flow.DropFull, flow.DropOversized, flow.DropKernel, flow.DropReplies}
 
-// drops tells of the datagrams that services had to drop, of sockets that were not to
-// be had, and of those that had to do without segmentation offload: from time to time
-// while there are such, and once more at the end.
-type drops struct {
-	services []*proxy.Service
-	log      *zap.Logger
-	told     map[*proxy.Service][len(dropReasons)]uint64
-	fellBack map[*proxy.Service]uint64
-	starved  map[*proxy.Service]uint64
-	done     chan struct{}
-	teller   sync.WaitGroup
+// remedies are the ends of flows that an operator may act on. They are of clients that were turned away, and of flows
+// that made room for others.
+var remedies = [...]struct {
+	end  proxy.Outcome
+	what string
+	text string
+}{
+	{flow.ServerFull, turnedAway, "raise --max-conns or ulimit -n, give the service a --reserve, or bound idle flows (--idle-timeout, --reclaim-idle, --udp-idle-timeout)"},
+	{flow.ServiceFull, turnedAway, "raise --max-flows, or end flows sooner (--udp-replies, --udp-idle-timeout)"},
+	{flow.ClientFull, turnedAway, "raise --max-client-flows or set it off, if many clients are behind one address"},
+	{flow.BackendsFull, turnedAway, "raise max= of the backends, add one, or have tcp clients wait (--queue)"},
+	{flow.QueueFull, turnedAway, "raise max= of the backends, add one, or lengthen --queue"},
+	{flow.QueueTimeout, turnedAway, "raise max= of the backends, add one, or have --queue wait longer"},
+	{flow.NoResources, turnedAway, "raise ulimit -n, or lower --max-conns"},
+	{flow.NoLocalPort, turnedAway, "widen net.ipv4.ip_local_port_range, add a backend, or end flows sooner"},
+	{flow.NoBackend, turnedAway, "add a backend, or have clients wait (--wait)"},
+	{flow.ConnectFailed, turnedAway, "see whether the backends listen, or raise --connect-timeout"},
+	{flow.Refused, turnedAway, "see whether the backends listen"},
+	{flow.Draining, turnedAway, "start a successor before this one drains"},
+	{flow.Evicted, madeRoom, "raise --max-conns, ulimit -n or --max-flows, or end flows sooner (--udp-replies, --udp-idle-timeout)"},
+	{flow.Reclaimed, madeRoom, "raise --max-conns or ulimit -n"},
 }
 
-func newDrops(services []*proxy.Service, log *zap.Logger) *drops {
-	d := &drops{
-		services: services, log: log,
-		told:     make(map[*proxy.Service][len(dropReasons)]uint64),
-		fellBack: make(map[*proxy.Service]uint64),
-		starved:  make(map[*proxy.Service]uint64),
-		done:     make(chan struct{}),
+const (
+	turnedAway = "clients turned away"
+	madeRoom   = "flows ended to make room for new ones"
+)
+
+// dropReporter logs which datagrams services dropped and which clients they turned away. It reports at intervals while
+// there are any, and once more at the end.
+type dropReporter struct {
+	services func() []*proxy.Service
+	log      *zap.Logger
+	logged   map[*proxy.Service]*drops
+	asked    chan chan struct{}
+	done     chan struct{}
+	loop     sync.WaitGroup
+}
+
+// drops are the counts of a service, as last logged.
+type drops struct {
+	datagrams [len(dropReasons)]uint64
+	ended     [len(remedies)]uint64
+	starved   uint64
+	fellBack  uint64
+}
+
+// newDropReporter reports what comes after the counts of now: those of before an upgrade were reported there.
+func newDropReporter(services func() []*proxy.Service, log *zap.Logger) *dropReporter {
+	d := &dropReporter{
+		services: services, log: zap.NewNop(),
+		logged: make(map[*proxy.Service]*drops),
+		asked:  make(chan chan struct{}),
+		done:   make(chan struct{}),
 	}
-	d.teller.Go(d.run)
+	d.report()
+	d.log = log
+	d.loop.Go(d.run)
 	return d
 }
 
-// close ends it. A nil *drops has nothing to end.
-func (d *drops) close() {
-	if d != nil {
-		close(d.done)
-		d.teller.Wait()
+// now has what is new reported, and returns when that is done.
+func (d *dropReporter) now() {
+	done := make(chan struct{})
+	select {
+	case d.asked <- done:
+		<-done
+	case <-d.done:
 	}
 }
 
-func (d *drops) run() {
+// close stops it after a last report.
+func (d *dropReporter) close() {
+	close(d.done)
+	d.loop.Wait()
+}
+
+func (d *dropReporter) run() {
 	t := time.NewTicker(dropsEvery)
 	defer t.Stop()
 	for {
 		select {
 		case <-d.done:
-			d.tell()
+			d.report()
 			return
 		case <-t.C:
-			d.tell()
+			d.report()
+		case done := <-d.asked:
+			d.report()
+			close(done)
 		}
 	}
 }
 
-// tell logs what is new of each service since the last time.
-func (d *drops) tell() {
-	for _, s := range d.services {
-		var now [len(dropReasons)]uint64
-		fields := []zap.Field{zap.String("service", s.Name)}
-		for i, reason := range dropReasons {
-			now[i] = s.Dropped(reason)
-			if n := now[i] - d.told[s][i]; n > 0 {
-				fields = append(fields, zap.Uint64(reason.String(), n))
-			}
+// report logs the growth of each service's counts since the last time. A service that has gone has its last report.
+func (d *dropReporter) report() {
+	before := d.logged
+	services := d.services()
+	d.logged = make(map[*proxy.Service]*drops, len(services))
+	for _, s := range services {
+		last := before[s]
+		if last == nil {
+			last = new(drops)
 		}
-		d.told[s] = now
-		if len(fields) > 1 {
-			d.log.Warn("datagrams dropped", fields...)
-		}
-		if n := s.Starved(); n > d.starved[s] {
-			why := "accepting paused for want of descriptors"
-			if s.IsUDP() {
-				why = "no socket for new flows: out of descriptors, memory or local ports"
-			}
-			d.log.Warn(why, zap.String("service", s.Name), zap.Uint64("times", n-d.starved[s]))
-			d.starved[s] = n
-		}
-		if n := s.FellBack(); n > d.fellBack[s] {
-			d.log.Info("sockets without segmentation offload", zap.String("service", s.Name), zap.Uint64("more", n-d.fellBack[s]))
-			d.fellBack[s] = n
+		delete(before, s)
+		d.logged[s] = last
+		d.reportService(s, last)
+	}
+	for s, last := range before {
+		d.reportService(s, last)
+	}
+}
+
+func (d *dropReporter) reportService(s *proxy.Service, last *drops) {
+	d.reportDatagrams(s, last)
+	d.reportEnds(s, last)
+	if n := more(s.Starved(), &last.starved); n > 0 && !s.IsUDP() {
+		d.warn(s, "accepting paused for lack of descriptors", zap.Uint64("times", n), zap.String("remedy", "raise ulimit -n, or lower --max-conns"))
+	}
+	if n := more(s.FellBack(), &last.fellBack); n > 0 {
+		d.log.Info("sockets without segmentation offload", zap.String("service", s.Name), zap.Uint64("more", n))
+	}
+}
+
+func (d *dropReporter) reportDatagrams(s *proxy.Service, last *drops) {
+	var fields []zap.Field
+	for i, reason := range dropReasons {
+		if n := more(s.Dropped(reason), &last.datagrams[i]); n > 0 {
+			fields = append(fields, zap.Uint64(reason.String(), n))
 		}
 	}
+	if len(fields) > 0 {
+		d.warn(s, "datagrams dropped", fields...)
+	}
+}
+
+// reportEnds has one line for each reason.
+func (d *dropReporter) reportEnds(s *proxy.Service, last *drops) {
+	for i, r := range remedies {
+		if n := more(s.Ended(r.end), &last.ended[i]); n > 0 {
+			d.warn(s, r.what, zap.Stringer("reason", r.end), zap.Uint64("count", n), zap.String("remedy", r.text))
+		}
+	}
+}
+
+func (d *dropReporter) warn(s *proxy.Service, what string, fields ...zap.Field) {
+	d.log.Warn(what, append([]zap.Field{zap.String("service", s.Name)}, fields...)...)
+}
+
+// more returns how much a count has grown since it was last logged, and stores it as logged.
+func more(now uint64, logged *uint64) uint64 {
+	n := now - *logged
+	*logged = now
+	return n
 }

@@ -3,7 +3,6 @@ package app
 import (
 	"net"
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
 
@@ -13,11 +12,11 @@ import (
 
 	"usher/balancer"
 	"usher/proxy"
+	"usher/proxy/flow"
 )
 
-// fewDescriptors takes the limit of descriptors down to those in use and some more,
-// and returns what lifts it. Tests that run it are not parallel: the limit is the
-// process's.
+// fewDescriptors lowers the limit of descriptors to those in use and some more. lift restores it. Tests that run it are
+// not parallel: the limit is the process's.
 func fewDescriptors(t *testing.T, more int) (lift func()) {
 	t.Helper()
 	next, err := unix.Dup(0)
@@ -45,7 +44,7 @@ func TestWantOfDescriptorsIsTold(t *testing.T) {
 	for _, engine := range []string{"epoll", "portable"} {
 		for _, network := range []string{"tcp", "udp"} {
 			t.Run(engine+" "+network, func(t *testing.T) {
-				pool, err := balancer.NewPool(balancer.Options{Initial: balancer.Up})
+				pool, err := balancer.NewPool(balancer.Options{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -54,19 +53,21 @@ func TestWantOfDescriptorsIsTold(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer backend.Close()
-				pool.Update([]balancer.Spec{{Endpoint: balancer.Endpoint{Addr: netip.MustParseAddrPort(backend.LocalAddr().String())}, Weight: 1}})
-				server, err := proxy.New(proxy.Options{Engine: engine, Workers: 1}, []proxy.ServiceConfig{{
+				pool.Update([]balancer.Spec{{Endpoint: balancer.Endpoint{Addr: netip.MustParseAddrPort(backend.LocalAddr().String())}, Weight: 1, Check: balancer.Up}}, 0)
+				server, err := newServer(proxy.Options{Engine: engine, Workers: 1}, proxy.ServiceConfig{
 					Name: "hungry", Pool: pool, ConnectTimeout: time.Second,
 					Listeners: []proxy.Listener{{Network: network, Addr: netip.MustParseAddrPort("127.0.0.1:0")}},
 					UDP:       proxy.UDPConfig{IdleTimeout: time.Minute},
-				}})
+				})
 				if err != nil {
-					t.Skip(err) // no such engine here
+					t.Skip(err) // this system lacks the engine
 				}
 				defer server.Close()
+				core, lines := observer.New(zap.DebugLevel)
+				d := newDropReporter(server.Services, zap.New(core))
 				server.Start()
 				service := server.Services()[0]
-				at := service.Listeners[0].Addr
+				at := service.Config().Listeners[0].Addr
 				kind := unix.SOCK_STREAM
 				if network == "udp" {
 					kind = unix.SOCK_DGRAM
@@ -96,24 +97,29 @@ func TestWantOfDescriptorsIsTold(t *testing.T) {
 				}
 				lift()
 
-				core, lines := observer.New(zap.DebugLevel)
-				d := newDrops(server.Services(), zap.New(core))
 				d.close()
-				d.tell() // which has less to tell, if anything
+				d.report() // which has less to report, if anything
+				if network == "udp" {
+					got := lines.FilterField(zap.Stringer("reason", flow.NoResources)).All()
+					if len(got) == 0 || got[0].ContextMap()["remedy"] == "" || got[0].Message != turnedAway {
+						t.Errorf("logged %v", lines.All())
+					}
+					return
+				}
 				got := lines.FilterMessageSnippet("descriptors").All()
 				if len(got) == 0 {
-					t.Fatalf("nothing is told; %d times starved", service.Starved())
+					t.Fatalf("no warning; accepting paused %d times", service.Starved())
 				}
-				told, total := uint64(0), service.Starved()
+				logged, total := uint64(0), service.Starved()
 				for _, line := range got {
 					fields := line.ContextMap()
-					told += fields["times"].(uint64)
-					if fields["service"] != "hungry" || strings.Contains(line.Message, "flows") != (network == "udp") || line.Level != zap.WarnLevel {
-						t.Errorf("told %q, %v", line.Message, fields)
+					logged += fields["times"].(uint64)
+					if fields["service"] != "hungry" || line.Level != zap.WarnLevel {
+						t.Errorf("got %q, %v", line.Message, fields)
 					}
 				}
-				if told == 0 || told > total {
-					t.Errorf("told of %d times, of %d", told, total)
+				if logged == 0 || logged > total {
+					t.Errorf("logged %d of %d times", logged, total)
 				}
 			})
 		}

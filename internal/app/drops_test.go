@@ -11,26 +11,38 @@ import (
 
 	"usher/balancer"
 	"usher/proxy"
+	"usher/proxy/flow"
 )
+
+// newServer returns a server of one service that is bound and not started.
+func newServer(o proxy.Options, service proxy.ServiceConfig) (*proxy.Server, error) {
+	s, err := proxy.New(o)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.Apply([]*proxy.ServiceConfig{&service})
+}
 
 func TestDropsAreToldOnce(t *testing.T) {
 	t.Parallel()
-	pool, err := balancer.NewPool(balancer.Options{FailClosed: true, Initial: balancer.Up})
+	pool, err := balancer.NewPool(balancer.Options{FailClosed: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := proxy.New(proxy.Options{Engine: "portable"}, []proxy.ServiceConfig{{
+	server, err := newServer(proxy.Options{Engine: "portable"}, proxy.ServiceConfig{
 		Name: "empty", Pool: pool, ConnectTimeout: time.Second,
 		Listeners: []proxy.Listener{{Network: "udp", Addr: netip.MustParseAddrPort("127.0.0.1:0")}},
 		UDP:       proxy.UDPConfig{IdleTimeout: time.Minute},
-	}})
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer server.Close()
+	core, lines := observer.New(zap.DebugLevel)
+	d := newDropReporter(server.Services, zap.New(core))
 	server.Start()
 	service := server.Services()[0]
-	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(service.Listeners[0].Addr))
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(service.Config().Listeners[0].Addr))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,23 +51,24 @@ func TestDropsAreToldOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	deadline := time.Now().Add(patience)
-	for service.Dropped(proxy.DropRefused) == 0 {
+	for service.Dropped(flow.DropRefused) == 0 {
 		if time.Now().After(deadline) {
 			t.Fatal("the datagram was not counted")
 		}
 		time.Sleep(time.Millisecond)
 	}
 
-	core, lines := observer.New(zap.DebugLevel)
-	d := newDrops(server.Services(), zap.New(core))
 	d.close()
-	d.tell()
+	d.report()
 	all := lines.All()
-	if len(all) != 1 {
-		t.Fatalf("%d lines, want 1: %v", len(all), all)
+	if len(all) != 2 {
+		t.Fatalf("%d lines, want 2: %v", len(all), all)
 	}
-	got := all[0].ContextMap()
-	if got["service"] != "empty" || got["refused"] != uint64(1) || len(got) != 2 {
-		t.Errorf("told %v", got)
+	if got := all[0].ContextMap(); got["service"] != "empty" || got["refused"] != uint64(1) || len(got) != 2 {
+		t.Errorf("logged %v", got)
+	}
+	got := all[1].ContextMap()
+	if got["service"] != "empty" || got["reason"] != "no-backend" || got["count"] != uint64(1) || got["remedy"] == "" || len(got) != 4 {
+		t.Errorf("logged %v", got)
 	}
 }

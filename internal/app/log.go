@@ -13,13 +13,22 @@ import (
 	"usher/internal/config"
 )
 
-// openLog returns a logger to w: lines for people on a terminal, JSON for machines elsewhere, unless p says which. It
-// never waits for w. To close the writer is the caller's.
-func openLog(p config.Process, w io.Writer) (*zap.Logger, *asyncWriter) {
-	level, err := zapcore.ParseLevel(p.LogLevel)
-	if err != nil {
-		level = zapcore.InfoLevel // config lets no other word through
+// logger is a logger whose level can change.
+type logger struct {
+	*zap.Logger
+	level zap.AtomicLevel
+}
+
+// setLevel changes the level. Config allows no word that is none.
+func (l *logger) setLevel(word string) {
+	if level, err := zapcore.ParseLevel(word); err == nil {
+		l.level.SetLevel(level)
 	}
+}
+
+// openLog returns a logger to w. It writes lines for people on a terminal and JSON elsewhere, unless p selects one. It
+// never waits for w. The caller closes the writer.
+func openLog(p config.Process, w io.Writer) (*logger, *asyncWriter) {
 	e := encoder(p.LogFormat == "console" || p.LogFormat == "" && isTerminal(w))
 	out := newAsyncWriter(w, func(lines uint64) []byte {
 		entry := zapcore.Entry{Level: zapcore.WarnLevel, Time: time.Now(), Message: "log lines dropped, their reader is too slow"}
@@ -30,7 +39,10 @@ func openLog(p config.Process, w io.Writer) (*zap.Logger, *asyncWriter) {
 		defer line.Free()
 		return bytes.Clone(line.Bytes())
 	}, nil)
-	return zap.New(zapcore.NewCore(e, zapcore.AddSync(out), level)), out
+	l := &logger{level: zap.NewAtomicLevel()}
+	l.setLevel(p.LogLevel)
+	l.Logger = zap.New(zapcore.NewCore(e, zapcore.AddSync(out), l.level))
+	return l, out
 }
 
 func encoder(console bool) zapcore.Encoder {
@@ -47,7 +59,7 @@ func encoder(console bool) zapcore.Encoder {
 	})
 }
 
-// isTerminal reports whether somebody may be looking at w.
+// isTerminal reports whether w is a terminal.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

@@ -11,10 +11,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"usher/internal/config"
+	"usher/internal/flags"
 )
 
-// mute returns a loopback address where connects get no answer at all: a listener whose backlog is full.
+// mute returns a loopback address where connects get no answer: the backlog of its listener is full.
 func mute(t *testing.T) string {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -49,7 +49,7 @@ func mute(t *testing.T) string {
 func TestStartIsNotHeldUpByChecks(t *testing.T) {
 	t.Parallel()
 	const services = 10
-	words := config.Words{Options: []config.Option{{Name: "health", Value: "tcp,interval=1h,timeout=1h"}}}
+	words := flags.Words{Options: []flags.Option{{Name: "health", Value: "tcp,interval=1h,timeout=1h"}}}
 	for i := range services {
 		words.Listen = append(words.Listen, fmt.Sprintf("service%d=127.0.0.1:0", i))
 		words.Backend = append(words.Backend, fmt.Sprintf("service%d=%s", i, mute(t)))
@@ -58,6 +58,7 @@ func TestStartIsNotHeldUpByChecks(t *testing.T) {
 	began := time.Now()
 	log := run(t, c, book{})
 	log.await(t, `"msg":"serving"`)
+	const firstRound = 2 * time.Second
 	if took := time.Since(began); took < firstRound || took > services/2*firstRound {
 		t.Errorf("serving after %v, want %v for all services together", took, firstRound)
 	}
@@ -66,13 +67,13 @@ func TestStartIsNotHeldUpByChecks(t *testing.T) {
 	}
 }
 
-// A terminal that knows no control sequences gets none.
+// A terminal without control sequences receives none.
 func TestDemoOnADumbTerminal(t *testing.T) {
 	for _, kind := range []string{"dumb", "xterm"} {
 		t.Setenv("TERM", kind)
 		master, slave := pty(t)
 		ctx, cancel := context.WithCancel(t.Context())
-		c := parse(t, config.Words{Listen: []string{"demo=8080"}, Backend: []string{"demo=9001"}})
+		c := parse(t, flags.Words{Listen: []string{"demo=8080"}, Backend: []string{"demo=9001"}})
 		var seen lines
 		var reading sync.WaitGroup
 		reading.Go(func() {

@@ -7,74 +7,112 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
-
-	"usher/internal/config"
 )
 
-// arrange puts flags before the other words, wherever they stood, because the library stops at the first word that is
-// not a flag: "8080=9001 --scheduler lc" becomes "--scheduler=lc -- 8080=9001". Flags of a sub-command come after its
-// name. Short names become long ones, as the library refuses two forms of one flag. Every flag is checked here, so that
-// a mistake has one form.
-func arrange(words []string, app *cli.App) ([]string, error) {
-	known := app.Flags
-	var given []cli.Flag
-	var flags, others []string
+// line is a command line whose flags are known and checked, and stand before its other words. The library stops at the
+// first word that is not a flag, so "8080=9001 --scheduler lc" becomes "--scheduler=lc -- 8080=9001".
+type line struct {
+	path    []string // the names that lead to the command; empty: the root command
+	command *cli.Command
+	options []string // --NAME=VALUE, with long names: the library refuses two forms of one flag
+	words   []string
+	help    bool // --help is among the flags
+}
+
+// arguments returns the line in the order in which the library reads it.
+func (l *line) arguments() []string {
+	return slices.Concat(l.path, l.options, []string{"--"}, l.words)
+}
+
+// arrange finds the command of a command line, checks its flags and sorts its words. Flags may stand anywhere, also
+// before the name of their command. Every flag is checked here, so that a mistake has one form.
+func arrange(words []string, root *cli.Command) (*line, error) {
+	l := &line{command: root}
+	l.find(words, allFlagsOf(root))
+	known := append(slices.Clone(l.command.Flags), helpFlag)
 	for len(words) > 0 {
 		word := words[0]
 		words = words[1:]
 		if word == "--" {
-			others = append(others, words...)
+			l.words = append(l.words, words...)
 			break
 		}
-		if len(word) < 2 || word[0] != '-' {
-			others = append(others, word)
+		if !isDashed(word) {
+			l.words = append(l.words, word)
 			continue
 		}
-		name, value, hasValue := strings.Cut(strings.TrimPrefix(word[1:], "-"), "=")
+		name, value, hasValue := cutFlag(word)
 		f := lookup(known, name)
 		if f == nil {
-			return nil, fmt.Errorf("unknown flag %s (%ssee usher --help)", strings.TrimSuffix(word, "="+value), nearFlag(name, known))
+			return nil, l.noFlag(strings.TrimSuffix(word, "="+value), name, root, known)
 		}
-		long := "--" + f.Names()[0]
-		given = append(given, f)
+		long := f.Names()[0]
 		if _, isBool := f.(*cli.BoolFlag); isBool {
-			if _, err := strconv.ParseBool(value); hasValue && err != nil {
-				return nil, fmt.Errorf("%s: %q is neither true nor false", long, value)
+			if err := checkSwitch(long, value, hasValue, words); err != nil {
+				return nil, err
 			}
-			flags = append(flags, strings.TrimSuffix(long+"="+value, "="))
+			l.help = l.help || f == helpFlag
+			l.options = append(l.options, strings.TrimSuffix("--"+long+"="+value, "="))
 			continue
 		}
-		if isSwitch := slices.Contains(config.Switches(), f.Names()[0]); isSwitch && !hasValue {
-			flags = append(flags, long+"=true")
-			continue
+		if implied, ok := impliedValue(long); ok && !hasValue {
+			value, hasValue = implied, true
 		}
 		if !hasValue {
 			if len(words) == 0 || isFlag(words[0], known) {
-				return nil, fmt.Errorf("flag %s lacks its value", long)
+				return nil, fmt.Errorf("flag --%s lacks its value", long)
 			}
 			value, words = words[0], words[1:]
 		}
-		flags = append(flags, long+"="+value)
+		l.options = append(l.options, "--"+long+"="+value)
 	}
-	if len(others) == 0 {
-		return flags, nil
-	}
-	sub := app.Command(others[0])
-	if sub == nil && slices.Contains(given, lookup(known, "help")) {
-		return []string{"--help"}, nil // the library would look for help on the first word
-	}
-	if near := nearCommand(others[0]); sub == nil && near != "" {
-		return nil, fmt.Errorf("%q is neither a command nor LISTEN=BACKEND (did you mean usher %s?)", others[0], near)
-	}
-	if sub == nil {
-		return slices.Concat(flags, []string{"--"}, others), nil
-	}
-	for _, f := range given {
-		if lookup(sub.Flags, f.Names()[0]) == nil {
-			return nil, fmt.Errorf("usher %s has no flag --%s", sub.Name, f.Names()[0])
+	l.words = l.words[len(l.path):]
+	return l, nil
+}
+
+// find descends to the command that the words name. all are the flags of every command, so that a flag's value is not
+// taken for a name.
+func (l *line) find(words []string, all []cli.Flag) {
+	for i := 0; i < len(words) && words[i] != "--"; i++ {
+		if isDashed(words[i]) {
+			name, _, hasValue := cutFlag(words[i])
+			if takesWord(lookup(all, name)) && !hasValue {
+				i++
+			}
+			continue
 		}
+		sub := l.command.Command(words[i])
+		if sub == nil {
+			return
+		}
+		l.path, l.command = append(l.path, sub.Name), sub
 	}
-	return slices.Concat(others[:1], flags, []string{"--"}, others[1:]), nil
+}
+
+// noFlag is the error of a flag that the command does not have.
+func (l *line) noFlag(word, name string, root *cli.Command, known []cli.Flag) error {
+	if other := lookup(allFlagsOf(root), name); other != nil && len(l.path) > 0 {
+		return fmt.Errorf("usher %s has no flag --%s", strings.Join(l.path, " "), other.Names()[0])
+	}
+	return unknownFlag(word, name, strings.Join(append(l.path, "--help"), " "), known)
+}
+
+// isDashed reports whether a word has the form of a flag; a lone dash has not.
+func isDashed(word string) bool { return len(word) > 1 && word[0] == '-' }
+
+// cutFlag splits -NAME, --NAME and those with =VALUE.
+func cutFlag(word string) (name, value string, hasValue bool) {
+	return strings.Cut(strings.TrimPrefix(word[1:], "-"), "=")
+}
+
+// takesWord reports whether the value of a flag may be the word behind it.
+func takesWord(f cli.Flag) bool {
+	if f == nil {
+		return false
+	}
+	_, isBool := f.(*cli.BoolFlag)
+	_, implied := impliedValue(f.Names()[0])
+	return !isBool && !implied
 }
 
 func lookup(flags []cli.Flag, name string) cli.Flag {
@@ -85,32 +123,35 @@ func lookup(flags []cli.Flag, name string) cli.Flag {
 	return flags[i]
 }
 
-// isFlag reports whether a word is a flag that exists, and so hardly the value of the one before it.
+// isFlag reports whether a word is a known flag, and so hardly the value of the one before it.
 func isFlag(word string, known []cli.Flag) bool {
 	name, _, _ := strings.Cut(strings.TrimLeft(word, "-"), "=")
 	return strings.HasPrefix(word, "-") && lookup(known, name) != nil
 }
 
-// nearCommand returns the command that a word without = most likely meant, or "".
-func nearCommand(word string) string {
-	if strings.Contains(word, "=") {
-		return ""
-	}
-	near := config.Nearest(word, []string{"demo", "help", "version"})
-	if near == "version" {
-		near = "--version"
-	}
-	return near
+func isBool(word string) bool {
+	_, err := strconv.ParseBool(word)
+	return err == nil
 }
 
-// nearFlag returns a question for the flag that name most likely meant, or "".
-func nearFlag(name string, known []cli.Flag) string {
-	var names []string
-	for _, f := range known {
-		names = append(names, f.Names()[0])
+// checkWords checks the number of a command's words against its form, in which [WORD] may be left out and [WORD...] may
+// come again.
+func checkWords(path []string, form string, words []string) error {
+	forms := strings.Fields(form)
+	name := strings.Join(path, " ")
+	for i, f := range forms {
+		switch {
+		case i < len(words) && words[i] == "":
+			return fmt.Errorf("%s: %s is empty: usher %s %s", name, strings.Trim(f, "[]."), name, form)
+		case i >= len(words) && f[0] != '[':
+			return fmt.Errorf("%s lacks %s: usher %s %s", name, strings.TrimSuffix(f, "..."), name, form)
+		}
 	}
-	if near := config.Nearest(name, names); near != "" {
-		return fmt.Sprintf("did you mean --%s? ", near)
+	switch {
+	case len(words) <= len(forms) || strings.HasSuffix(form, "...]") && forms[len(forms)-1][0] == '[':
+		return nil
+	case len(forms) == 0:
+		return fmt.Errorf("%s takes no words, not %q", name, words[0])
 	}
-	return ""
+	return fmt.Errorf("%s does not take %q: usher %s %s", name, words[len(forms)], name, form)
 }

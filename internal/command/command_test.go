@@ -2,6 +2,8 @@ package command
 
 import (
 	"bytes"
+	"io"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -11,48 +13,48 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"usher/internal/config"
+	"usher/internal/flags"
 )
 
 // words runs a command line up to the point where its words are gathered.
-func words(t *testing.T, args ...string) (config.Words, error) {
+func words(t *testing.T, args ...string) (got flags.Words, err error) {
 	t.Helper()
-	var got config.Words
-	app := newApp(new(bytes.Buffer), new(bytes.Buffer))
-	app.Action = func(c *cli.Context) error {
+	root := newRoot(new(bytes.Buffer), new(bytes.Buffer))
+	root.Action = func(c *cli.Context) error {
 		got = gather(c)
 		return nil
 	}
-	arranged, err := arrange(args, app)
+	l, err := arrange(args, root)
 	if err != nil {
 		return got, err
 	}
-	return got, app.RunContext(t.Context(), append([]string{"usher"}, arranged...))
+	return got, newApp(root, new(bytes.Buffer)).RunContext(t.Context(), append([]string{"usher"}, l.arguments()...))
 }
 
 func TestWords(t *testing.T) {
 	t.Parallel()
-	option := func(name, value string) config.Option { return config.Option{Name: name, Value: value} }
+	option := func(name, value string) flags.Option { return flags.Option{Name: name, Value: value} }
 	for _, tt := range []struct {
 		args string
-		want config.Words
+		want flags.Words
 	}{
-		{"8080=9001,9002", config.Words{Mappings: []string{"8080=9001,9002"}}},
-		{"8080=9001 --scheduler lc 8081=9002", config.Words{
-			Mappings: []string{"8080=9001", "8081=9002"}, Options: []config.Option{option("scheduler", "lc")}}},
-		{"-l :80 --listen=web=:81 -b 9001@3 --backend web=9002,9003 -s=web=mh --scheduler rr", config.Words{
+		{"8080=9001,9002", flags.Words{Mappings: []string{"8080=9001,9002"}}},
+		{"8080=9001 --scheduler lc 8081=9002", flags.Words{
+			Mappings: []string{"8080=9001", "8081=9002"}, Options: []flags.Option{option("scheduler", "lc")}}},
+		{"-l :80 --listen=web=:81 -b 9001@3 --backend web=9002,9003 -s=web=mh --scheduler rr", flags.Words{
 			Listen: []string{":80", "web=:81"}, Backend: []string{"9001@3", "web=9002,9003"},
-			Options: []config.Option{option("scheduler", "web=mh"), option("scheduler", "rr")}}},
-		{"--health tcp,interval=1s,rise=2 8080=1 --access-log --workers 2 --workers 3", config.Words{
+			Options: []flags.Option{option("scheduler", "web=mh"), option("scheduler", "rr")}}},
+		{"--health tcp,interval=1s,rise=2 8080=1 --access-log --workers 2 --workers 3", flags.Words{
 			Mappings: []string{"8080=1"},
-			Options:  []config.Option{option("health", "tcp,interval=1s,rise=2"), option("workers", "3"), option("access-log", "true")}}},
-		{"--access-log=false -- 8080=1 --not-a-flag", config.Words{
-			Mappings: []string{"8080=1", "--not-a-flag"}, Options: []config.Option{option("access-log", "false")}}},
-		{"--idle-timeout -1s 8080=1", config.Words{Mappings: []string{"8080=1"}, Options: []config.Option{option("idle-timeout", "-1s")}}},
-		{"-listen :80 -backend 1", config.Words{Listen: []string{":80"}, Backend: []string{"1"}}},
-		{"--ops udp:53=1 --ops=dns=true --udp-replies -1", config.Words{
+			Options:  []flags.Option{option("health", "tcp,interval=1s,rise=2"), option("workers", "3"), option("access-log", "true")}}},
+		{"--access-log=false -- 8080=1 --not-a-flag", flags.Words{
+			Mappings: []string{"8080=1", "--not-a-flag"}, Options: []flags.Option{option("access-log", "false")}}},
+		{"--idle-timeout -1s 8080=1", flags.Words{Mappings: []string{"8080=1"}, Options: []flags.Option{option("idle-timeout", "-1s")}}},
+		{"-listen :80 -backend 1", flags.Words{Listen: []string{":80"}, Backend: []string{"1"}}},
+		{"--ops udp:53=1 --ops=dns=true --udp-replies -1", flags.Words{
 			Mappings: []string{"udp:53=1"},
-			Options:  []config.Option{option("udp-replies", "-1"), option("ops", "true"), option("ops", "dns=true")}}},
-		{"--wait= 8080=1", config.Words{Mappings: []string{"8080=1"}, Options: []config.Option{option("wait", "")}}},
+			Options:  []flags.Option{option("udp-replies", "-1"), option("ops", "true"), option("ops", "dns=true")}}},
+		{"--wait= 8080=1", flags.Words{Mappings: []string{"8080=1"}, Options: []flags.Option{option("wait", "")}}},
 	} {
 		got, err := words(t, strings.Fields(tt.args)...)
 		if err != nil {
@@ -80,7 +82,7 @@ func TestMistakes(t *testing.T) {
 		"dem0":                            `usher: "dem0" is neither a command nor LISTEN=BACKEND (did you mean usher demo?)` + "\n",
 		"version":                         `usher: "version" is neither a command nor LISTEN=BACKEND (did you mean usher --version?)` + "\n",
 		"halp --workers 1":                `usher: "halp" is neither a command nor LISTEN=BACKEND (did you mean usher help?)` + "\n",
-		"help dmeo":                       `usher: no help on "dmeo" (did you mean "demo"?)` + "\n",
+		"help dmeo":                       `usher: no help on "dmeo" (did you mean "demo"? have ` + topicNames() + ")\n",
 		"8080=\x1b[31m9001":               `usher: 8080=\x1b[31m9001: "\x1b[31m9001" is neither an IP address nor a host name` + "\n",
 		"--back\x07 1":                    `usher: unknown flag --back\a (see usher --help)` + "\n",
 		"8080=\xff":                       `usher: 8080=\xff: "\xff" is neither an IP address nor a host name` + "\n",
@@ -94,9 +96,11 @@ func TestMistakes(t *testing.T) {
 		"udp:53=1 --udp-replies -1":       "usher: --udp-replies -1: -1 is out of range (0 to 1000000000)\n",
 		"udp:53=1 --ops=perhaps":          `usher: --ops perhaps: "perhaps" is neither true nor false` + "\n",
 		"udp:53=1 --ops=":                 `usher: --ops : "" is neither true nor false` + "\n",
-		"8080=1 --ops":                    "usher: --ops true: this is for udp services, and there is none\n",
+		"8080=1 --ops":                    "usher: --ops true: this is for udp services: add one, or leave it out\n",
 		"udp:53=1 --opps":                 "usher: unknown flag --opps (did you mean --ops? see usher --help)\n",
-		"8080=1 --config usher.yaml":      "usher: unknown flag --config (see usher --help)\n",
+		"8080=1 --watch-config":           "usher: --watch-config has no effect without --config FILE\n",
+		"--config= 8080=1":                "usher: --config lacks the path of the file\n",
+		"-c none.yaml --scheduler lc":     "usher: --scheduler lc: there is no service here for this option (that of a service in a file stands there, with it)\n",
 		"8080=1 --log-level= --workers 1": `usher: --log-level : unknown value "" (have debug, info, warn, error)` + "\n",
 	} {
 		var stdout, stderr bytes.Buffer
@@ -105,6 +109,16 @@ func TestMistakes(t *testing.T) {
 			t.Errorf("usher %s: status %d, stdout %q, stderr\n%swant\n%s", args, status, &stdout, &stderr, want)
 		}
 	}
+}
+
+// topicNames are the pages of the help.
+func topicNames() string {
+	all := names(newRoot(io.Discard, io.Discard))
+	for t := range topics() {
+		all = append(all, t)
+	}
+	slices.Sort(all)
+	return strings.Join(all, ", ")
 }
 
 func TestHelp(t *testing.T) {
@@ -125,10 +139,14 @@ func TestHelp(t *testing.T) {
 			t.Errorf("help has a long line: %s", line)
 		}
 	}
-	for _, f := range flags() {
+	for _, f := range allFlags() {
 		if !strings.Contains(page, "--"+f.Names()[0]) {
-			t.Errorf("help does not tell of --%s", f.Names()[0])
+			t.Errorf("help lacks --%s", f.Names()[0])
 		}
+	}
+	health := func(network string) string { s := config.NewService("", network); return s.Health.Kind }
+	if want := "default " + health(config.TCP) + ", of udp " + health(config.UDP); !strings.Contains(page, want) {
+		t.Errorf("help lacks the default checks: %s", want)
 	}
 	if !strings.Contains(page, "'{{ GetPrivateIP }}:8080'") || strings.Contains(page, "<") {
 		t.Errorf("help is not what it should be:\n%s", page)
@@ -139,7 +157,7 @@ func TestHelp(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{{"demo", "--help"}, {"help", "demo"}, {"-h", "demo"}} {
-		if got := main(args...); !strings.HasPrefix(got, "usher demo starts") {
+		if got := main(args...); !strings.HasPrefix(got, "usher demo: three built-in backends") {
 			t.Errorf("%v: %s", args, got)
 		}
 	}
@@ -154,6 +172,17 @@ func TestHelp(t *testing.T) {
 			}
 		}
 	}
+	for c, path := range commandsBelow(newRoot(io.Discard, io.Discard)) {
+		got := main(append(strings.Fields(path), "--help")...)
+		if !strings.HasPrefix(got, "usher "+path+": "+c.Usage+"\n\nUsage\n") || strings.Count(got, "\n") > 50 {
+			t.Errorf("%s --help:\n%s", path, got)
+		}
+		for _, line := range strings.Split(got, "\n") {
+			if len(line) > 120 || strings.HasSuffix(line, " ") {
+				t.Errorf("%s --help has a long line, or one with a blank at its end: %q", path, line)
+			}
+		}
+	}
 	for _, args := range [][]string{{"--version"}, {"-v"}} {
 		if got := main(args...); !strings.HasPrefix(got, "usher version ") || strings.Count(got, "\n") != 1 {
 			t.Errorf("%v: %q", args, got)
@@ -161,11 +190,27 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// The examples do what they say: each is understood, and where weights differ the scheduler weighs.
+// commandsBelow yields all commands with the names that lead to them.
+func commandsBelow(c *cli.Command) iter.Seq2[*cli.Command, string] {
+	return func(yield func(*cli.Command, string) bool) {
+		for _, sub := range c.Subcommands {
+			if !yield(sub, sub.Name) {
+				return
+			}
+			for deeper, path := range commandsBelow(sub) {
+				if !yield(deeper, sub.Name+" "+path) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// The examples of the help are valid, and where weights differ the scheduler weighs.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	examples := 0
-	_, text, _ := strings.Cut(help, "Examples\n")
+	_, text, _ := strings.Cut(rootTail, "Examples\n")
 	for line := range strings.Lines(text) {
 		line, ok := strings.CutPrefix(line, "  usher ")
 		if !ok {
@@ -177,7 +222,7 @@ func TestExamples(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := config.Parse(w)
+		c, err := flags.Parse(w)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,7 +248,7 @@ func TestNoWords(t *testing.T) {
 	}
 }
 
-// However a command line is spelled and ordered, the same words come out.
+// Any spelling and order of a command line yields the same words.
 func FuzzArrange(f *testing.F) {
 	f.Add("8080=9001 lc web=mh off", uint64(1))
 	f.Add("demo help -x --listen = - --", uint64(2))
@@ -212,11 +257,14 @@ func FuzzArrange(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line string, seed uint64) {
 		line = strings.ToValidUTF8(line, "") // the library's lists do not keep what is not
 		random := rand.New(rand.NewPCG(seed, 0))
-		all := slices.DeleteFunc(flags(), func(f cli.Flag) bool { return f.Names()[0] == "help" })
+		all := allFlags()
 		var args []string
-		want := config.Words{}
+		want := flags.Words{}
 		options := make(map[string][]string)
 		for _, word := range strings.Fields(line) {
+			if isFile(word) {
+				continue // or --access-log would refuse it
+			}
 			if !strings.HasPrefix(word, "-") && random.IntN(3) == 0 {
 				if len(want.Mappings) == 0 {
 					word += "=" // or it may be a command
@@ -230,12 +278,12 @@ func FuzzArrange(f *testing.F) {
 			name := names[0]
 			spelled := strings.Repeat("-", 1+random.IntN(2)) + names[random.IntN(len(names))]
 			_, isBool := flag.(*cli.BoolFlag)
-			isSwitch := slices.Contains(config.Switches(), name) // takes no word after it, but may have =VALUE
+			_, takesNone := impliedValue(name) // takes no word after it, but may have =VALUE
 			switch {
-			case isBool, isSwitch && random.IntN(2) == 0:
+			case isBool, takesNone && random.IntN(2) == 0:
 				args = append(args, spelled)
 				word = "true"
-			case isSwitch || strings.HasPrefix(word, "-") || random.IntN(2) == 0:
+			case takesNone || strings.HasPrefix(word, "-") || random.IntN(2) == 0:
 				args = append(args, spelled+"="+word)
 			default:
 				args = append(args, spelled, word)
@@ -245,15 +293,15 @@ func FuzzArrange(f *testing.F) {
 				want.Listen = append(want.Listen, word)
 			case name == "backend":
 				want.Backend = append(want.Backend, word)
-			case slices.Contains(config.ProcessOptions(), name):
+			case config.IsProcessOption(config.Field(name)):
 				options[name] = []string{word} // the last one holds
 			default:
 				options[name] = append(options[name], word)
 			}
 		}
-		for _, name := range append(config.ServiceOptions(), config.ProcessOptions()...) {
-			for _, value := range options[name] {
-				want.Options = append(want.Options, config.Option{Name: name, Value: value})
+		for _, f := range all {
+			for _, value := range options[f.Names()[0]] {
+				want.Options = append(want.Options, flags.Option{Name: f.Names()[0], Value: value})
 			}
 		}
 		got, err := words(t, args...)

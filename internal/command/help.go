@@ -1,62 +1,244 @@
 package command
 
-import "runtime/debug"
+import (
+	"fmt"
+	"io"
+	"runtime/debug"
+	"slices"
+	"strings"
 
-// hint is what somebody sees who gives no words at all.
+	"github.com/urfave/cli/v2"
+)
+
+// hint is the answer to no words at all.
 const hint = `nothing to do
   usher 8080=9001,9002   listen on port 8080, two local backends
   usher demo             backends, a service and something to look at
   usher --help           all the rest`
 
-// help is one screen. It is a template for the library, so templates of addresses must be quoted.
-const help = `usher seats every connection: a layer-4 load balancer in one binary that runs as you.
+// rootHead, the list of commands and rootTail are one screen.
+const rootHead = `usher seats every connection: a layer-4 load balancer in one binary that runs as you.
 
 Usage
   usher [flags] LISTEN=BACKEND[,BACKEND...] ...
   usher [flags] --listen [NAME=]ADDR --backend [NAME=]ADDR[@WEIGHT] ...
-  usher demo
+  usher COMMAND ...     (usher help COMMAND)
+`
 
+const rootTail = `
 Examples
   usher 8080=9001,9002                          two local backends behind 127.0.0.1:8080
   usher :80=10.0.0.1,10.0.0.2:8080 -s lc        all addresses; a backend without a port gets the client's
   usher udp:5353=1.1.1.1:53,8.8.8.8:53          udp, here a name server; --udp-replies 1 ends a flow with its answer
   usher -l web=:8080 -b web=10.0.0.1:80@3 -b web=10.0.0.2:80 -s web=mh -l db=5432 -b db=db.local:5432 --health db=off
-
-Addresses
-  8080 (of 127.0.0.1)   :8080 (all, IPv4 and IPv6)   10.0.0.1:80   [fd00::1]:80   db.local:5432 (as backend: every A
-  and AAAA record)   udp:5353 (the same of udp)   unix:///run/app.sock   10000-10100
-  {{ "'{{ GetPrivateIP }}:8080'" }} (go-sockaddr template)
-
-Flags of services, repeatable; NAME=VALUE is for one (LISTEN=BACKEND makes one named as its port), VALUE alone for all
+Addresses (usher help listeners, usher help backends)
+  8080 (of 127.0.0.1)   :8080 (all, IPv4 and IPv6)   [::]:8080 (IPv6 alone)   10.0.0.1:80   [fd00::1]:80   10000-10100
+  udp:5353   unix:///run/app.sock[,mode=660]   unix:@app   db.local:5432, srv:_http._tcp.x   '{{ GetPrivateIP }}:8080'
+Flags of services, repeatable: NAME=VALUE is for one (LISTEN=BACKEND makes one named after its port), VALUE for all
   -l, --listen ADDR              where clients connect
-  -b, --backend ADDR[@WEIGHT]    where they are sent; ,backup ,max=N ... may follow (usher help backends)
+  -b, --backend ADDR[@WEIGHT]    where usher sends them; ,backup ,max=N ... may follow (usher help backends)
   -s, --scheduler ALG[,FLAG]     rr, wrr, lc, wlc, p2c, ewma, mh ... (usher help schedulers); --hash-key addr/24,
-       --hash-balance 125 and --persist 300s/24 say what goes together
-  --health SPEC                  off, tcp, http:/path, grpc, exec: ... (usher help health); default tcp, of udp off
-  --fail open|closed             with all backends down: try them anyway (default), or refuse clients
-  and what becomes of backends, all off by default (usher help backends): --panic 50%   --eject 5   --slow-start 30s
+       --hash-balance 125 and --persist 300s/24 keep clients together
+  --health SPEC                  off, tcp, http:/path, grpc, exec: ... (usher help health); default tcp, of udp auto
+  --fail open|closed             while no backend is up: try those that are down (default), or refuse clients
+  about backends, all off by default (usher help backends): --panic 50%   --eject 5   --slow-start 30s
        --max-age 1h   --agent 9100   --on-down keep|fin|reset   --on-drain keep|...   --on-remove keep|...
   of tcp and unix: --connect-timeout 5s   --idle-timeout off   --half-close-timeout 5m   --queue off (or 100,5s)
-       --wait off (or for how long a client is held while there is no backend for it)
-  of udp: --udp-idle-timeout 60s   --udp-unreplied-timeout 30s   --udp-replies 0 (how many end a flow; 0: not counted)
-       --max-flows 0   --max-client-flows 0 (of one address)   --ops[=NAME=true] (each datagram has its own backend)
-
+       --wait off (how long to hold a client while none is up)   --abort-on-close (or less)   --reclaim-idle off
+  of udp: --udp-idle-timeout 60s   --udp-unreplied-timeout 30s   --udp-replies 0 (usher help udp)
+       --max-flows 0   --max-client-flows N|off (of one address, default half)   --ops[=NAME=true] (no flows)
 Flags of the process
-  --drain-timeout 30s            default; how long flows may go on after SIGTERM, 0 cuts them at once
-  --max-conns N, --workers N     default: from the limit of descriptors, from the CPUs
-  --engine auto|epoll|portable   default auto
-  --log-format console|json      default: console on a terminal, json elsewhere
-  --log-level LEVEL              debug, info (default), warn, error
-  --access-log                   a line a flow: a connection, or a client of udp
-  -v, --version   -h, --help
+  -c, --config FILE              more services and options, from usher.yaml (usher help config); SIGHUP reads it again
+  --drain-timeout 30s            on a terminal 5s; how long flows may go on after Ctrl-C, SIGTERM or SIGHUP; 0 ends them
+  --max-conns N, --workers N     default: from descriptors, from CPUs; --reserve [NAME=]N keeps some for a service
+  --engine auto|epoll|portable   default auto; --access-log logs each flow: a connection, or a client of udp
+  --log-format console|json      default: console on a terminal, json elsewhere; --log-level debug|info|warn|error
+  --name, --control, --admin, --admin-token-file, --watch-config   (usher help control)     -v, --version   -h, --help
 `
 
-const demoHelp = `usher demo starts three small HTTP backends and a service in front of them, on 127.0.0.1 alone. Ctrl-C ends it.
+const serveHelp = `It runs as usher without a command does, but may begin without a service: commands and the config file bring them.
+Its flags are those of usher --help.
+`
+
+const demoHelp = `Everything is on 127.0.0.1 alone. Ctrl-C ends it.
 
 Flags
   -s, --scheduler ALG              rr (default), lc, mh ... (usher help schedulers)
   --engine auto|epoll|portable     --workers N     --log-level debug|info|warn|error (default warn)
 `
+
+const checkHelp = `  usher check -c usher.yaml
+
+The words and flags are those of usher itself. Names are not looked up, and nothing is bound. Exit status: 0 usher could
+begin, 1 the file or the plan is refused, 2 wrong words.
+`
+
+const configHelp = `  usher config                     the plan of the running usher: of its file, its command line and its API together
+  usher config -c usher.yaml       that of a file, without starting it
+  usher config 8080=9001 -s lc     that of a command line: a config file to begin with
+
+usher -c FILE runs the same plan from what is printed.
+`
+
+const lsHelp = `Without --name, the services of all running ushers of this user are listed.
+
+  STATUS of a service      up: all of its backends are in use; degraded: some; down: none
+  STATUS of a backend      up, down, drain, maint or unknown; SINCE is how long it has been so, REASON why
+  OVERRIDE                 what was set by hand (usher drain, maint, set backend), until usher resume
+  FAILED                   flows that were not served; of a backend its failed connects and flows
+  UP, DOWN                 bytes from clients to backends, and back
+  CONNECT                  the smoothed time that a connect to the backend takes
+
+With -o wide there are rates, for which usher ls looks twice, a second apart, or after each --watch; and a line about
+the process with its CPU seconds.
+`
+
+const flowsHelp = `A flow is one TCP connection, or all that one client address sends to one UDP listener. Rows come in no order and as
+they are found, so that there may be any number of them; --sort keeps and orders the first ones.
+
+  RATE                     the flow's bytes per second, both ways, over its whole age
+  RTT                      to the client, as the kernel measures it (with -o wide, json or yaml)
+
+  usher flows --client 10.0.0.0/8 --min-idle 1h --kill
+  usher flows --service web --sort bytes --top 20 --watch
+`
+
+const eventsHelp = `  status                   of a service (up, degraded, down) or a backend (up, down, drain, maint, unknown)
+  added, changed, removed  a service, or a backend of one
+  ejected, readmitted      a backend, by --eject
+  weight                   of a backend
+  override                 what is set by hand
+  reload                   of the config file; TO is done or refused
+  upgrade                  of the program; TO is done or refused. The list goes on, and ends with the process
+  lost                     how many events are missing here, because they were not read in time
+`
+
+// serviceFlagsHelp says where the flags of services are.
+const serviceFlagsHelp = `Flags of services are those of usher --help. usher help listeners, backends, schedulers, health and udp explain them.
+`
+
+const addServiceHelp = `  usher add service 8081=9001,9002
+  usher add service web -l :8081 -b 10.0.0.1:80 -b 10.0.0.2:80@3 --scheduler lc
+
+` + serviceFlagsHelp + `Without NAME= they are of this service.
+`
+
+const addBackendHelp = `  usher add backend web 10.0.0.3:80@2,max=100
+
+The options of a backend are those of usher help backends.
+`
+
+const setServiceHelp = `  usher set service web --scheduler mh --idle-timeout 1h
+
+` + serviceFlagsHelp + `--listen and --backend take the place of all listeners and backends before.
+A service belongs to the source that it came from: one of a file is changed in the file.
+`
+
+const setBackendHelp = `  usher set backend web 10.0.0.1:80@3
+  usher set backend web 10.0.0.1:80,max=100
+
+The weight of a backend whose service is not of the API is set by hand, as with usher drain: usher resume takes it back.
+`
+
+const rebalanceHelp = `Backends that have more flows than their weight's share lose those, the longest idle first. Their clients connect again
+and go where the scheduler sends new flows. Ctrl-C ends it where it stands.
+
+With -o json there is a line for each step.
+`
+
+const completionHelp = `  bash      source <(usher completion bash)          in ~/.bashrc
+  zsh       source <(usher completion zsh)           in ~/.zshrc, behind compinit
+  fish      usher completion fish | source           in ~/.config/fish/config.fish
+
+Commands, flags and their values are completed, and the services and backends of the running usher.
+`
+
+// help prints a page.
+func (p *program) help(c *cli.Context) error {
+	words := c.Args().Slice()
+	if len(words) == 1 {
+		if page, ok := topics()[words[0]]; ok {
+			_, err := io.WriteString(p.stdout, page)
+			return err
+		}
+	}
+	var l line
+	l.command = p.root
+	if l.find(words, nil); len(l.path) < len(words) {
+		return usageError{noHelp(strings.Join(words, " "), p.root)}
+	}
+	if slices.Equal(l.path, []string{"help"}) {
+		l.path, l.command = nil, p.root
+	}
+	_, err := io.WriteString(p.stdout, helpPage(l.path, l.command))
+	return err
+}
+
+// helpPage is the page of a command: what it does, its words, its flags.
+func helpPage(path []string, c *cli.Command) string {
+	if len(path) == 0 {
+		return rootHead + commandsHelp(c) + rootTail
+	}
+	var b strings.Builder
+	name := "usher " + strings.Join(path, " ")
+	fmt.Fprintf(&b, "%s: %s\n\nUsage\n", name, c.Usage)
+	for _, sub := range c.Subcommands {
+		writeOption(&b, strings.TrimSpace(name+" "+sub.Name+" "+sub.ArgsUsage), sub.Usage)
+	}
+	if len(c.Subcommands) == 0 {
+		fmt.Fprintf(&b, "  %s\n", strings.TrimSpace(name+" [flags] "+c.ArgsUsage))
+	}
+	if c.Description != "" {
+		fmt.Fprintf(&b, "\n%s", c.Description)
+	}
+	head, flags := "\nFlags\n", c.Flags
+	if len(c.Subcommands) > 0 {
+		flags = c.Subcommands[0].Flags // topical ones apart, all commands of a group have the same
+	}
+	for _, f := range flags {
+		if isTopical(f) {
+			continue
+		}
+		form, text := usageOf(f)
+		b.WriteString(head)
+		head = ""
+		option := "--" + f.Names()[0] + form
+		for _, short := range f.Names()[1:] {
+			option = "-" + short + ", " + option
+		}
+		writeOption(&b, option, text)
+	}
+	return b.String()
+}
+
+// commandsHelp lists the commands below the root by their groups.
+func commandsHelp(root *cli.Command) string {
+	var b strings.Builder
+	group := ""
+	for _, c := range root.Subcommands {
+		if c.Category != group {
+			group = c.Category
+			fmt.Fprintf(&b, "\n       %-14s %s", group, c.Name)
+			continue
+		}
+		b.WriteString("   " + c.Name)
+	}
+	return b.String()[1:] + "\n"
+}
+
+// usageOf splits the usage of a flag, "FORM\ttext", into its parts. A form that is not empty follows a blank, or = if it
+// may be left out.
+func usageOf(f cli.Flag) (form, text string) {
+	usage := f.(cli.DocGenerationFlag).GetUsage()
+	form, text, found := strings.Cut(usage, "\t")
+	switch {
+	case !found:
+		return "", usage
+	case strings.HasPrefix(form, "["):
+		return form, text
+	}
+	return " " + form, text
+}
 
 // version is what the build knows about itself: a module version, or the commit of a checkout.
 func version() string {

@@ -5,14 +5,57 @@ import (
 	"strings"
 
 	"usher/balancer"
+	"usher/internal/config"
 )
 
-// topics are the pages of usher help WORD.
+// topics are the pages of usher help WORD. Their texts about options are in the table of package config.
 func topics() map[string]string {
-	return map[string]string{"schedulers": schedulersHelp(), "backends": backendsHelp, "health": healthHelp}
+	return map[string]string{
+		"schedulers": schedulersHelp() + optionsHelp(config.ServiceOptions(), "schedulers"),
+		"backends":   backendsHelp + optionsHelp(config.ServiceOptions(), "backends"),
+		"config":     configFileHelp,
+		"control":    controlHelp + optionsHelp(config.ProcessOptions(), "control"),
+		"health":     healthHelp,
+		"listeners":  listenersHelp + optionsHelp(config.ServiceOptions(), "listeners"),
+		"udp":        udpHelp + optionsHelp(config.ServiceOptions(), "udp") + udpTail,
+	}
 }
 
-// schedulersHelp lists what the balancer has.
+// optionsHelp lists the options of a topic.
+func optionsHelp[S any](options []config.Option[S], topic string) string {
+	var b strings.Builder
+	for _, o := range options {
+		if o.Topic == topic {
+			writeOption(&b, strings.TrimRight(fmt.Sprintf("--%s %s", o.Name, o.Form), " "), o.Help)
+		}
+	}
+	return b.String()
+}
+
+// writeOption writes an option and what it does, in a column of their own.
+func writeOption(b *strings.Builder, option, text string) {
+	const column, width = 31, 120
+	line := "  " + option
+	if len(line) >= column {
+		b.WriteString(line + "\n")
+		line = ""
+	}
+	line += strings.Repeat(" ", column-len(line))
+	for i, word := range strings.Fields(text) {
+		switch {
+		case i == 0:
+		case len(line)+1+len(word) > width:
+			b.WriteString(line + "\n")
+			line = strings.Repeat(" ", column)
+		default:
+			line += " "
+		}
+		line += word
+	}
+	b.WriteString(line + "\n")
+}
+
+// schedulersHelp lists the balancer's schedulers.
 func schedulersHelp() string {
 	var b strings.Builder
 	b.WriteString("Schedulers choose the backend of a new flow: --scheduler ALG[,FLAG...]\n\n")
@@ -28,59 +71,62 @@ func schedulersHelp() string {
 }
 
 const schedulersTail = `
-The default is rr, or wrr where backends differ in weight. ipvs asks for exactly what the kernel's scheduler of that
-name does; without it usher does what is sensible for a proxy (the table is in the documentation of package balancer).
+The default is rr, or wrr where backends differ in weight. With the flag ipvs a scheduler behaves exactly as the
+kernel's of that name; without it as suits a proxy (the documentation of package balancer has the table).
 
-  --hash-key addr|addr-port|dst|dst-port[/BITS[/BITS6]]
-                               what mh, sh, ring and hrw hash: the client's address (default), or what it asked for;
-                               /24 or /24/64 is how many bits of the address count
-  --hash-balance 125           no backend gets more than 125 % of its fair share; the clients beyond go to the next one
-  --persist 300s[/24[/64]]     a client (of a /24) goes back to its backend until it was away for 300s;
-                               ,quiesced=leave also if that has weight 0 or drains, ,overloaded=leave if it is over its
-                               upper threshold: then it chooses anew (IPVS stays)
 `
 
-const backendsHelp = `Backends: --backend [NAME=]ADDR[@WEIGHT][,OPTION...]
+const listenersHelp = `Listeners: --listen [NAME=]ADDR, or ADDR=BACKEND[,BACKEND...]
 
-  @WEIGHT            share of new flows under schedulers that weigh; 0: nobody new
-  ,backup            used while no other backend is up, and for clients that all others have failed
+  8080                         port 8080 of 127.0.0.1
+  :8080, 0.0.0.0:8080, [::]:8080
+                               all addresses of both families, of IPv4, of IPv6
+  10.0.0.1:8080, [fd00::1]:8080, localhost:8080
+                               one address; a name stands for all of its addresses that this machine has
+  10000-10100                  a range; a backend without a port gets the port that the client asked for
+  udp:5353, udp://:5353        the same for udp (usher help udp)
+  unix:///run/app.sock[,mode=660][,user=NAME][,group=NAME]
+                               a socket file; the mode is octal, user and group are names or numbers. A file that no
+                               process listens on is replaced
+  unix:@app                    a name in the abstract namespace of Linux, which has no file
+
+An address that systemd has passed a socket for (LISTEN_FDS) is not bound: usher accepts from that socket. Each such
+socket needs a listener of the same address.
+
+Options for clients of tcp and unix, [NAME=]VALUE as all options of services:
+
+`
+
+const backendsHelp = `Backends: --backend [NAME=]ADDR[@WEIGHT][,OPTION...], or LISTEN=ADDR[@WEIGHT][,OPTION...][,ADDR...]
+
+  NAME:PORT          every A and AAAA record; looked up again when the TTL ends (1s to 5m; 10s without one)
+  srv:NAME           the SRV records: host, port, weight (times @WEIGHT), and priority (all but the first are backups)
+  @WEIGHT            share of new flows under schedulers that weigh; 0: no new flows
+  ,backup            used while no other backend is up, and where all others fail a client
   ,max=N             never more flows than this; with all backends full, clients wait in the queue or are refused
   ,upper=N ,lower=N  thresholds as in IPVS: no new flows from N on, until there are fewer than lower (3/4 of upper)
-  ,check=PORT        where it is checked instead: another port, or IP:PORT
-  ,agent=PORT        where its agent is, in the same way: see --agent
+  ,check=PORT        address of its checks: another port, or IP:PORT
+  ,agent=PORT        address of its agent, in the same way: see --agent
 
-What becomes of them, [NAME=]VALUE as all options of services:
+Options, [NAME=]VALUE as all options of services:
 
-  --queue LENGTH,TIME          clients wait, first come first served, while every backend has its max
-  --slow-start TIME            a backend that has come up gets its weight bit by bit
-  --max-age TIME[,jitter=10%]  ends flows that last longer, so that long ones spread again
-  --on-down HOW[,TIME]         the flows of a backend that fails its checks, or whose agent says down: keep (default of
-                               tcp), fin or reset them (default of udp), with TIME after that time
-  --on-drain HOW[,TIME]        the same for one that drains or is in maintenance; default: keep
-  --on-remove HOW[,TIME]       the same for one that is removed, because its name has another address
-  --eject N[,time=10s][,share=50%]
-                               N failures in a row take a backend out for a while, and for longer each time, up to 5m;
-                               at most a share of them at once, and never the last
-  --agent PORT[,send=TEXT][,interval=2s][,timeout=1s]
-                               asks a port of each backend's address what the backend wants. The answer is a line of
-                               words, as for HAProxy's agent-check: 75% (of its weight), maxconn:30, drain (no new
-                               clients), maint (no new flows, of nobody), ready (ends both), down, up. What is left
-                               out stays, also when the agent has gone
-  --panic SHARE                with a smaller share of backends up, those that are down are used too
 `
 
 const healthHelp = `Health checks: --health [NAME=]SPEC, where SPEC is one of
 
-  off                          backends are taken to be up
+  off                          backends count as up without checks
   tcp                          connects and closes; the default of tcp services
   tcp:send=TEXT,expect=TEXT    a conversation: any number of both, in the order in which they happen
   tcps[:send=TEXT,expect=...]  a TLS handshake, and a conversation if there is one
   http:/PATH, https:/PATH      ,method=GET ,host=NAME ,status=200-399 ,expect=TEXT (in the body)
   grpc[:SERVICE], grpcs        grpc.health.v1
-  exec:PROGRAM ARG ...         exit status 0 is good; USHER_BACKEND is the backend's address
-  udp                          fails if the datagram is refused
-  udp:send=TEXT,expect=TEXT    wants a reply
-  dns:NAME                     wants any answer to a question
+  exec:PROGRAM ARG ...         exit status 0 is good; USHER_BACKEND is the backend's address. Quotes are as in a shell,
+                               but usher runs none
+  udp                          fails if an empty datagram is refused: no process listens
+  auto                         the default of udp services: udp for backends on loopback, where the kernel answers and
+                               nothing is sent, and for others once they have refused a flow
+  udp:send=TEXT,expect=TEXT    needs that reply
+  dns:NAME                     needs any answer to a query
 
 then, each after a comma:
 
@@ -95,5 +141,82 @@ for example
 
   redis       --health 'tcp:send=PING\r\n,expect=^+PONG\r\n'
   SMTP        --health 'tcp:expect=^220,send=QUIT\r\n,expect=221'
-  PostgreSQL  --health 'tcp:send=hex:0000000804d2162f,expect=^S|N'
+  PostgreSQL  --health 'tcp:send=hex:00000017000300007573657200706f7374677265730000,expect=^R'
+              (user postgres; while it starts up it answers with an error)
+
+With --wait 30s and a check that is more than a connect, clients wait until a backend is up, whatever --fail says.
+A backend that has refused a client is up again when its next check passes: it may listen before it is ready.
+`
+
+const udpHelp = `UDP: usher udp:5353=1.1.1.1:53,8.8.8.8:53, or --listen [NAME=]udp://ADDR
+
+A flow is all that one client address sends to one listener. It keeps its backend, and replies leave from the address
+that the client asked. Flows end when they are idle, or when they have their replies. Options, [NAME=]VALUE as all of
+services:
+
+`
+
+const udpTail = `  --health udp:send=TEXT,expect=TEXT, dns:NAME ...   (usher help health)
+
+In a full service, flows without a reply and flows that are idle for long end in favour of new clients. Datagrams have
+0 to 65,507 bytes, and pass whole and in order. usher counts and logs those that it drops.
+`
+
+const configFileHelp = `The config file: usher -c usher.yaml
+
+  drain-timeout: 10s                  # options of the process, by the names of their flags
+  services:
+    web:
+      listen: [8080, "[::]:8080"]     # addresses as in usher help listeners; a single one needs no list
+      backends:
+        - 10.0.0.1:80@3               # words as in usher help backends, or their parts:
+        - {address: 10.0.0.2:80, weight: 2, max: 100, backup: true}
+      scheduler: lc                   # options of services, by the names of their flags
+      health: http:/ready,interval=2s
+    dns: {listen: "udp:5353", backends: ["1.1.1.1:53", "8.8.8.8:53"], udp-replies: 1}
+
+Between braces an address needs quotes, as a template always does: "{{ GetPrivateIP }}:8080". Unknown keys are refused.
+
+  usher check -c usher.yaml             says what is wrong, with its place, and starts nothing
+  usher config LISTEN=BACKEND ...       prints a command line as a file, -c FILE a file
+  usher config                          prints the plan of the running usher; --name or --control say of which
+  usher reload, SIGHUP, --watch-config  read the file again
+
+Services of the command line run beside those of the file; an option of the process given there stands above the file's.
+
+A reload changes nothing if any part of the file is wrong, or an address cannot be had. Else listeners that stay keep
+their sockets, and clients in them; flows keep the timeouts that they began with; flows of backends that are gone end as
+--on-remove says. Of the process's options drain-timeout and log-level follow the file; the others need a restart, which
+the log says (an upgrade keeps them as they are). What was set by hand stays (usher help control).
+`
+
+const controlHelp = `Control: a running usher is seen and changed through a unix socket, by the user who runs it
+
+  usher ls, flows, events               what it does (each has -o json, and a page: usher help ls)
+  usher add, set, rm                    services and backends that come and go while it runs
+  usher drain, maint, resume            a backend without new clients, without new flows, as it was
+  usher reload, upgrade, stop           as SIGHUP, SIGUSR2 and SIGTERM, but with an answer
+
+An upgrade has another binary go on: the file that now stands where the running one was, or --binary PATH. It first
+looks at the state in a child. Then the process executes it: the PID, listeners, flows and what was set by hand stay,
+and clients wait for the pause that the log tells. If it cannot go on after all, the binary before does. Options of the
+process stay as they are. Followers of events connect again. It needs Linux and the engine epoll.
+
+Commands find the only running usher by themselves; with several, --name chooses. Exit status: 0 done, 1 refused by the
+running usher, or none runs, 2 wrong words.
+
+A service belongs to where it came from: flags, file or api (usher add). Only there it can be changed. What is set by
+hand (drain, maint, and the weight by usher set backend) is above that: it survives a reload, and is shown by usher ls
+SERVICE until usher resume, or for --timeout.
+
+The same is served as HTTP and JSON under /v1 (/v1/openapi.yaml describes it), to be read also at --admin ADDR:
+
+  curl --unix-socket $XDG_RUNTIME_DIR/usher/web.sock http://usher/v1/services
+  curl http://127.0.0.1:9090/metrics        for Prometheus; usher_config_last_reload_successful 0: a reload failed
+  curl http://127.0.0.1:9090/healthz        200 while the process lives
+  curl http://127.0.0.1:9090/readyz         200 once it has started, 503 before and while it drains; with
+                                            ?service=NAME also 503 while no backend of that is in use
+
+Options of the process:
+
 `

@@ -13,7 +13,7 @@ func TestParseAddr(t *testing.T) {
 		"tcp://8080":                "127.0.0.1:8080",
 		":8080":                     ":8080",
 		"tcp://:8080":               ":8080",
-		"[::]:8080":                 ":8080",
+		"[::]:8080":                 "[::]:8080",
 		"0.0.0.0:8080":              "0.0.0.0:8080",
 		"0":                         "127.0.0.1:0",
 		"10.0.0.1:80":               "10.0.0.1:80",
@@ -38,7 +38,7 @@ func TestParseAddr(t *testing.T) {
 		"00080":                     "127.0.0.1:80",
 		"udp:53":                    "udp://127.0.0.1:53",
 		"udp::53":                   "udp://:53",
-		"udp://[::]:53":             "udp://:53",
+		"udp://[::]:53":             "udp://[::]:53",
 		"udp://[fd00::1]:5000-5009": "udp://[fd00::1]:5000-5009",
 		"udp:db.local":              "udp://db.local",
 		"tcp://sctp:80":             "tcp://sctp:80",
@@ -48,8 +48,14 @@ func TestParseAddr(t *testing.T) {
 		"udp:udp:53":                "udp://udp:53",
 		"udp:sctp":                  "udp://sctp",
 		"xn--bcher-kva.example:80":  "xn--bcher-kva.example:80",
+		"srv:_http._tcp.x.test":     "srv:_http._tcp.x.test",
+		"tcp://srv:web":             "srv:web",
+		"udp:srv:_dns._udp.x":       "udp://srv:_dns._udp.x",
+		"srv:80":                    "srv:80",
+		"srv:80-89":                 "srv:80-89",
+		"srv":                       "srv",
 	} {
-		a, err := ParseAddr(word)
+		a, err := parseAddr(word, TCP)
 		if err != nil {
 			t.Errorf("ParseAddr(%q): %v", word, err)
 			continue
@@ -75,8 +81,8 @@ func TestParseAddrRefuses(t *testing.T) {
 		"80-90-100":                     `"90-100" is not a port`,
 		"90-80":                         `the port range "90-80" runs backwards`,
 		"0-80":                          `must not begin with 0`,
-		"sctp://:80":                    `unknown protocol "sctp" (did you mean "tcp"? have tcp, udp, unix)`,
-		"sctp:80":                       `unknown protocol "sctp" (did you mean "tcp"? have tcp, udp, unix); a host of that name is tcp://sctp:80`,
+		"sctp://:80":                    `unknown protocol "sctp" (have tcp, udp, unix)`,
+		"sctp:80":                       `unknown protocol "sctp" (have tcp, udp, unix); a host of that name is tcp://sctp:80`,
 		"https:443":                     `unknown protocol "https" (have tcp, udp, unix); a host of that name is tcp://https:443`,
 		"*:8080":                        `"*:8080": all addresses are written without a host (did you mean ":8080"?)`,
 		"tpc://:80":                     `unknown protocol "tpc" (did you mean "tcp"? have`,
@@ -85,8 +91,13 @@ func TestParseAddrRefuses(t *testing.T) {
 		"upd://:53":                     `unknown protocol "upd" (did you mean "udp"? have tcp, udp, unix)`,
 		"::1":                           `in brackets, as in [::1]:80`,
 		"fd00::1:80":                    "in brackets",
+		"1:2:3:4:5:6:7:8":               "in brackets",
+		"::ffff:10.0.0.1":               "in brackets",
+		"fe80::1%eth0":                  "in brackets",
+		"10.0.0.1:80:9":                 `"10.0.0.1:80:9" has too many colons: write HOST:PORT`,
+		"10.0.0.1::80":                  "too many colons",
+		"db:80:90":                      "too many colons",
 		"[::1":                          "closing bracket",
-		"[::]":                          "needs a port",
 		"[::1]80":                       "only :PORT may follow",
 		"[10.0.0.1]:80":                 `"10.0.0.1" is not an IPv6 address`,
 		"[fe80::1%a/b]:80":              "is not an IPv6 address",
@@ -100,9 +111,12 @@ func TestParseAddrRefuses(t *testing.T) {
 		"unix:///a\nb":                  "control character",
 		"http://10.0.0.1":               `unknown protocol "http"`,
 		"10.0.0.1:80\n":                 "is not a port",
+		"srv:_http._tcp.x:80":           `"srv:_http._tcp.x:80" does not name SRV records, as srv:_http._tcp.example.com does: they say the port too`,
+		"srv:10.0.0.1":                  "does not name SRV records",
+		"srv:":                          `"" is not a port`,
 		"10.0.0.1:18446744073709551617": "out of range",
 	} {
-		a, err := ParseAddr(word)
+		a, err := parseAddr(word, TCP)
 		if err == nil {
 			t.Errorf("ParseAddr(%q) = %s, want an error about %q", word, a, want)
 		} else if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
@@ -126,7 +140,7 @@ func TestParseBackend(t *testing.T) {
 		"tcp://db.local:5432@5": "db.local:5432@5",
 		"udp:1.1.1.1:53@2":      "udp://1.1.1.1:53@2",
 	} {
-		b, err := ParseBackend(word)
+		b, err := ParseBackend(word, TCP)
 		if err != nil {
 			t.Errorf("ParseBackend(%q): %v", word, err)
 		} else if b.String() != want {
@@ -140,13 +154,13 @@ func TestParseBackend(t *testing.T) {
 		"9001@2147483648":           "weight 2147483648 is out of range (0 to 2147483647)",
 		"9001@99999999999999999999": "out of range",
 		":9001":                     `a backend needs a host: ":9001" names a port alone (did you mean "9001"?)`,
-		"[::]:80":                   `a backend needs a host: "[::]:80" names a port alone (did you mean "80"?)`,
+		"[::]:80":                   `:: cannot be connected to: give the backend's own address`,
 		"tcp://:80-81@2":            `(did you mean "80-81"?)`,
 		"0.0.0.0:80":                "0.0.0.0 cannot be connected to",
 		"0":                         "port 0 is out of range",
 		"a@b:80":                    "weight",
 	} {
-		b, err := ParseBackend(word)
+		b, err := ParseBackend(word, TCP)
 		if err == nil {
 			t.Errorf("ParseBackend(%q) = %s, want an error about %q", word, b, want)
 		} else if !strings.Contains(err.Error(), want) {
@@ -160,14 +174,14 @@ func FuzzParseAddr(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, word string) {
-		if a, err := ParseAddr(word); err == nil {
-			again, err := ParseAddr(a.String())
+		if a, err := parseAddr(word, TCP); err == nil {
+			again, err := parseAddr(a.String(), TCP)
 			if err != nil || again != a {
 				t.Errorf("%q gives %q, which gives %q, %v", word, a, again, err)
 			}
 		}
-		if b, err := ParseBackend(word); err == nil {
-			again, err := ParseBackend(b.String())
+		if b, err := ParseBackend(word, TCP); err == nil {
+			again, err := ParseBackend(b.String(), TCP)
 			if err != nil || again != b {
 				t.Errorf("%q gives %q, which gives %q, %v", word, b, again, err)
 			}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,20 +18,52 @@ const MaxWeight = math.MaxInt32
 // Backend is one backend word of a service.
 type Backend struct {
 	Addr   Addr
-	Weight int // share of new flows under schedulers that weigh; 0: no new flows
+	Weight int // share of new flows under schedulers with weights; 0: no new flows
 	Backup bool
 	Limits balancer.Limits
-	Check  Addr // where it is checked instead: a port of its own address if there is no host; zero: at Addr
-	Agent  Addr // where its agent is, in the same way; zero: where its service says
+	Check  netip.AddrPort // where its checks connect: a port of its own address if there is no IP; zero: to Addr
+	Agent  netip.AddrPort // where its agent listens, in the same way; zero: as its service sets
 }
 
 // backendOptions are those that may follow a backend's address.
-var backendOptions = []string{"backup", "max", "upper", "lower", "check", "agent"}
+var backendOptions = []Option[Backend]{
+	option("backup", func(b *Backend) *bool { return &b.Backup }, parseBool, strconv.FormatBool).asSwitch(),
+	option("max", func(b *Backend) *int { return &b.Limits.Max }, number(1, maxCount), strconv.Itoa),
+	option("upper", func(b *Backend) *int { return &b.Limits.Upper }, number(1, maxCount), strconv.Itoa),
+	option("lower", func(b *Backend) *int { return &b.Limits.Lower }, number(1, maxCount), strconv.Itoa),
+	option("check", func(b *Backend) *netip.AddrPort { return &b.Check }, parseElsewhere, formatElsewhere),
+	option("agent", func(b *Backend) *netip.AddrPort { return &b.Agent }, parseElsewhere, formatElsewhere),
+}
 
-// String returns the canonical word: ParseBackend of it yields the same Backend.
+var backendOptionNames = names(backendOptions)
+
+// noBackendOptions are the texts of options that are not set.
+var noBackendOptions = func() []string {
+	texts := make([]string, len(backendOptions))
+	for i := range backendOptions {
+		texts[i] = backendOptions[i].text(new(Backend))
+	}
+	return texts
+}()
+
+// keyedBackendOptions are all options that a backend has where each has a key, and the address one of its own.
+var keyedBackendOptions = append([]Option[Backend]{
+	option("weight", func(b *Backend) *int { return &b.Weight }, number(0, MaxWeight), strconv.Itoa),
+}, backendOptions...)
+
+// BackendOptions returns the options of backends with the weight, which a word has behind @. Callers must not change it.
+func BackendOptions() []Option[Backend] { return keyedBackendOptions }
+
+// IsBackendOption reports whether a word is an option, known or not, rather than an address.
+func IsBackendOption(word string) bool {
+	name, _, _ := strings.Cut(word, "=")
+	return slices.Contains(backendOptionNames, name) || isOption(word)
+}
+
+// String returns the canonical word, which ParseBackend reads.
 func (b Backend) String() string {
 	word, options := b.Addr.String(), b.options()
-	// A path may itself end in @DIGITS or in an option: then the weight must be said.
+	// A path may itself end in @DIGITS or in an option: then the weight is required.
 	_, _, weighted := cutWeight(word)
 	bare, _ := cutBackendOptions(word)
 	if b.Weight != 1 || weighted || bare != word {
@@ -41,32 +74,29 @@ func (b Backend) String() string {
 
 func (b Backend) options() string {
 	var w strings.Builder
-	if b.Backup {
-		w.WriteString(",backup")
-	}
-	for _, o := range []struct {
-		name  string
-		value int
-	}{{"max", b.Limits.Max}, {"upper", b.Limits.Upper}, {"lower", b.Limits.Lower}} {
-		if o.value > 0 {
-			fmt.Fprintf(&w, ",%s=%d", o.name, o.value)
-		}
-	}
-	for _, o := range []struct {
-		name string
-		at   Addr
-	}{{"check", b.Check}, {"agent", b.Agent}} {
-		if o.at != (Addr{}) {
-			fmt.Fprintf(&w, ",%s=%s", o.name, strings.TrimPrefix(o.at.String(), ":"))
+	for i := range backendOptions {
+		o := &backendOptions[i]
+		switch text := o.text(&b); {
+		case text == noBackendOptions[i]:
+		case o.Switch:
+			fmt.Fprintf(&w, ",%s", o.Name)
+		default:
+			fmt.Fprintf(&w, ",%s=%s", o.Name, text)
 		}
 	}
 	return w.String()
 }
 
-// ParseBackend reads ADDR[@WEIGHT][,OPTION...] whose templates are expanded.
-func ParseBackend(word string) (Backend, error) { return parseBackend(word, TCP) }
+// ParseBackend reads ADDR[@WEIGHT][,OPTION...] whose templates are expanded. A word that names no network is of the one
+// given. The error is an *Error.
+func ParseBackend(word, network string) (Backend, error) {
+	b, err := parseBackend(word, network)
+	if err != nil {
+		return Backend{}, &Error{Field: "backend", Value: word, cause: err}
+	}
+	return b, nil
+}
 
-// parseBackend takes a word that names no network to be of the one given.
 func parseBackend(word, network string) (Backend, error) {
 	b := Backend{Weight: 1}
 	word, options := cutBackendOptions(word)
@@ -85,79 +115,133 @@ func parseBackend(word, network string) (Backend, error) {
 	if b.Addr, err = parseAddr(word, network); err != nil {
 		return Backend{}, err
 	}
-	switch a := b.Addr; {
-	case a.IsAll():
-		return Backend{}, fmt.Errorf("a backend needs a host: %q names a port alone (did you mean %q?)", word, strings.TrimPrefix(a.String(), ":"))
-	case a.IP.IsUnspecified():
-		return Backend{}, fmt.Errorf("%s cannot be connected to: give the backend's own address", a.IP)
-	case a.HasPort() && a.Port == 0:
-		return Backend{}, fmt.Errorf("port 0 is out of range (1 to 65535)")
-	}
-	for i, option := range options {
-		name, value, valued := strings.Cut(option, "=")
-		if slices.ContainsFunc(options[:i], func(o string) bool { return o == name || strings.HasPrefix(o, name+"=") }) {
-			return Backend{}, fmt.Errorf("backend option %s is there twice", name)
-		}
-		if err := b.set(name, value, valued); err != nil {
+	for _, option := range options {
+		if err := misplacedOption(option); err != nil {
 			return Backend{}, err
 		}
 	}
-	if err := b.Limits.Check(); err != nil {
-		return Backend{}, err
+	if i := slices.Index(options, "backup"); i >= 0 {
+		b.Backup = true
+		options = slices.Delete(options, i, i+1)
 	}
-	return b, nil
+	if len(options) > 0 {
+		err = setEach(strings.Join(options, ","), "backend option", b.setters()...)
+		if err != nil {
+			return Backend{}, err
+		}
+	}
+	return b, b.check()
 }
 
-// set takes one option.
-func (b *Backend) set(name, value string, valued bool) (err error) {
+// setters set the options of a word.
+func (b *Backend) setters() []setter {
+	all := make([]setter, len(backendOptions))
+	for i, o := range backendOptions {
+		all[i] = setter{key: string(o.Name), set: func(word string) error {
+			set, err := o.parse(word)
+			if err != nil {
+				return errors.Unwrap(err)
+			}
+			set(b)
+			return nil
+		}}
+		if o.Switch {
+			all[i].set = func(string) error { return errors.New("it takes no value") }
+		}
+	}
+	return all
+}
+
+// Set reads the value of an option, or the weight. The error is an *Error.
+func (b *Backend) Set(name Field, value string) error {
+	_, set, err := parse(keyedBackendOptions, name, value)
+	if err == nil {
+		set(b)
+	}
+	return err
+}
+
+// check refuses an impossible backend.
+func (b *Backend) check() error {
+	if err := b.Addr.check(); err != nil {
+		return err
+	}
+	switch a := b.Addr; {
+	case a.IsAll():
+		return fmt.Errorf("a backend needs a host: %q names a port alone (did you mean %q?)", a, strings.TrimPrefix(a.HostPort(), ":"))
+	case IsUnspecified(a.IP):
+		return fmt.Errorf("%s cannot be connected to: give the backend's own address", a.IP)
+	case a.HasPort() && a.Port == 0:
+		return errors.New("port 0 is out of range (1 to 65535)")
+	case b.Weight < 0 || b.Weight > MaxWeight:
+		return fmt.Errorf("weight %d is out of range (0 to %d)", b.Weight, MaxWeight)
+	}
+	return b.Limits.Check()
+}
+
+// IsUnspecified reports whether ip is the 0.0.0.0 or :: that systems take for this machine. It is never a backend's
+// address.
+func IsUnspecified(ip netip.Addr) bool {
+	return ip.IsValid() && ip.WithZone("").Unmap().IsUnspecified()
+}
+
+// misplacedOption returns an error for a word behind a backend that belongs elsewhere. It is nil for others.
+func misplacedOption(word string) error {
+	name, _, valued := strings.Cut(word, "=")
 	switch {
-	case name == "backup" && valued:
-		return errors.New("backend option backup takes no value")
-	case slices.Contains(backendOptions, name) && name != "backup" && !valued:
-		return fmt.Errorf("backend option %s lacks its =VALUE", name)
-	case !slices.Contains(backendOptions, name) && !valued && Nearest(name, backendOptions) == "":
-		return errors.New("one address at a time: repeat --backend for each")
-	}
-	switch name {
-	case "backup":
-		b.Backup = true
-	case "max":
-		b.Limits.Max, err = parseNumber(value, 1, maxCount)
-	case "upper":
-		b.Limits.Upper, err = parseNumber(value, 1, maxCount)
-	case "lower":
-		b.Limits.Lower, err = parseNumber(value, 1, maxCount)
-	case "check":
-		b.Check, err = parseElsewhere(value)
-	case "agent":
-		b.Agent, err = parseElsewhere(value)
-	default:
-		return fmt.Errorf("unknown backend option %q%s", name, orHave(name, backendOptions))
-	}
-	if err != nil {
-		return fmt.Errorf("backend option %s: %w", name, err)
+	case name == "mode" || name == "user" || name == "group":
+		return fmt.Errorf("option %s is one of a listener, whose file usher makes", name)
+	case !valued && Nearest(name, backendOptionNames) == "":
+		return fmt.Errorf("one address at a time: %q is another backend", name)
 	}
 	return nil
 }
 
-// parseElsewhere reads where a backend is asked how it is: a port, of the backend's own address, or IP:PORT.
-func parseElsewhere(word string) (Addr, error) {
+// parseElsewhere reads where a backend's checks or agent are: a port of the backend's own address, or IP:PORT.
+func parseElsewhere(word string) (netip.AddrPort, error) {
 	if word != "" && strings.Trim(word, "0123456789") == "" {
-		port, err := parseNumber(word, 1, math.MaxUint16)
-		return Addr{Network: TCP, Port: uint16(port), Ports: 1}, err
+		port, err := number(1, math.MaxUint16)(word)
+		return netip.AddrPortFrom(netip.Addr{}, uint16(port)), err
 	}
-	a, err := ParseAddr(word)
+	a, err := parseAddr(word, TCP)
 	switch {
 	case err != nil:
-		return Addr{}, err
-	case a.Network != TCP || a.Name != "" || a.Ports != 1 || a.Port == 0 || !a.IP.IsValid() || a.IP.IsUnspecified():
-		return Addr{}, fmt.Errorf("%q is neither a port nor IP:PORT", word)
+		return netip.AddrPort{}, err
+	case a.Network != TCP || a.Name != "" || a.Ports != 1 || a.Port == 0 || !a.IP.IsValid() || IsUnspecified(a.IP):
+		return netip.AddrPort{}, fmt.Errorf("%q is neither a port nor IP:PORT", word)
 	}
-	return a, nil
+	return netip.AddrPortFrom(a.IP, a.Port), nil
 }
 
-// cutBackendOptions splits ADDR[@WEIGHT] from the options that follow it. The commas of a path belong to the path, unless
-// what follows them can only be options.
+// formatElsewhere writes what parseElsewhere reads.
+func formatElsewhere(at netip.AddrPort) string {
+	if at.Addr().IsValid() {
+		return at.String()
+	}
+	return strconv.Itoa(int(at.Port()))
+}
+
+// CutBackend splits the word of a backend, which ParseBackend reads, into its address and the values of its options, the
+// weight among them.
+func CutBackend(word string) (addr string, values map[Field]string) {
+	values = make(map[Field]string)
+	addr, options := cutBackendOptions(word)
+	addr, weight, weighted := cutWeight(addr)
+	if weighted {
+		values["weight"] = weight
+	}
+	for _, option := range options {
+		name, value, hasValue := strings.Cut(option, "=")
+		if !hasValue {
+			value = strconv.FormatBool(true)
+		}
+		values[Field(name)] = value
+	}
+	return addr, values
+}
+
+// cutBackendOptions splits ADDR[@WEIGHT] from the options that follow it. The commas of a path belong to the path,
+// unless the rest can only be options.
 func cutBackendOptions(word string) (addr string, options []string) {
 	if !strings.HasPrefix(word, "unix:") {
 		addr, rest, more := strings.Cut(word, ",")
@@ -167,13 +251,12 @@ func cutBackendOptions(word string) (addr string, options []string) {
 		return addr, strings.Split(rest, ",")
 	}
 	for {
-		comma := strings.LastIndexByte(word, ',')
-		name, _, _ := strings.Cut(word[comma+1:], "=")
-		if comma < 0 || !slices.Contains(backendOptions, name) {
+		before, last, found := cutLast(word, ',')
+		if !found || !IsBackendOption(last) {
 			return word, options
 		}
-		options = slices.Insert(options, 0, word[comma+1:])
-		word = word[:comma]
+		options = slices.Insert(options, 0, last)
+		word = before
 	}
 }
 
@@ -185,6 +268,9 @@ func cutWeight(word string) (addr, weight string, ok bool) {
 	}
 	addr, weight = word[:at], word[at+1:]
 	isPath := strings.HasPrefix(word, "unix:")
+	if addr == "unix:" || addr == "unix://" { // @NAME
+		return word, "", false
+	}
 	if isPath && (weight == "" || strings.Trim(weight, "0123456789") != "") {
 		return word, "", false
 	}

@@ -1,22 +1,25 @@
-// Package config turns the words of a command line into a checked Config. It is pure but for go-sockaddr templates,
-// which look at this machine's interfaces; host names stay names here, whoever runs the services resolves them. Every
-// error is one line that names the word at fault.
+// Package config holds the typed plan of a run: services with their listeners, backends and options, and the settings
+// of the process. Sources fill it in; package flags is the command line.
+//
+//	NewService ─ AddListener ─ AddBackend ─ Set ─▶ Config.Complete ─▶ a checked plan
+//
+// Values are typed and parsed from words by ParseListener, ParseBackend, ParseHealth, and the table of options. That
+// table, in options.go, has one row an option. Every error about a value is an *Error, which names the service and the
+// field. Fields have the flags' names, without dashes. Nothing here is resolved, bound or running.
 package config
 
 import (
-	"fmt"
+	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/hashicorp/go-sockaddr/template"
-
 	"usher/balancer"
+	"usher/health"
 )
 
-// Config is all that a run of usher is told.
+// Config is the whole plan of a run.
 type Config struct {
-	Services []Service // in the order in which they were first named
+	Services []*Service // in the order in which they were first named; immutable once others have the plan
 	Process  Process
 }
 
@@ -25,70 +28,110 @@ type Service struct {
 	Name             string
 	Listeners        []Addr // each has a port (0: the kernel chooses) or a path
 	Backends         []Backend
-	Scheduler        Scheduler        // not named: rr, or wrr where weights differ or change
+	Scheduler        Scheduler        // empty: Complete chooses rr, or wrr where weights differ or change
 	HashKey          balancer.HashKey // of a scheduler that hashes
-	HashBalance      int              // of a scheduler that hashes: a bound on a backend's load, in percent; 0: none
+	HashBalance      int              // of a scheduler that hashes: a bound on a backend's load, in percent; 0: unbounded
 	Persist          Persist
 	Health           Health
 	Panic            int // with less than this percentage of backends up, those that are down are used too
 	Eject            Eject
 	SlowStart        time.Duration // how long a backend that has come up takes to get its whole weight
 	MaxAge           Age
-	OnDown, OnRemove Cut
-	OnDrain          Cut // what becomes of flows when an agent orders drain or maint
+	OnDown, OnRemove TerminationPolicy
+	OnDrain          TerminationPolicy // applies to flows when an agent or an operator sets drain or maint
 	Agent            Agent
+	Reserve          int // flows that other services cannot take; 0: a fair share
 	Queue            Queue
 	FailClosed       bool          // with all backends down: refuse clients (true) or try the backends anyway
 	ConnectTimeout   time.Duration // budget for all attempts to reach a backend
 	IdleTimeout      time.Duration // 0: never
+	ReclaimIdle      time.Duration // idle for so long, a connection may end for a newcomer; 0: never
 	HalfCloseTimeout time.Duration // how long one direction may outlive the other
-	Wait             time.Duration // how long a client may wait for a backend when there is none; 0: not at all
+	Wait             time.Duration // how long a client may wait while no backend is up; 0: not at all
+	AbortOnClose     bool          // ends a client that closes while it waits
 	UDP              UDPOptions    // of a udp service; the timeouts above are of one that is not
 }
 
-// UDPOptions are the options that only a udp service has: one whose listeners are udp, and its backends with them.
+// UDPOptions are the options that only a udp service has: one whose listeners and backends are udp.
 type UDPOptions struct {
 	IdleTimeout      time.Duration
-	UnrepliedTimeout time.Duration // of a flow that no reply was seen on; never longer than IdleTimeout
+	UnrepliedTimeout time.Duration // of a flow without a reply so far; never longer than IdleTimeout
 	Replies          int           // that end a flow; 0: replies are not counted
 	OnePacket        bool          // every datagram is scheduled anew
 	MaxFlows         int           // at once; 0: as many as the process may have
-	MaxClientFlows   int           // of one client address; 0: no such limit
+	MaxClientFlows   int           // of one client address; 0: half of the service's, or NoClientLimit
 }
 
-// Process holds what is set once for all services.
-type Process struct {
-	DrainTimeout time.Duration // 0: cut what is left at once
-	MaxConns     int           // 0: derived from the descriptor limit
-	Workers      int           // 0: derived from the CPUs
-	Engine       string        // auto, epoll or portable
-	LogFormat    string        // console, json, or "": console on a terminal, JSON otherwise
-	LogLevel     string        // debug, info, warn or error
-	AccessLog    bool
-}
+// NoClientLimit lets one client address have all flows of a udp service.
+const NoClientLimit = -1
 
-// DefaultServiceOptions is a TCP service without addresses and with every option at its default.
-func DefaultServiceOptions() Service {
-	return Service{
-		OnDown:           Cut{How: "keep"},
-		OnRemove:         Cut{How: "keep"},
-		OnDrain:          Cut{How: "keep"},
-		Agent:            DefaultAgent(),
-		Health:           DefaultHealth(),
+// NewService returns a service without addresses, whose options are at the defaults of its network. That is UDP, or TCP,
+// which includes unix sockets.
+func NewService(name, network string) *Service {
+	s := &Service{
+		Name:             name,
+		OnDown:           defaultTermination(network),
+		OnRemove:         defaultTermination(network),
+		OnDrain:          TerminationPolicy{How: "keep"},
+		Agent:            defaultAgent(),
+		Health:           defaultHealth(network),
 		ConnectTimeout:   5 * time.Second,
 		HalfCloseTimeout: 5 * time.Minute,
 	}
+	if network == UDP {
+		s.UDP = UDPOptions{IdleTimeout: time.Minute, UnrepliedTimeout: 30 * time.Second}
+	}
+	return s
 }
 
-// DefaultUDPOptions are every option that only a udp service has, at its default.
-func DefaultUDPOptions() UDPOptions {
-	return UDPOptions{IdleTimeout: time.Minute, UnrepliedTimeout: 30 * time.Second}
+// defaultHealth is a TCP connect with the intervals of health.DefaultPolicy. For a udp service it tests whether a
+// process listens, where that needs no datagram.
+func defaultHealth(network string) Health {
+	d := health.DefaultPolicy()
+	h := Health{Kind: "tcp", Interval: d.Interval, Timeout: d.Timeout, Rise: d.Rise, Fall: d.Fall}
+	if network == UDP {
+		h.Kind = "auto"
+	}
+	return h
 }
 
-// IsUDP tells services whose listeners are udp from those whose listeners are tcp and unix.
+// defaultAgent has no port: backends have no agents.
+func defaultAgent() Agent { return Agent{Interval: 2 * time.Second, Timeout: time.Second} }
+
+// defaultTermination applies to flows whose backend is down or removed.
+func defaultTermination(network string) TerminationPolicy {
+	if network == UDP {
+		return TerminationPolicy{How: "reset"}
+	}
+	return TerminationPolicy{How: "keep"}
+}
+
+// Clone returns a copy whose listeners and backends may be changed.
+func (s *Service) Clone() *Service {
+	c := *s
+	c.Listeners, c.Backends = slices.Clone(s.Listeners), slices.Clone(s.Backends)
+	return &c
+}
+
+// Diff returns the fields in which two services differ: listen, backend and options, in the order of the help.
+func (s *Service) Diff(other *Service) []Field {
+	var fields []Field
+	if !slices.Equal(s.Listeners, other.Listeners) {
+		fields = append(fields, "listen")
+	}
+	if !slices.Equal(s.Backends, other.Backends) {
+		fields = append(fields, "backend")
+	}
+	return append(fields, diff(serviceOptions, s, other)...)
+}
+
+// Text returns the value of an option as its parser reads it; empty: there is no such option.
+func (s *Service) Text(name Field) string { return text(serviceOptions, name, s) }
+
+// IsUDP reports whether the listeners are udp, rather than tcp and unix.
 func (s *Service) IsUDP() bool { return s.Network() == UDP }
 
-// Network is what a service's listeners have in common: UDP, or TCP, which stands for unix sockets too.
+// Network is the common network of a service's listeners: UDP, or TCP, which includes unix sockets.
 func (s *Service) Network() string {
 	if len(s.Listeners) > 0 && s.Listeners[0].Network == UDP {
 		return UDP
@@ -96,197 +139,44 @@ func (s *Service) Network() string {
 	return TCP
 }
 
-// DefaultProcess is a process with every option at its default.
-func DefaultProcess() Process {
-	return Process{DrainTimeout: 30 * time.Second, Engine: "auto", LogLevel: "info"}
-}
-
-// Words is a command line taken apart, before anything is understood.
-type Words struct {
-	Mappings []string // LISTEN=BACKEND[,BACKEND...]
-	Listen   []string // [NAME=]ADDR
-	Backend  []string // [NAME=]ADDR[@WEIGHT]
-	Options  []Option // of services ([NAME=]VALUE) and of the process; of two for the same thing the later one holds
-}
-
-// Option is one flag and its value.
-type Option struct{ Name, Value string }
-
-// Parse reads and checks words. Templates are evaluated on this machine.
-func Parse(words Words) (*Config, error) { return parse(words, template.Parse) }
-
-func parse(words Words, expand expander) (*Config, error) {
-	b := builder{expand: expand}
-	if err := b.addresses(words); err != nil {
-		return nil, err
-	}
-	c := &Config{Services: b.services, Process: DefaultProcess()}
-	if len(c.Services) == 0 {
-		return nil, fmt.Errorf("nothing to listen on: give LISTEN=BACKEND, as in 8080=9001,9002, or --listen and --backend")
-	}
-	if err := c.setOptions(words.Options); err != nil {
-		return nil, err
-	}
-	for i := range c.Services {
-		c.Services[i].settle()
-		u := &c.Services[i].UDP
-		u.UnrepliedTimeout = min(u.UnrepliedTimeout, u.IdleTimeout)
-	}
-	if err := c.check(); err != nil {
-		return nil, err
-	}
-	return c, nil
-}
-
-// builder gathers the addresses of each service.
-type builder struct {
-	expand   expander
-	services []Service
-}
-
-func (b *builder) addresses(words Words) error {
-	for _, word := range words.Mappings {
-		if err := b.mapping(word); err != nil {
-			return err
-		}
-	}
-	for _, word := range words.Listen {
-		name, addr := nameOrDefault(word)
-		err := one(addr, "--listen")
-		if err == nil {
-			err = b.listen(b.service(name), addr)
-		}
-		if err != nil {
-			return fmt.Errorf("--listen %s: %w", word, err)
-		}
-	}
-	for _, word := range words.Backend {
-		name, addr := nameOrDefault(word)
-		s := find(b.services, name)
-		if s == nil {
-			return fmt.Errorf("--backend %s: %w", word, b.noListener(name))
-		}
-		if err := b.backend(s, addr); err != nil {
-			return fmt.Errorf("--backend %s: %w", word, err)
-		}
-	}
-	return nil
-}
-
-// one refuses a list of addresses as the value of a flag. The path of a unix socket may have commas.
-func one(addr, flag string) error {
-	if indexOutside(addr, ',') >= 0 && !strings.HasPrefix(addr, "unix:") {
-		return fmt.Errorf("one address at a time: repeat %s for each", flag)
-	}
-	return nil
-}
-
-func (b *builder) noListener(name string) error {
-	have := names(b.services)
-	if len(have) == 0 {
-		return fmt.Errorf("service %q has no listener (add --listen)", name)
-	}
-	return fmt.Errorf("service %q has no listener%s", name, orHave(name, have))
-}
-
-func (b *builder) mapping(word string) error {
-	m, err := ParseMapping(word)
-	if err != nil {
+// AddListener adds an address to listen on. The error is an *Error.
+func (s *Service) AddListener(a Addr) error {
+	if err := s.checkListener(a); err != nil {
 		return err
 	}
-	if find(b.services, m.Name()) != nil {
-		return fmt.Errorf("%s: there is a service %q already: give this one its own name with --listen NAME=%s", word, m.Name(), m.Listen)
-	}
-	s := b.service(m.Name())
-	if err := b.listen(s, m.Listen); err != nil {
-		return fmt.Errorf("%s: %w", word, err)
-	}
-	for _, backend := range m.Backends {
-		if err := b.backend(s, backend); err != nil {
-			return fmt.Errorf("%s: %w", word, err)
-		}
-	}
+	s.Listeners = append(s.Listeners, a)
 	return nil
 }
 
-func (b *builder) listen(s *Service, word string) error {
-	words, err := b.expand.expand(word)
-	if err != nil {
+// AddBackend adds a backend to a service that has its listeners already. The error is an *Error.
+func (s *Service) AddBackend(b Backend) error {
+	if err := s.checkNetwork(&b); err != nil {
 		return err
 	}
-	for _, w := range words {
-		addr, err := ParseAddr(w)
-		if err != nil {
-			return err
-		}
-		if addr.Network != Unix && !addr.HasPort() {
-			return fmt.Errorf("%q needs a port to listen on", w)
-		}
-		switch isUDP := addr.Network == UDP; {
-		case len(s.Listeners) == 0 && isUDP:
-			s.UDP, s.Health = DefaultUDPOptions(), Health{Kind: "off"}
-			s.OnDown, s.OnRemove = Cut{How: "reset"}, Cut{How: "reset"} // see defaultCut
-		case len(s.Listeners) > 0 && isUDP != s.IsUDP():
-			return fmt.Errorf("service %q listens on %s already: udp needs a service of its own (give one a NAME=)", s.Name, s.Listeners[0])
-		}
-		s.Listeners = append(s.Listeners, addr)
-	}
+	s.Backends = append(s.Backends, b)
 	return nil
 }
 
-func (b *builder) backend(s *Service, word string) error {
-	words, err := b.expand.expand(word)
-	if err != nil {
-		return err
-	}
-	for _, w := range words {
-		backend, err := parseBackend(w, s.Network())
-		if err != nil {
-			return err
+// HasAgents reports whether any backend may have an agent.
+func (s *Service) HasAgents() bool {
+	return s.Agent.Port > 0 || s.hasBackend(func(b *Backend) bool { return b.Agent != netip.AddrPort{} })
+}
+
+// HeedsRefusals reports whether a backend that refuses a flow gets no new flows for a moment. A refused datagram means
+// that no process listens there. With eject that option decides. The only backend always gets flows.
+func (s *Service) HeedsRefusals() bool {
+	return s.IsUDP() && s.Eject.Failures == 0 && (len(s.Backends) > 1 || s.hasNames())
+}
+
+func (s *Service) hasNames() bool {
+	return s.hasBackend(func(b *Backend) bool { return b.Addr.Name != "" })
+}
+
+func (s *Service) hasBackend(is func(*Backend) bool) bool {
+	for i := range s.Backends {
+		if is(&s.Backends[i]) {
+			return true
 		}
-		if isUDP := backend.Addr.Network == UDP; isUDP != s.IsUDP() {
-			return fmt.Errorf("a %s service such as %q cannot have the backend %s", s.Network(), s.Name, backend.Addr)
-		}
-		if slices.ContainsFunc(s.Backends, func(other Backend) bool { return other.Addr == backend.Addr }) {
-			return fmt.Errorf("service %q has the backend %s twice", s.Name, backend.Addr)
-		}
-		s.Backends = append(s.Backends, backend)
 	}
-	return nil
-}
-
-// service returns the service called name, a new one if there is none.
-func (b *builder) service(name string) *Service {
-	if s := find(b.services, name); s != nil {
-		return s
-	}
-	s := DefaultServiceOptions()
-	s.Name = name
-	b.services = append(b.services, s)
-	return &b.services[len(b.services)-1]
-}
-
-func find(services []Service, name string) *Service {
-	i := slices.IndexFunc(services, func(s Service) bool { return s.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return &services[i]
-}
-
-func names(services []Service) []string {
-	out := make([]string, len(services))
-	for i, s := range services {
-		out[i] = s.Name
-	}
-	return out
-}
-
-// nameOrDefault splits [NAME=]ADDR.
-func nameOrDefault(word string) (name, addr string) {
-	name, addr = SplitName(word)
-	if name == "" {
-		name = DefaultService
-	}
-	return name, addr
+	return false
 }

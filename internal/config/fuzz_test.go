@@ -2,14 +2,16 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// FuzzBackend: what was understood of a word, written as a word again, is understood as the same.
+// FuzzBackend: a parsed word, formatted and parsed again, has the same value.
 func FuzzBackend(f *testing.F) {
 	for _, seed := range []string{"9001", "10.0.0.1:80@3,backup,max=5", "unix:///a,max=1@2,upper=4,lower=3", "unix:///a,backup", "unix:///x@1,check=1.2.3.4:5",
-		"[fd00::1]:80,check=81", "80,agent=81,check=1.2.3.4:5", "unix:///a,agent=[::1]:81", "[fe80::1%eth0]:80-90@0,max=1", "a.b:1,check=[::1]:2", "unix:///a@1,max=2@3", "unix:a,backup,"} {
+		"[fd00::1]:80,check=81", "80,agent=81,check=1.2.3.4:5", "unix:///a,agent=[::1]:81", "[fe80::1%eth0]:80-90@0,max=1", "a.b:1,check=[::1]:2", "unix:///a@1,max=2@3", "unix:a,backup,",
+		"unix:@a@3,max=1", "unix:@3", "unix:///a,x=y,z@2"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, word string) {
@@ -25,6 +27,14 @@ func FuzzBackend(f *testing.F) {
 			}
 		}
 	})
+}
+
+// FuzzListener is the same for listeners.
+func FuzzListener(f *testing.F) {
+	for _, seed := range []string{":80", "unix:///x,mode=660,user=a,group=0", "unix:@a,b", "unix:///a,b,mode=7", "unix:///a,c=d,e", "udp:[::]:53-54"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, word string) { again(t, word, parseListener, Addr.String) })
 }
 
 // FuzzHealth is the same for health checks.
@@ -47,14 +57,48 @@ func FuzzHealth(f *testing.F) {
 	})
 }
 
-// FuzzLife is the same for the options of a backend's life.
+// FuzzCommand: a formatted command yields the same words, whatever options follow it.
+func FuzzCommand(f *testing.F) {
+	for _, seed := range []string{`/bin/sh -c a\ b\,c`, `a "b\n$" 'c,d'`, "a 'b\nc' $'\\x01'", "{1..3}", "~ #x", `a\`, "\xff,\x01"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, word string) {
+		for _, args := range [][]string{{word}, strings.Fields(word), must(splitArgs(word))} {
+			joined, err := joinArgs(args)
+			if err != nil {
+				if !strings.ContainsRune(word, 0) {
+					t.Errorf("%q: %v", args, err)
+				}
+				continue
+			}
+			command, options, _, err := cutCommand(joined + ",rise=1")
+			if err != nil || command != joined || options != "rise=1" {
+				t.Errorf("%q is written as %q, which is cut as %q and %q, %v", args, joined, command, options, err)
+				continue
+			}
+			if again, err := splitArgs(command); err != nil || !slices.Equal(again, args) {
+				t.Errorf("%q is written as %q, which is read as %q, %v", args, joined, again, err)
+			}
+		}
+	})
+}
+
+// must is nil for words that are refused.
+func must(args []string, err error) []string {
+	if err != nil {
+		return nil
+	}
+	return args
+}
+
+// FuzzLife is the same for the options that end flows and eject backends.
 func FuzzLife(f *testing.F) {
 	for _, seed := range []string{"5,10s", "fin,3s", "1h,jitter=3%", "3,time=1s,share=5", "300s/24/64,quiesced=leave", "addr-port/8", "mh,ipvs,mh-port", "off", "/24", "1m/1,overloaded=leave", "81,send=a\\,\\n,interval=3s"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, word string) {
 		again(t, word, parseQueue, Queue.String)
-		again(t, word, parseCut, Cut.String)
+		again(t, word, parseTermination, TerminationPolicy.String)
 		again(t, word, parseAge, Age.String)
 		again(t, word, parseAgent, Agent.String)
 		again(t, word, parseEject, Eject.String)
@@ -79,7 +123,7 @@ func again[T comparable](t *testing.T, word string, parse func(string) (T, error
 	}
 }
 
-// wantOneLine allows for what the word itself has, which is escaped when it is printed.
+// wantOneLine allows line breaks of the word itself, which are escaped when printed.
 func wantOneLine(t *testing.T, word string, err error) {
 	t.Helper()
 	for _, bad := range []string{"\n", "\r", "%!"} {

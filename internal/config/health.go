@@ -1,110 +1,66 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"usher/health"
 )
 
-// Health says how a service's backends are checked. The zero value, and Kind "off", mean not at all. Texts that are
-// made of several words are kept as they are written, in canonical form, so that two of these can be compared.
+// Health describes the checks of a service's backends. The zero value and Kind "off" mean no checks. Texts of several
+// words are kept in canonical form, so that values can be compared.
 type Health struct {
 	Kind string // one of healthKinds
-	// Name is what is asked for: of dns the name, of http and https the path, of grpc and grpcs the service, of exec the
-	// program and its arguments.
+	// Name is the target of the check. It is the name of dns, the path of http and https, and the service of grpc and
+	// grpcs. For exec it is the program and its arguments.
 	Name         string
 	Send, Expect string // of udp: the bytes of a datagram, and those that a reply contains
 	Script       string // of tcp and tcps: send=TEXT and expect=TEXT, each after a comma
 	Method, Host string // of http and https
 	Status       string // of http and https: 200-399; several with + between them
 	Body         string // of http and https: what the body contains
-	ServerName   string // of those that speak TLS
+	ServerName   string // of kinds over TLS
 	CAFile       string
 	SkipVerify   bool
 
-	Port                         int           // where a backend is checked; 0: at its own port
+	Port                         int           // port of the checks; 0: the backend's own port
 	Interval, Timeout            time.Duration // of a backend that is up
-	DownInterval, ChangeInterval time.Duration // of one that is down, and of one about to change; 0: Interval
+	DownInterval, ChangeInterval time.Duration // of a down backend, and of one about to change; 0: Interval
 	Rise, Fall                   int           // consecutive results that turn a backend up, down
 }
 
-// minInterval keeps a slip (1us for 1s) from becoming a flood of probes.
-const minInterval = 10 * time.Millisecond
+// IsOff reports whether backends count as up without checks.
+func (h Health) IsOff() bool { return h.Kind == "" || h.Kind == "off" }
 
-// DefaultHealth is a TCP connect with the patience of health.DefaultPolicy.
-func DefaultHealth() Health {
-	d := health.DefaultPolicy()
-	return Health{Kind: "tcp", Interval: d.Interval, Timeout: d.Timeout, Rise: d.Rise, Fall: d.Fall}
-}
+// IsDeep reports whether a check proves more than that a process accepts connections.
+func (h Health) IsDeep() bool { return !h.IsOff() && (h.Kind != "tcp" || h.Script != "") }
 
-// Off reports whether backends are taken to be up unseen.
-func (h Health) Off() bool { return h.Kind == "" || h.Kind == "off" }
-
-// String returns the canonical spec: ParseHealth of it yields the same Health.
+// String returns the canonical spec, which ParseHealth reads.
 func (h Health) String() string {
-	if h.Off() {
+	if h.IsOff() {
 		return "off"
 	}
 	spec := h.Kind
 	if h.Name != "" {
 		spec += ":" + formatName(h.Kind, h.Name)
 	}
-	for _, o := range h.options() {
-		separator := ","
-		if spec == h.Kind && slices.Contains(scripted, h.Kind) {
-			separator = ":"
-		}
-		spec += separator + o
-	}
-	return fmt.Sprintf("%s,interval=%s%s,timeout=%s,rise=%d,fall=%d", spec, short(h.Interval), h.intervals(), short(h.Timeout), h.Rise, h.Fall)
-}
-
-// options are those of the kind that are not at their default.
-func (h Health) options() []string {
-	var out []string
-	add := func(name, value string) {
-		if value != "" {
-			out = append(out, name+"="+formatPayload(value))
+	own, common := h.setters()
+	for i, o := range slices.Concat(own, common) {
+		text := o.get()
+		switch {
+		case text == "":
+		case spec == h.Kind && i < len(own) && slices.Contains(scripted, h.Kind):
+			spec += ":" + text
+		default:
+			spec += "," + text
 		}
 	}
-	add("send", h.Send)
-	add("expect", h.Expect)
-	if h.Script != "" {
-		out = append(out, h.Script)
-	}
-	add("method", h.Method)
-	add("host", h.Host)
-	add("status", h.Status)
-	add("expect", h.Body)
-	add("sni", h.ServerName)
-	add("ca", h.CAFile)
-	if h.SkipVerify {
-		add("verify", "off")
-	}
-	if h.Port > 0 {
-		add("port", strconv.Itoa(h.Port))
-	}
-	return out
+	return spec
 }
 
-func (h Health) intervals() string {
-	s := ""
-	if h.DownInterval > 0 {
-		s += ",interval-down=" + short(h.DownInterval)
-	}
-	if h.ChangeInterval > 0 {
-		s += ",interval-change=" + short(h.ChangeInterval)
-	}
-	return s
-}
-
-// ParseHealth reads off, or a kind with what it asks for, and options, each after a comma. The first one after tcp, tcps
+// ParseHealth reads off, or a kind with its target and options, separated by commas. The first option after tcp, tcps
 // and udp may follow a colon. The timeout is at most the interval, its default too.
 func ParseHealth(spec string) (Health, error) {
 	for _, kind := range scripted {
@@ -113,7 +69,13 @@ func ParseHealth(spec string) (Health, error) {
 		}
 	}
 	head, rest, more := cutUnescaped(spec, ',')
-	h := DefaultHealth()
+	if hasKind(spec, "exec") {
+		var err error
+		if head, rest, more, err = cutCommand(spec); err != nil {
+			return Health{}, fmt.Errorf("health check exec: %w", err)
+		}
+	}
+	h := defaultHealth(TCP)
 	kind, name, named := strings.Cut(head, ":")
 	h.Kind = kind
 	switch {
@@ -122,37 +84,26 @@ func ParseHealth(spec string) (Health, error) {
 	case head == "off":
 		return Health{Kind: "off"}, nil
 	case !slices.Contains(healthKinds, kind):
-		return Health{}, fmt.Errorf("unknown health check %q%s", head, orHave(kind, healthKinds))
+		return Health{}, fmt.Errorf("unknown health check %q%s", head, OrHave(kind, healthKinds))
 	}
 	if err := h.setName(name, named); err != nil {
 		return Health{}, err
 	}
-	timed := false
+	h.Timeout = 0
 	if more {
-		err := eachOption(rest, "health option", h.scripts, func(key, value string) error {
-			timed = timed || key == "timeout"
-			return h.set(key, value)
-		})
-		if err != nil {
+		own, common := h.setters()
+		if err := setEach(rest, "health option", slices.Concat(own, common)...); err != nil {
 			return Health{}, err
 		}
 	}
-	if err := fitTimeout(&h.Timeout, h.Interval, timed); err != nil {
-		return Health{}, fmt.Errorf("health option timeout: %w", err)
+	var err error
+	if h.Timeout, err = fitTimeout("health option", h.Timeout, defaultHealth(TCP).Timeout, h.Interval); err != nil {
+		return Health{}, err
 	}
 	if _, err := h.Checker(); err != nil {
 		return Health{}, fmt.Errorf("health check %s: %w", h.Kind, err)
 	}
 	return h, nil
-}
-
-// fitTimeout keeps a timeout within the interval: one that was given is refused beyond it, the default is shortened.
-func fitTimeout(timeout *time.Duration, interval time.Duration, given bool) error {
-	if given && *timeout > interval {
-		return fmt.Errorf("%s is longer than the interval of %s", short(*timeout), short(interval))
-	}
-	*timeout = min(*timeout, interval)
-	return nil
 }
 
 // hasKind reports whether a spec is of a kind, whatever follows it.
@@ -161,48 +112,61 @@ func hasKind(spec, kind string) bool {
 	return ok && (rest == "" || rest[0] == ':' || rest[0] == ',')
 }
 
-func (h *Health) set(key, value string) (err error) {
-	if !slices.Contains(healthOptions(h.Kind), key) {
-		return fmt.Errorf("unknown health option %q%s", key, orHave(key, healthOptions(h.Kind)))
+// setters read and write the options that may follow the kind: its own, and those of all kinds.
+func (h *Health) setters() (own, common []setter) {
+	text := func(key string, at *string) setter { return healthOption(key, at, parsePayload, formatPayload) }
+	every := func(key string, at *time.Duration, least time.Duration) setter {
+		return healthOption(key, at, duration(least), Delay)
 	}
-	switch key {
-	case "interval":
-		h.Interval, err = parseDuration(value, minInterval)
-	case "interval-down":
-		h.DownInterval, err = parseDuration(value, minInterval)
-	case "interval-change":
-		h.ChangeInterval, err = parseDuration(value, minInterval)
-	case "timeout":
-		h.Timeout, err = parseDuration(value, minTimeout)
-	case "rise":
-		h.Rise, err = parseNumber(value, 1, maxCount)
-	case "fall":
-		h.Fall, err = parseNumber(value, 1, maxCount)
-	case "port":
-		h.Port, err = parseNumber(value, 1, math.MaxUint16)
-	case "verify":
-		value, err = oneOf(value, "on", "off")
-		h.SkipVerify = value == "off"
-	default:
-		err = h.setText(key, value)
+	count := func(key string, at *int, most int) setter {
+		return healthOption(key, at, number(1, most), strconv.Itoa)
 	}
-	if err != nil {
-		return fmt.Errorf("health option %s: %w", key, err)
+	switch h.Kind {
+	case "tcp", "tcps":
+		own = []setter{h.step("send", &h.Script), h.step("expect", new(string))}
+	case "udp":
+		own = []setter{text("send", &h.Send), text("expect", &h.Expect)}
+	case "http", "https":
+		own = []setter{text("method", &h.Method), text("host", &h.Host), text("status", &h.Status), text("expect", &h.Body)}
+	case "grpc", "grpcs":
+		own = []setter{text("host", &h.Host)}
 	}
-	return nil
+	if slices.Contains(secured, h.Kind) {
+		own = append(own, text("sni", &h.ServerName), text("ca", &h.CAFile),
+			healthOption("verify", &h.SkipVerify, either("on", "off"), func(bool) string { return "off" }))
+	}
+	return append(own, count("port", &h.Port, math.MaxUint16)), []setter{
+		every("interval", &h.Interval, minInterval),
+		every("interval-down", &h.DownInterval, minInterval),
+		every("interval-change", &h.ChangeInterval, minInterval),
+		every("timeout", &h.Timeout, minTimeout),
+		count("rise", &h.Rise, maxCount),
+		count("fall", &h.Fall, maxCount),
+	}
 }
 
-// maxCount bounds whole numbers that need no bound of their own.
-const maxCount = 1_000_000_000
+// healthOption is for a variable that is written unless it is zero.
+func healthOption[T comparable](key string, at *T, parse func(string) (T, error), format func(T) string) setter {
+	return setter{key: key, set: into(at, parse), get: func() string {
+		if *at == *new(T) {
+			return ""
+		}
+		return key + "=" + format(*at)
+	}}
+}
 
-// parseNumber reads a whole number from least to most.
-func parseNumber(word string, least, most int) (int, error) {
-	n, err := strconv.Atoi(word)
-	if err != nil && !errors.Is(err, strconv.ErrRange) {
-		return 0, fmt.Errorf("%q is not a whole number", word)
+// step is one of a script's steps. All of them are written at once.
+func (h *Health) step(key string, written *string) setter {
+	canonical := canonicalExpect
+	if key == "send" {
+		canonical = func(word string) (string, error) {
+			text, err := parsePayload(word)
+			return formatPayload(text), err
+		}
 	}
-	if err != nil || n < least || n > most {
-		return 0, fmt.Errorf("%s is out of range (%d to %d)", word, least, most)
-	}
-	return n, nil
+	return setter{key: key, repeats: true, get: func() string { return *written }, set: func(word string) error {
+		text, err := canonical(word)
+		h.Script = strings.TrimPrefix(h.Script+","+key+"="+text, ",")
+		return err
+	}}
 }

@@ -9,38 +9,16 @@ import (
 	"usher/health"
 )
 
-// healthKinds are what a spec may begin with; off is no check.
-var healthKinds = []string{"off", "tcp", "tcps", "http", "https", "grpc", "grpcs", "exec", "udp", "dns"}
+// healthKinds are the first words of a spec; off is no check.
+var healthKinds = []string{"off", "tcp", "tcps", "http", "https", "grpc", "grpcs", "exec", "udp", "dns", "auto"}
 
 // scripted are the kinds whose first option may follow a colon.
 var scripted = []string{"tcp", "tcps", "udp"}
 
-// secured are the kinds that speak TLS.
+// secured are the kinds over TLS.
 var secured = []string{"tcps", "https", "grpcs"}
 
-// healthOptions lists what may follow a kind.
-func healthOptions(kind string) []string {
-	var own []string
-	switch kind {
-	case "tcp", "tcps", "udp":
-		own = []string{"send", "expect"}
-	case "http", "https":
-		own = []string{"method", "host", "status", "expect"}
-	case "grpc", "grpcs":
-		own = []string{"host"}
-	}
-	if slices.Contains(secured, kind) {
-		own = append(own, "sni", "ca", "verify")
-	}
-	return append(own, "interval", "timeout", "rise", "fall", "port", "interval-down", "interval-change")
-}
-
-// scripts reports whether an option is a step of a script, of which there may be several.
-func (h *Health) scripts(key string) bool {
-	return (h.Kind == "tcp" || h.Kind == "tcps") && (key == "send" || key == "expect")
-}
-
-// setName takes what stands behind the colon of a kind.
+// setName reads the text behind the colon of a kind.
 func (h *Health) setName(word string, given bool) (err error) {
 	switch h.Kind {
 	case "dns":
@@ -57,7 +35,9 @@ func (h *Health) setName(word string, given bool) (err error) {
 		if err != nil {
 			return fmt.Errorf("health check exec: %w", err)
 		}
-		h.Name = joinArgs(args)
+		if h.Name, err = joinArgs(args); err != nil {
+			return fmt.Errorf("health check exec: %w", err)
+		}
 		return nil
 	case "http", "https", "grpc", "grpcs":
 		if word == "" {
@@ -72,12 +52,12 @@ func (h *Health) setName(word string, given bool) (err error) {
 		return nil
 	}
 	if given {
-		return fmt.Errorf("unknown health check %q%s", h.Kind+":"+word, orHave(h.Kind, healthKinds))
+		return fmt.Errorf("unknown health check %q%s", h.Kind+":"+word, OrHave(h.Kind, healthKinds))
 	}
 	return nil
 }
 
-// formatName writes what setName reads.
+// formatName writes the text that setName reads.
 func formatName(kind, name string) string {
 	if kind == "dns" || kind == "exec" {
 		return name
@@ -85,48 +65,7 @@ func formatName(kind, name string) string {
 	return formatPayload(name)
 }
 
-// setText takes an option whose value is text.
-func (h *Health) setText(key, value string) error {
-	text, err := parsePayload(value)
-	if h.scripts(key) {
-		if key == "expect" {
-			text, err = canonicalExpect(value)
-		} else {
-			text = formatPayload(text)
-		}
-		if h.Script != "" {
-			h.Script += ","
-		}
-		h.Script += key + "=" + text
-		return err
-	}
-	if err != nil {
-		return err
-	}
-	switch key {
-	case "send":
-		h.Send = text
-	case "expect":
-		if h.Kind == "udp" {
-			h.Expect = text
-		} else {
-			h.Body = text
-		}
-	case "method":
-		h.Method = text
-	case "host":
-		h.Host = text
-	case "status":
-		h.Status = text
-	case "sni":
-		h.ServerName = text
-	case "ca":
-		h.CAFile = text
-	}
-	return nil
-}
-
-// Checker makes what checks the backends. The error says what of the spec cannot be.
+// Checker returns the checker of the backends. The error says which part of the spec is impossible.
 func (h Health) Checker() (health.Checker, error) {
 	secure, err := h.tls()
 	if err != nil {
@@ -163,7 +102,7 @@ func (h Health) Checker() (health.Checker, error) {
 			return nil, err
 		}
 		return health.NewExec(args)
-	case "udp":
+	case "udp", "auto":
 		return health.UDP{Send: h.Send, Expect: h.Expect}, nil
 	case "dns":
 		return health.NewDNS(h.Name)
@@ -171,7 +110,7 @@ func (h Health) Checker() (health.Checker, error) {
 	return nil, fmt.Errorf("no health check %q", h.Kind)
 }
 
-// tls is nil for kinds that speak in the clear.
+// tls is nil for kinds without TLS.
 func (h Health) tls() (*health.TLS, error) {
 	if !slices.Contains(secured, h.Kind) {
 		return nil, nil
@@ -179,26 +118,26 @@ func (h Health) tls() (*health.TLS, error) {
 	return health.NewTLS(health.TLSOptions{ServerName: h.ServerName, CAFile: h.CAFile, SkipVerify: h.SkipVerify})
 }
 
-// steps reads a script again.
+// steps parses a script again.
 func (h Health) steps() (steps []health.Step, err error) {
 	if h.Script == "" {
 		return nil, nil
 	}
-	err = eachOption(h.Script, "step", always, func(key, value string) (err error) {
-		var step health.Step
-		if key == "send" {
-			step.Send, err = parsePayload(value)
-		} else {
-			step, err = parseExpect(value)
-		}
+	add := func(step health.Step, err error) error {
 		steps = append(steps, step)
 		return err
-	})
+	}
+	err = setEach(h.Script, "step",
+		setter{key: "send", repeats: true, set: func(word string) error {
+			text, err := parsePayload(word)
+			return add(health.Step{Send: text}, err)
+		}},
+		setter{key: "expect", repeats: true, set: func(word string) error { return add(parseExpect(word)) }})
 	return steps, err
 }
 
-// parseExpect reads [^]TEXT[|TEXT...]: one of several texts, which has to come next if ^ stands before them. \| and \^
-// are those characters.
+// parseExpect reads [^]TEXT[|TEXT...]: one of several texts, which must come next if ^ stands before them. \| and \^ are
+// those characters.
 func parseExpect(word string) (s health.Step, err error) {
 	if rest, ok := strings.CutPrefix(word, "^"); ok {
 		s.Anchored, word = true, rest
@@ -215,7 +154,7 @@ func parseExpect(word string) (s health.Step, err error) {
 	return s, nil
 }
 
-// canonicalExpect is what parseExpect reads, written in one way.
+// canonicalExpect returns the one form of a text that parseExpect reads.
 func canonicalExpect(word string) (string, error) {
 	s, err := parseExpect(word)
 	if err != nil {
@@ -233,43 +172,4 @@ func canonicalExpect(word string) (string, error) {
 		out = "^" + out
 	}
 	return out, nil
-}
-
-// splitArgs reads the words of a command: blanks separate them, and a backslash makes any character, a blank or a comma
-// too, a part of its word. There is no shell.
-func splitArgs(command string) (args []string, err error) {
-	var word strings.Builder
-	inWord := false
-	for i := 0; i < len(command); i++ {
-		switch c := command[i]; {
-		case c == '\\' && i+1 == len(command):
-			return nil, errors.New(`nothing follows the last \`)
-		case c == '\\':
-			i++
-			word.WriteByte(command[i])
-			inWord = true
-		case c == ' ' || c == '\t':
-			if inWord {
-				args = append(args, word.String())
-			}
-			word.Reset()
-			inWord = false
-		default:
-			word.WriteByte(c)
-			inWord = true
-		}
-	}
-	if inWord {
-		args = append(args, word.String())
-	}
-	return args, nil
-}
-
-func joinArgs(args []string) string {
-	escape := strings.NewReplacer(`\`, `\\`, " ", `\ `, "\t", "\\\t", ",", `\,`)
-	out := make([]string, len(args))
-	for i, a := range args {
-		out[i] = escape.Replace(a)
-	}
-	return strings.Join(out, " ")
 }

@@ -1,157 +1,222 @@
 package config
 
 import (
-	"fmt"
+	"cmp"
 	"net/netip"
-	"path"
 	"slices"
 	"strings"
 )
 
 // Routes follows flows from a listener to a backend that is itself a listener of this process, and so on. A way that
-// comes back to where it began has no end: each connection on it opens the next one, until the descriptors are used up,
-// and each datagram goes round for ever. A service is of one network with its backends, so ways of TCP and of UDP never
-// meet. Routes is not safe for concurrent use.
+// returns to its start is a loop. Each connection on it opens the next one until descriptors run out, and each datagram
+// circulates for ever. A service is of one network with its backends, so ways of TCP and of UDP never meet. Routes is
+// not safe for concurrent use.
 type Routes struct {
-	services []Service
-	local    func(netip.Addr) bool
+	listeners listenerIndex
+	visits    int // of ports, over all walks
 }
 
-// NewRoutes returns the routes of services whose backends are yet to be added. Local reports whether an address that
-// is not loopback is one of this machine; nil knows none.
-func NewRoutes(services []Service, local func(netip.Addr) bool) *Routes {
-	r := &Routes{services: slices.Clone(services), local: local}
-	for i := range r.services {
-		r.Clear(i)
-	}
-	return r
+// Route is a service in Routes.
+type Route struct {
+	name      string
+	listeners []Addr
+	index     int       // among those that were added with it
+	onward    []Backend // those of its backends that are listeners of this process
 }
 
-// CheckLoops reports the first backend that leads back to a listener of its service. It is to be asked again once host
-// names are resolved.
-func CheckLoops(services []Service, local func(netip.Addr) bool) error {
-	r := NewRoutes(services, local)
-	for i, s := range services {
-		for _, b := range s.Backends {
-			if err := r.Add(i, b); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+// NewRoutes returns routes without services. local reports whether an address that is not loopback is one of this
+// machine; nil knows none.
+func NewRoutes(local func(netip.Addr) bool) *Routes {
+	return &Routes{listeners: newListenerIndex(local)}
 }
 
-// Clear takes all backends of a service out of the routes.
-func (r *Routes) Clear(service int) { r.services[service].Backends = nil }
-
-// Add makes b a backend of a service, unless flows to it would come back: the error says how.
-func (r *Routes) Add(service int, b Backend) error {
-	s := &r.services[service]
-	if !r.isOurs(s, b.Addr) {
-		return nil // no way goes on from there
-	}
-	before := s.Backends
-	s.Backends = append(slices.Clip(before), b)
+// Add adds services with their known backends; Set changes those. One whose backends close a loop has none at first.
+func (r *Routes) Add(services []*Service) []*Route {
+	routes := r.add(services)
 	w := walk{Routes: r, seen: make(map[stop]bool)}
-	for i, l := range s.Listeners {
-		for offset := range max(l.Ports, 1) {
-			loop := w.visit(stop{service, i, offset})
-			if loop == nil {
-				continue
-			}
-			s.Backends = before
-			return r.describe(service, b, loop)
+	for _, route := range routes {
+		if w.from(route) != nil {
+			route.onward = nil
+			w = walk{Routes: r, seen: make(map[stop]bool)}
+		}
+	}
+	return routes
+}
+
+func (r *Routes) add(services []*Service) []*Route {
+	all := make([]Route, len(services))
+	routes := make([]*Route, len(services))
+	for i, s := range services {
+		all[i] = Route{name: s.Name, listeners: s.Listeners, index: i}
+		routes[i] = &all[i]
+	}
+	r.listeners.add(routes)
+	for i, route := range routes {
+		route.onward = r.onward(route, services[i].Backends)
+	}
+	return routes
+}
+
+// Remove removes routes, which then have no use.
+func (r *Routes) Remove(routes []*Route) { r.listeners.remove(routes) }
+
+// checkLoops reports a backend that leads back to a listener of its service, on the ways from some routes. Its cost is
+// linear in the ports that lead on. The error is an *Error.
+func (r *Routes) checkLoops(from []*Route) error {
+	w := walk{Routes: r, seen: make(map[stop]bool)}
+	for _, route := range from {
+		if loop := w.from(route); loop != nil {
+			return r.loopError(loop)
 		}
 	}
 	return nil
 }
 
-// isOurs reports whether some client's flow to a backend of s may end at a listener of this process.
-func (r *Routes) isOurs(s *Service, backend Addr) bool {
-	for _, other := range r.services {
-		for _, l := range other.Listeners {
-			if backend.Network == Unix && l.Network == Unix && path.Clean(l.Path) == path.Clean(backend.Path) || l.hears(backend, r.local) {
-				return true
+// Listener returns the listener of this process that takes clients of an address, if any.
+func (r *Routes) Listener(at Addr) (service string, listener Addr, ok bool) {
+	p, ok := r.listeners.find(at, int(at.Port))
+	if !ok {
+		return "", Addr{}, false
+	}
+	return p.route.name, p.listenAddr(), true
+}
+
+// Set makes backends those of a service. It leaves out each one that leads back to the service and returns an error for
+// it. Usually no backend leads to a listener of this process, and Set costs a look-up for each. opens reports that a
+// way may have gone, so that refused backends of other services may be possible.
+func (r *Routes) Set(route *Route, backends []Backend) (kept []Backend, refused []error, opens bool) {
+	before, onward := route.onward, r.onward(route, backends)
+	if slices.Equal(onward, before) {
+		return backends, nil, false // and the same as before
+	}
+	route.onward, kept = onward, backends
+	for {
+		w := walk{Routes: r, seen: make(map[stop]bool)}
+		loop := w.from(route)
+		if loop == nil {
+			return kept, refused, len(before) > 0 && !slices.Equal(before, route.onward)
+		}
+		// Without the service there was no loop: one of its backends closes it.
+		at := slices.IndexFunc(loop, func(p step) bool { return p.at.route == route })
+		loop = slices.Concat(loop[at+1:], loop[:at+1])
+		refused = append(refused, r.loopError(loop))
+		closes := func(b Backend) bool { return b.Addr == loop[len(loop)-1].backend }
+		route.onward = slices.DeleteFunc(route.onward, closes)
+		kept = slices.DeleteFunc(slices.Clone(kept), closes)
+	}
+}
+
+// onward returns those of backends of a route that are listeners of this process.
+func (r *Routes) onward(route *Route, backends []Backend) []Backend {
+	var found []Backend
+	for i := range backends {
+		b := &backends[i]
+		for _, l := range route.listeners {
+			low, high := int(b.Addr.Port), int(b.Addr.Port)+b.Addr.Ports-1
+			if b.Addr.Ports == 0 {
+				low, high = int(l.Port), int(l.Port)+l.Ports-1
+			}
+			if r.listeners.hasListener(b.Addr, low, high) {
+				found = append(found, *b)
+				break
 			}
 		}
 	}
-	return false
+	return found
 }
 
-// describe writes a loop that begins and ends at the same stop, and that b of a service has closed.
-func (r *Routes) describe(service int, b Backend, loop []stop) error {
-	s := &r.services[service]
+// loopError describes a loop, which the backend of its last step closes.
+func (r *Routes) loopError(loop []step) error {
+	last := loop[len(loop)-1]
+	s, at := last.at.route, last.at.listenAddr()
 	var others []string
-	at := s.Listeners[0]
 	for _, p := range loop {
-		other := r.services[p.service].Name
-		switch {
-		case p.service == service:
-			at = s.Listeners[p.listener]
-		case !slices.Contains(others, other):
+		if other := p.at.route.name; p.at.route != last.at.route && !slices.Contains(others, other) {
 			others = append(others, other)
 		}
 	}
-	if len(others) == 0 {
-		return fmt.Errorf("backend %s of service %s is its own listener %s", b.Addr, s.Name, at)
+	e := &Error{Service: s.name, Field: "backend", Value: last.backend.String(), args: []any{last.backend, s.name, at}}
+	if e.format = "backend %s of service %s is its own listener %s"; len(others) > 0 {
+		e.format = "backend %s of service %s leads back to its listener %s, by way of service %s"
+		e.args = append(e.args, strings.Join(others, ", "))
 	}
-	return fmt.Errorf("backend %s of service %s leads back to its listener %s, by way of service %s", b.Addr, s.Name, at, strings.Join(others, ", "))
+	return e
 }
 
 // stop is one port of a listener, by its distance from the first one.
-type stop struct{ service, listener, offset int }
+type stop struct {
+	route            *Route
+	listener, offset int
+}
+
+func (p stop) listenAddr() Addr { return p.route.listeners[p.listener] }
+
+// isBefore reports whether p is listed before q.
+func (p stop) isBefore(q stop) bool {
+	return cmp.Or(cmp.Compare(p.route.index, q.route.index), cmp.Compare(p.listener, q.listener)) < 0
+}
+
+// step is a stop and the backend at which a way continues.
+type step struct {
+	at      stop
+	backend Addr
+}
 
 // walk is one search for a loop, depth first. Each stop is visited once.
 type walk struct {
 	*Routes
-	seen map[stop]bool // and whether it is on the way that is being walked
-	way  []stop
+	seen map[stop]bool // and whether it is on the current way
+	way  []step
 }
 
-// visit returns the loop that a way from p runs into, nil if all ways end.
-func (w *walk) visit(p stop) []stop {
+// from returns the loop on the way from a route, or nil.
+func (w *walk) from(route *Route) []step {
+	if len(route.onward) == 0 {
+		return nil
+	}
+	for i, l := range route.listeners {
+		for offset := range max(l.Ports, 1) {
+			if loop := w.visit(stop{route, i, offset}); loop != nil {
+				return loop
+			}
+		}
+	}
+	return nil
+}
+
+// visit returns the loop on the way from p, or nil.
+func (w *walk) visit(p stop) []step {
 	if onWay, seen := w.seen[p]; seen {
 		if !onWay {
 			return nil
 		}
-		return append(w.way[slices.Index(w.way, p):], p)
+		return w.way[slices.IndexFunc(w.way, func(s step) bool { return s.at == p }):]
 	}
 	w.seen[p] = true
-	w.way = append(w.way, p)
-	for _, b := range w.services[p.service].Backends {
+	w.visits++
+	for _, b := range p.route.onward {
 		next, ok := w.next(p, b.Addr)
 		if !ok {
 			continue
 		}
+		w.way = append(w.way, step{p, b.Addr})
 		if loop := w.visit(next); loop != nil {
 			return loop
 		}
+		w.way = w.way[:len(w.way)-1]
 	}
-	w.way = w.way[:len(w.way)-1]
 	w.seen[p] = false
 	return nil
 }
 
-// next returns the listener's port, if any, that takes a flow from p to a backend.
+// next returns the listener's port that takes a flow from p to a backend, if any.
 func (w *walk) next(p stop, backend Addr) (stop, bool) {
 	port := int(backend.Port)
-	switch from := w.services[p.service].Listeners[p.listener]; {
+	switch from := p.listenAddr(); {
 	case backend.Ports > 1:
 		port += p.offset
 	case backend.Ports == 0:
 		port = int(from.Port) + p.offset
 	}
-	for i, s := range w.services {
-		for j, l := range s.Listeners {
-			switch {
-			case backend.Network == Unix:
-				if l.Network == Unix && path.Clean(l.Path) == path.Clean(backend.Path) {
-					return stop{i, j, 0}, true
-				}
-			case l.Port > 0 && port >= int(l.Port) && port < int(l.Port)+l.Ports && l.hears(backend, w.local):
-				return stop{i, j, port - int(l.Port)}, true
-			}
-		}
-	}
-	return stop{}, false
+	return w.listeners.find(backend, port)
 }

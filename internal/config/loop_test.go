@@ -1,95 +1,136 @@
 package config
 
 import (
-	"net/netip"
+	"fmt"
 	"strings"
 	"testing"
 )
 
-func TestLoops(t *testing.T) {
-	t.Parallel()
-	local := func(ip netip.Addr) bool { return ip == netip.MustParseAddr("10.0.0.7") }
-	for _, tt := range []struct{ words, want string }{
-		{"18080=18080", "backend 127.0.0.1:18080 of service 18080 is its own listener 127.0.0.1:18080"},
-		{"18080=127.0.0.1", "backend 127.0.0.1 of service 18080 is its own listener 127.0.0.1:18080"},
-		{"18080=9001,18080@0", "backend 127.0.0.1:18080 of service 18080 is its own listener 127.0.0.1:18080"},
-		{":18080=18080", "backend 127.0.0.1:18080 of service 18080 is its own listener :18080"},
-		{":18080=127.3.2.1", "backend 127.3.2.1 of service 18080 is its own listener :18080"},
-		{":18080=[::1]", "backend [::1] of service 18080 is its own listener :18080"},
-		{"[::]:18080=18080", "backend 127.0.0.1:18080 of service 18080 is its own listener :18080"},
-		{"0.0.0.0:18080=127.0.0.9", "backend 127.0.0.9 of service 0.0.0.0-18080 is its own listener 0.0.0.0:18080"},
-		{"0.0.0.0:18080=[::ffff:127.0.0.1]", "backend 127.0.0.1 of service 0.0.0.0-18080 is its own listener 0.0.0.0:18080"},
-		{":18080=10.0.0.7", "backend 10.0.0.7 of service 18080 is its own listener :18080"},
-		{"18080-18089=127.0.0.1", "backend 127.0.0.1 of service 18080-18089 is its own listener 127.0.0.1:18080-18089"},
-		{"18080-18089=18085", "backend 127.0.0.1:18085 of service 18080-18089 is its own listener 127.0.0.1:18080-18089"},
-		{"18080-18089=18080-18089", "backend 127.0.0.1:18080-18089 of service 18080-18089 is its own listener 127.0.0.1:18080-18089"},
-		{"18080=18081 18081=18080", "backend 127.0.0.1:18080 of service 18081 leads back to its listener 127.0.0.1:18081, by way of service 18080"},
-		{"18080=9001,18081 18081=18082 18082-18083=9001,18080",
-			"backend 127.0.0.1:18080 of service 18082-18083 leads back to its listener 127.0.0.1:18082-18083, by way of service 18080, 18081"},
-		{"unix:///x/y=unix:///x//y", "backend unix:///x//y of service x-y is its own listener unix:///x/y"},
-		{"18080=unix:///x unix:///x=18080", "leads back to its listener unix:///x, by way of service 18080"},
-		{"db.local:80=DB.local", "backend DB.local of service db.local-80 is its own listener db.local:80"},
-		{"udp:18080=18080", "backend udp://127.0.0.1:18080 of service udp-18080 is its own listener udp://127.0.0.1:18080"},
-		{"udp://:18080=10.0.0.7", "backend udp://10.0.0.7 of service udp-18080 is its own listener udp://:18080"},
-		{"udp:18080-18089=udp:18080-18089", "of service udp-18080-18089 is its own listener udp://127.0.0.1:18080-18089"},
-		{"18080=18081 udp:18080=18081 18081=9001 udp:18081=18080", "backend udp://127.0.0.1:18080 of service udp-18081 leads back to " +
-			"its listener udp://127.0.0.1:18081, by way of service udp-18080"},
-		{"udp:db.local:53=DB.local", "backend udp://DB.local of service udp-db.local-53 is its own listener udp://db.local:53"},
-
-		{"18080=18081 18081=18082 18082=9001", ""},
-		{"udp:18080=18081 udp:18081=18082", ""},
-		// One port of tcp and one of udp are two.
-		{"18080=18081 udp:18081=18080", ""},
-		{":18080=18081 udp://:18081=18080 18081=9001 udp:18080=9001", ""},
-		{"18080=[::1]", ""},
-		{"18080=127.0.0.2", ""},
-		{"0.0.0.0:18080=[::1]", ""},
-		{":18080=10.0.0.8", ""},
-		{"10.0.0.7:18080=18080", ""},
-		{"18080=localhost", ""}, // it may be [::1] alone: to be asked again
-		{"18080=10.0.0.1 18081=10.0.0.1,18080", ""},
-		{"unix:///x=unix:///y unix:///y=9001", ""},
-		// Each port leads on to the next one, and the last one out.
-		{"10000-59999=10001-60000", ""},
-		{"19000-19001=20000-20001 20001=19000", ""},
-		{"0=9001", ""},
-	} {
-		c, err := parse(Words{Mappings: strings.Fields(tt.words)}, machine)
-		if err == nil {
-			err = CheckLoops(c.Services, local)
-		}
-		if err == nil && tt.want != "" || err != nil && (tt.want == "" || !strings.Contains(err.Error(), tt.want)) {
-			t.Errorf("%s: error %v, want %q", tt.words, err, tt.want)
-		}
-	}
-}
-
-// A backend that is refused leaves the routes as they were.
-func TestRoutes(t *testing.T) {
-	t.Parallel()
-	c, err := parse(Words{Mappings: []string{"18080=9001", "18081=9001"}}, machine)
+// serving returns a service called name with a listener and backends.
+func serving(t *testing.T, name, listen string, backends ...string) *Service {
+	t.Helper()
+	l, err := ParseListener(listen)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := NewRoutes(c.Services, nil)
-	add := func(service int, word string, want bool) {
-		t.Helper()
-		b, err := ParseBackend(word)
-		if err != nil {
+	s := NewService(name, l.Network)
+	if err := s.AddListener(l); err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range backends {
+		if err := s.AddBackend(backend(t, word)); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.Add(service, b); (err == nil) != want {
-			t.Errorf("backend %s of service %d: %v", word, service, err)
+	}
+	return s
+}
+
+func backend(t *testing.T, word string) Backend {
+	t.Helper()
+	b, err := ParseBackend(word, TCP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Routes refuse only the backend that closes a loop, and stay as they were.
+func TestRoutes(t *testing.T) {
+	t.Parallel()
+	services := []*Service{serving(t, "a", "18080", "9001"), serving(t, "b", "18081", "9001")}
+	r := NewRoutes(nil)
+	routes := r.Add(services)
+	set := func(service int, words string, want string) {
+		t.Helper()
+		var backends []Backend
+		for _, word := range strings.Fields(words) {
+			backends = append(backends, backend(t, word))
+		}
+		kept, refused, _ := r.Set(routes[service], backends)
+		if got := fmt.Sprint(kept, refused); got != want {
+			t.Errorf("service %d with %s:\ngot  %s\nwant %s", service, words, got, want)
 		}
 	}
-	add(0, "18080", false)
-	add(0, "18081", true)
-	add(1, "18080", false)
-	add(1, "9001", true)
-	r.Clear(0)
-	add(1, "18080", true)
-	add(0, "18081", false)
-	if len(c.Services[0].Backends) != 1 {
-		t.Errorf("the services given are changed: %v", c.Services[0].Backends)
+	set(0, "18080 9001", "[127.0.0.1:9001] [backend 127.0.0.1:18080 of service a is its own listener 127.0.0.1:18080]")
+	set(0, "18081", "[127.0.0.1:18081] []")
+	set(1, "9001 18080 9002", "[127.0.0.1:9001 127.0.0.1:9002] "+
+		"[backend 127.0.0.1:18080 of service b leads back to its listener 127.0.0.1:18081, by way of service a]")
+	set(0, "9001", "[127.0.0.1:9001] []")
+	set(1, "18080", "[127.0.0.1:18080] []")
+	set(0, "18080 18081", "[] [backend 127.0.0.1:18080 of service a is its own listener 127.0.0.1:18080 "+
+		"backend 127.0.0.1:18081 of service a leads back to its listener 127.0.0.1:18080, by way of service b]")
+	if len(services[0].Backends) != 1 {
+		t.Errorf("the services given are changed: %v", services[0].Backends)
+	}
+}
+
+// The search for loops visits each port that leads on once, in any order of services. It looks up each backend of others
+// once.
+func TestRoutesOfManyAreLinear(t *testing.T) {
+	t.Parallel()
+	const n = 2000
+	chain := make([]*Service, n) // each leads to the previous one
+	for i := range chain {
+		chain[i] = serving(t, fmt.Sprint("s", i), fmt.Sprint(10000+i), fmt.Sprint(9999+i), "9001")
+	}
+	wide := serving(t, "wide", "0.0.0.0:9998")
+	for i := range n {
+		wide.Backends = append(wide.Backends, backend(t, fmt.Sprintf("127.1.%d.%d:80", i/250, 1+i%250)))
+	}
+	services := append(chain, wide)
+	r := NewRoutes(nil)
+	routes := r.Add(services)
+	if r.visits != n {
+		t.Errorf("%d visits for a chain of %d, want %[2]d", r.visits, n)
+	}
+	for i, s := range services {
+		if _, refused, _ := r.Set(routes[i], s.Backends); refused != nil {
+			t.Error(refused)
+		}
+	}
+	if r.visits != n {
+		t.Errorf("%d visits after setting what is known, want %d", r.visits, n)
+	}
+	if kept := len(routes[n].onward); kept != 0 {
+		t.Errorf("%d backends are kept that no way goes on from", kept)
+	}
+	if _, refused, _ := r.Set(routes[0], []Backend{backend(t, fmt.Sprint(9999+n))}); len(refused) != 1 {
+		t.Errorf("a ring of %d services: %v", n, refused)
+	}
+}
+
+// isOverlap reports whether two listeners take the same clients.
+func isOverlap(a, b Addr) bool {
+	switch {
+	case a.Network != b.Network:
+		return false
+	case a.Network == Unix:
+		return cleanPath(a.Path) == cleanPath(b.Path)
+	case a.Port == 0 || b.Port == 0: // the kernel chooses: never the same
+		return false
+	case int(a.Port) >= int(b.Port)+b.Ports || int(b.Port) >= int(a.Port)+a.Ports:
+		return false
+	case a.IsAll() || b.IsAll():
+		return true
+	case a.IP.Is4() == b.IP.Is4() && a.IP.IsValid() && b.IP.IsValid() && (a.IP.IsUnspecified() || b.IP.IsUnspecified()):
+		return true
+	}
+	return a.IP == b.IP && strings.EqualFold(a.Name, b.Name)
+}
+
+// The index finds the same overlaps as a comparison of all pairs.
+func TestOverlaps(t *testing.T) {
+	t.Parallel()
+	words := []string{":80", "0.0.0.0:80", "[::]:80", "10.0.0.1:80", "10.0.0.1:70-90", "10.0.0.1:81", "[::1]:80", "[::1]:80-81", "db.test:80", "DB.test:80",
+		":70-79", ":81-99", "0.0.0.0:1-65535", "0", ":0", "udp:80", "udp::80", "udp:10.0.0.1:80", "unix:///x", "unix:///x/", "unix:///y", "[fe80::1%a]:80", "[fe80::1%b]:80"}
+	for _, a := range words {
+		for _, b := range words {
+			services := []*Service{serving(t, "a", a), serving(t, "b", b)}
+			want := isOverlap(services[0].Listeners[0], services[1].Listeners[0])
+			err := NewChecker(nil).Check(services)
+			if (err != nil) != want || want && !strings.Contains(err.Error(), `services "a" and "b"`) {
+				t.Errorf("%s and %s: %v, want an overlap: %v", a, b, err, want)
+			}
+		}
 	}
 }

@@ -2,33 +2,57 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
-// Nearest returns the word of have that a slip of the fingers most likely meant, or "" when none is close: about one
-// edit for every three letters, where an edit inserts, deletes or replaces a letter or swaps two neighbours.
+// Nearest returns the word of have that was most likely meant, or "" if none is close. Close is one edit for every three
+// letters. An edit inserts, deletes or replaces a letter, or swaps two neighbours. Otherwise it is the only word that
+// begins with word, or that word begins with.
 func Nearest(word string, have []string) string {
-	best, least := "", 1+len(word)/3
+	best, least := "", max(1, len(word)/3)
 	if len(word) < 2 {
 		return ""
 	}
 	for _, h := range have {
+		if len(h) > len(word)+least || len(h) < len(word)-least {
+			continue // the distance is that of the lengths at least
+		}
 		if d := distance(word, h); d < least || d == least && best == "" {
 			best, least = h, d
 		}
+		if best != "" && least <= 1 {
+			break // only the word itself is nearer
+		}
 	}
-	return best
+	if best != "" {
+		return best
+	}
+	short := slices.DeleteFunc(slices.Clone(have), func(h string) bool { return !isShort(word, h) })
+	if len(short) == 1 {
+		return short[0]
+	}
+	return ""
 }
 
-// distance is the optimal string alignment distance of two words, byte by byte. Words beyond any flag or scheduler name
-// are simply far: the cost is their product.
+// isShort reports whether one of two words is the beginning of the other, and long enough to be distinct.
+func isShort(a, b string) bool {
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	return len(a) > 2 && strings.HasPrefix(b, a)
+}
+
+// distance is the optimal string alignment distance of two words, byte by byte. It treats very long words as far,
+// because the cost is their product.
 func distance(a, b string) int {
 	const longest = 64
 	if len(a) > longest || len(b) > longest {
 		return longest
 	}
 	// Three rows of the usual table: the one being filled and the two above it.
-	before, above, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	var rows [3][longest + 1]int
+	before, above, row := rows[0][:len(b)+1], rows[1][:len(b)+1], rows[2][:len(b)+1]
 	for j := range above {
 		above[j] = j
 	}
@@ -49,19 +73,11 @@ func distance(a, b string) int {
 	return above[len(b)]
 }
 
-// orHave is the tail of an error about an unknown word: the nearest good word, and all of them.
-func orHave(word string, have []string) string {
+// OrHave ends an error about an unknown word: with the nearest valid word, and all of them.
+func OrHave(word string, have []string) string {
 	all := "have " + strings.Join(have, ", ")
 	if near := Nearest(word, have); near != "" {
 		return fmt.Sprintf(" (did you mean %q? %s)", near, all)
 	}
 	return " (" + all + ")"
-}
-
-// DidYouMean is orHave for long lists: only the nearest word, or nothing.
-func DidYouMean(word string, have []string) string {
-	if near := Nearest(word, have); near != "" {
-		return fmt.Sprintf(" (did you mean %q?)", near)
-	}
-	return ""
 }

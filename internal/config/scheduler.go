@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"usher/balancer"
@@ -15,7 +14,7 @@ type Scheduler struct {
 	Flags []string
 }
 
-// String returns the canonical word: parsing it yields the same Scheduler.
+// String returns the canonical word, which parseScheduler reads.
 func (s Scheduler) String() string { return strings.Join(append([]string{s.Name}, s.Flags...), ",") }
 
 // parseScheduler reads ALG[,FLAG...].
@@ -35,38 +34,37 @@ func parseScheduler(word string) (Scheduler, error) {
 			if len(a.Flags) == 0 {
 				return Scheduler{}, fmt.Errorf("scheduler %s has no flags, not %q", name, flag)
 			}
-			return Scheduler{}, fmt.Errorf("scheduler %s has no flag %q%s", name, flag, orHave(flag, a.Flags))
+			return Scheduler{}, fmt.Errorf("scheduler %s has no flag %q%s", name, flag, OrHave(flag, a.Flags))
 		}
 		if slices.Contains(s.Flags, flag) {
-			return Scheduler{}, fmt.Errorf("flag %s is there twice", flag)
+			return Scheduler{}, fmt.Errorf("flag %s is given twice", flag)
 		}
 		s.Flags = append(s.Flags, flag)
 	}
 	return s, nil
 }
 
-// schedulerName looks a scheduler up. People come with the names that other balancers use; the nearest word is sought
-// among those too.
+// schedulerName looks a scheduler up. The nearest word may also be the name that another balancer uses.
 func schedulerName(word string) (string, error) {
 	have := balancer.Schedulers()
 	if slices.Contains(have, word) {
 		return word, nil
 	}
-	elsewhere := map[string]string{
+	otherNames := map[string]string{
 		"roundrobin": "rr", "round-robin": "rr", "weighted-round-robin": "wrr",
 		"leastconn": "lc", "least-conn": "lc", "least-connections": "lc", "least-request": "p2c",
 		"maglev": "mh", "maglev-hash": "mh", "source": "sh", "source-hash": "sh", "ip-hash": "mh", "random": "p2c",
 		"ring-hash": "ring", "ketama": "ring", "rendezvous": "hrw", "peak-ewma": "ewma", "first": "fo", "static-rr": "wrr",
 	}
 	candidates := slices.Clone(have)
-	for name, short := range elsewhere {
+	for name, short := range otherNames {
 		if slices.Contains(have, short) {
 			candidates = append(candidates, name)
 		}
 	}
 	slices.Sort(candidates[len(have):])
 	near := Nearest(strings.ReplaceAll(strings.ToLower(word), "_", "-"), candidates)
-	if short, ok := elsewhere[near]; ok {
+	if short, ok := otherNames[near]; ok {
 		near = short
 	}
 	all := "have " + strings.Join(have, ", ")
@@ -76,97 +74,36 @@ func schedulerName(word string) (string, error) {
 	return "", fmt.Errorf("unknown scheduler %q (%s)", word, all)
 }
 
-// hashKeys are the words for what a hashing scheduler hashes.
-var hashKeys = []string{"addr", "addr-port", "dst", "dst-port"}
-
-// parseHashKey reads addr, addr-port, dst or dst-port, and how many bits of the address count: addr/24 or addr/24/64,
-// of IPv4 and of IPv6. Without a word, /24, it is of addr.
-func parseHashKey(word string) (balancer.HashKey, error) {
-	part, bits, masked := strings.Cut(word, "/")
-	if part == "" && masked {
-		part = "addr"
-	}
-	of := slices.Index(hashKeys, part)
-	if of < 0 {
-		return balancer.HashKey{}, fmt.Errorf("unknown hash key %q%s", part, orHave(part, hashKeys))
-	}
-	k := balancer.HashKey{Of: balancer.KeyPart(of)}
-	if !masked {
-		return k, nil
-	}
-	four, six, err := parseBits(bits)
-	k.Prefix4, k.Prefix6 = uint8(four), uint8(six)
-	return k, err
-}
-
-// FormatHashKey writes what parseHashKey reads.
-func FormatHashKey(k balancer.HashKey) string {
-	return hashKeys[k.Of] + formatBits(int(k.Prefix4), int(k.Prefix6))
-}
-
-// parseBits reads how many bits of an address count: of IPv4, or of IPv4 and IPv6 as in 24/64. One that is not said is 0,
-// which means all.
-func parseBits(word string) (four, six int, err error) {
-	a, b, both := strings.Cut(word, "/")
-	if four, err = parseNumber(a, 1, 32); err == nil && both {
-		six, err = parseNumber(b, 1, 128)
-	}
-	if err != nil {
-		return 0, 0, fmt.Errorf("prefix /%s: %w", word, err)
-	}
-	return four, six, nil
-}
-
-func formatBits(four, six int) string {
-	switch {
-	case four == 0 && six == 0:
-		return ""
-	case six == 0:
-		return "/" + strconv.Itoa(four)
-	case four == 0:
-		four = 32
-	}
-	return fmt.Sprintf("/%d/%d", four, six)
-}
-
-// parseBalance reads how many percent of its fair share a backend may have; 0 and off are no bound.
-func parseBalance(word string) (int, error) {
-	if word == "off" {
-		return 0, nil
-	}
-	n, err := parseNumber(strings.TrimSuffix(word, "%"), 0, maxCount)
-	if err == nil && n > 0 && (n <= 100 || n > 100_000) {
-		return 0, fmt.Errorf("%d is not a share over 100 (percent) and up to 100000", n)
-	}
-	return n, err
-}
-
-// PoolOptions are the options of the service's pool; random is the source of randomness that it may use.
+// PoolOptions are the options of the service's pool; random is its source of randomness.
 func (s *Service) PoolOptions(random func() uint64) balancer.Options {
-	o := balancer.Options{
+	return balancer.Options{
 		Scheduler: s.Scheduler.Name, Flags: s.Scheduler.Flags, HashKey: s.HashKey, Balance: s.HashBalance,
 		Panic: s.Panic, SlowStart: s.SlowStart, FailClosed: s.FailClosed, Random: random,
 	}
-	if s.Health.Off() {
-		o.Initial = balancer.Up
-	}
-	return o
 }
 
-// settle gives a service that names no scheduler the one that does justice to its backends.
-func (s *Service) settle() {
+// Defaults returns a service of the same listeners and backends, with every option at its default. What is derived from
+// other options is as they make it.
+func (s *Service) Defaults() *Service {
+	d := NewService(s.Name, s.Network())
+	d.Listeners, d.Backends = s.Listeners, s.Backends
+	d.UDP.UnrepliedTimeout = min(d.UDP.UnrepliedTimeout, s.UDP.IdleTimeout)
 	if s.Scheduler.Name != "" {
-		return
+		d.Scheduler = s.settled()
 	}
-	s.Scheduler.Name = "rr"
+	return d
+}
+
+// settled returns the scheduler of a service that names none: rr, or wrr if weights matter.
+func (s *Service) settled() Scheduler {
 	weight := 0
-	for _, b := range s.Backends {
-		if b.Weight > 0 && weight > 0 && b.Weight != weight {
-			s.Scheduler.Name = "wrr"
-		}
+	weighs := s.SlowStart > 0 || s.HasAgents() || s.hasBackend(func(b *Backend) bool {
+		differs := b.Weight > 0 && weight > 0 && b.Weight != weight
 		weight = max(weight, b.Weight)
+		return differs || b.Addr.SRV // the records have weights
+	})
+	if weighs {
+		return Scheduler{Name: "wrr"}
 	}
-	if s.SlowStart > 0 || s.HasAgents() {
-		s.Scheduler.Name = "wrr"
-	}
+	return Scheduler{Name: "rr"}
 }

@@ -14,24 +14,22 @@ import (
 	"time"
 )
 
-// Backends are small HTTP servers on 127.0.0.1, one for each port asked for.
-// Each ends every connection after one reply, so that the next request is a
-// new flow and may be given to another backend.
+// Backends are small HTTP servers on 127.0.0.1. Each closes a connection after one
+// reply, so that the next request is a new flow.
 type Backends struct {
 	servers []*http.Server
 	addrs   []netip.AddrPort
 	serving sync.WaitGroup
 }
 
-// Start starts a backend on each of the preferred ports of 127.0.0.1, or on
-// one of the kernel's choice where the port is 0 or taken. They are named
-// backend-1, backend-2 and so on, in this order.
+// Start starts a backend on each of the preferred ports, or on one that the kernel
+// chooses if the port is 0 or taken. Their names are backend-1, backend-2, and so on.
 func Start(preferredPorts []int) (*Backends, error) {
 	b := new(Backends)
 	for i, port := range preferredPorts {
 		ln, err := listen(port)
 		if err != nil {
-			b.close()
+			b.closeNow()
 			return nil, fmt.Errorf("start demo backend %d: %w", i+1, err)
 		}
 		addr := ln.Addr().(*net.TCPAddr).AddrPort()
@@ -39,15 +37,15 @@ func Start(preferredPorts []int) (*Backends, error) {
 			Handler:           &backend{number: i + 1, addr: addr},
 			ReadHeaderTimeout: 10 * time.Second,
 			WriteTimeout:      10 * time.Second,
-			// What clients do wrong is none of the demo's business.
+			// Errors of clients do not matter to the demo.
 			ErrorLog: log.New(io.Discard, "", 0),
 		}
 		server.SetKeepAlivesEnabled(false) // each reply says Connection: close
 		b.servers = append(b.servers, server)
 		b.addrs = append(b.addrs, addr)
 		b.serving.Go(func() {
-			// Serve ends when the server is closed. Should accept fail
-			// before that, the health checks have a backend to take down.
+			// Serve ends when the server is closed. If accept fails before, the health
+			// checks take the backend down.
 			_ = server.Serve(ln)
 		})
 	}
@@ -59,8 +57,8 @@ func (b *Backends) Addrs() []netip.AddrPort {
 	return slices.Clone(b.addrs)
 }
 
-// Close stops accepting and waits for the requests being served. When ctx
-// ends before they do, it cuts their connections.
+// Close stops accepting and waits for open requests. It closes their connections when
+// ctx ends.
 func (b *Backends) Close(ctx context.Context) {
 	var stopping sync.WaitGroup
 	for _, s := range b.servers {
@@ -74,8 +72,8 @@ func (b *Backends) Close(ctx context.Context) {
 	b.serving.Wait()
 }
 
-// close ends without waiting for requests.
-func (b *Backends) close() {
+// closeNow does not wait for requests.
+func (b *Backends) closeNow() {
 	for _, s := range b.servers {
 		_ = s.Close()
 	}
@@ -84,7 +82,7 @@ func (b *Backends) close() {
 
 // listen listens on port of 127.0.0.1, or on one that the kernel chooses.
 func listen(port int) (net.Listener, error) {
-	if port != 0 && !answers(port) {
+	if port != 0 && !isServed(port) {
 		if ln, err := net.Listen("tcp4", local(port)); err == nil {
 			return ln, nil
 		}
@@ -92,11 +90,10 @@ func listen(port int) (net.Listener, error) {
 	return net.Listen("tcp4", local(0))
 }
 
-// answers reports whether somebody listens on port already. That a bind
-// succeeds does not prove the opposite: the BSDs, macOS and Windows let
-// 127.0.0.1:9001 be bound beside another program's *:9001, and would turn
-// that program's clients over to us.
-func answers(port int) bool {
+// isServed reports whether a process listens on port. A successful bind does not prove
+// the opposite: the BSDs, macOS and Windows allow 127.0.0.1:9001 beside another
+// program's *:9001, and would give us that program's clients.
+func isServed(port int) bool {
 	conn, err := net.DialTimeout("tcp4", local(port), time.Second)
 	if err != nil {
 		return false

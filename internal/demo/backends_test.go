@@ -27,8 +27,7 @@ func start(t *testing.T, ports ...int) *Backends {
 	return b
 }
 
-// get asks addr for path and returns what came, which must end with the
-// connection.
+// get requests path from addr, and returns the reply, after which the connection must end.
 func get(t *testing.T, addr netip.AddrPort, path, accept string) (*http.Response, string) {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", addr.String(), 10*time.Second)
@@ -128,31 +127,13 @@ func TestBackendsMoveAwayFromTakenPorts(t *testing.T) {
 	}
 }
 
-func TestBackendsTakeFreePorts(t *testing.T) {
-	t.Parallel()
-	// A port that was free a moment ago may be taken by another test, so try
-	// a few.
-	for range 20 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := ln.Addr().(*net.TCPAddr).Port
-		ln.Close()
-		if start(t, port).Addrs()[0].Port() == uint16(port) {
-			return
-		}
-	}
-	t.Error("never got the preferred port")
-}
-
 func TestBackendsClose(t *testing.T) {
 	t.Parallel()
 	b, err := Start([]int{0, 0})
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A client that never asks is cut when the context ends.
+	// The end of the context closes the connection of a silent client.
 	conn, err := net.Dial("tcp", b.Addrs()[0].String())
 	if err != nil {
 		t.Fatal(err)

@@ -1,5 +1,4 @@
-// Package demo has what `usher demo` puts around a service so that there is
-// something to look at: small HTTP backends that say who they are
-// ([Start]), a trickle of clients ([Traffic]), and a live line for each
-// backend ([View]). All of it stays on the loopback interface.
+// Package demo is what `usher demo` puts around a service, all on loopback: small HTTP
+// backends ([Start]), a trickle of clients ([Traffic]), and a live line for each backend
+// ([View]). internal/app calls it.
 package demo

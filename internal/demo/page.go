@@ -14,8 +14,7 @@ import (
 //go:embed page.html
 var page string
 
-// backend answers every request with its own name: a page for a browser, a
-// line for everything else.
+// backend answers each request with its name: a page for a browser, else a line.
 type backend struct {
 	number int // from 1
 	addr   netip.AddrPort
@@ -25,8 +24,7 @@ type backend struct {
 func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	if r.URL.Path == "/favicon.ico" {
-		// The page brings its icon along. A browser that asks all the same
-		// need not ask again, and does not count as a visit.
+		// The page contains its icon. A browser that asks anyway does not count as a visit.
 		h.Set("Cache-Control", "max-age=86400")
 		w.WriteHeader(http.StatusNoContent)
 		return
@@ -41,13 +39,12 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	// Nothing of this comes from the client, so nothing needs escaping.
+	// None of this comes from the client, so none needs escaping.
 	io.WriteString(w, strings.NewReplacer(
 		"{name}", name,
 		"{addr}", b.addr.String(),
 		"{served}", strconv.FormatUint(served, 10),
-		// Its colour. The golden angle keeps neighbours far apart, however
-		// many there are.
+		// The golden angle keeps the colours of any number of neighbours far apart.
 		"{hue}", strconv.Itoa(b.number*137%360),
 	).Replace(page))
 }

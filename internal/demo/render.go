@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Row is what the view shows of one backend.
+// Row is one backend in the view.
 type Row struct {
 	Name, Address string
 	Status        string // "up", "down", …
@@ -13,8 +13,8 @@ type Row struct {
 	Total         uint64 // flows since the start
 }
 
-// barWidth is the longest bar, in cells. One cell is one active flow, until
-// a backend has more of them than that.
+// barWidth is the longest bar, in cells. A cell is one active flow, or more if a backend
+// has more than fit.
 const barWidth = 24
 
 // Select Graphic Rendition (ECMA-48, 8.3.117).
@@ -25,8 +25,7 @@ const (
 	normal = "\x1b[m"
 )
 
-// render draws a line for each row, in aligned columns, with colours or
-// without.
+// render draws a line for each row in aligned columns.
 func render(rows []Row, colour bool) []string {
 	var name, address, status, active, total int
 	scale := int64(barWidth)
@@ -42,13 +41,13 @@ func render(rows []Row, colour bool) []string {
 	for _, r := range rows {
 		paint := func(s string) string { return s }
 		if colour {
-			paint = func(s string) string { return toneOf(r.Status) + s + normal }
+			paint = func(s string) string { return colourOf(r.Status) + s + normal }
 		}
 		line := fmt.Sprintf("  %-*s  %-*s  %s  %*d active  %*d total",
 			name, r.Name, address, r.Address, paint(fmt.Sprintf("%-*s", status, r.Status)),
 			active, r.Active, total, r.Total)
 		if r.Active > 0 {
-			// Rounded up: any flow at all has a cell.
+			// Rounded up, so that a single flow has a cell.
 			line += "  " + paint(strings.Repeat("█", int((r.Active*barWidth+scale-1)/scale)))
 		}
 		lines = append(lines, line)
@@ -56,7 +55,7 @@ func render(rows []Row, colour bool) []string {
 	return lines
 }
 
-func toneOf(status string) string {
+func colourOf(status string) string {
 	switch status {
 	case "up":
 		return green
@@ -66,7 +65,7 @@ func toneOf(status string) string {
 	return yellow
 }
 
-// summarize says the same on one line, for logs and pipes.
+// summarize formats the rows on one line, for logs and pipes.
 func summarize(rows []Row) string {
 	parts := make([]string, len(rows))
 	for i, r := range rows {

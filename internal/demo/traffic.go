@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// Traffic sends HTTP requests to the service at addr (host:port), about four
-// a second, each on a connection of its own that lasts up to two seconds, and
-// throws the replies away. It returns when ctx has ended and all its
+// Traffic sends about four HTTP requests a second to addr (host:port), each on a new
+// connection that lasts up to two seconds. It returns when ctx has ended and all
 // connections are closed.
 func Traffic(ctx context.Context, addr string) {
 	trickle{
@@ -24,19 +23,19 @@ func Traffic(ctx context.Context, addr string) {
 
 // trickle is a bounded stream of clients.
 type trickle struct {
-	every   time.Duration // between two clients, on average
-	linger  time.Duration // longest silence of a client before its request
-	timeout time.Duration // of the whole visit after that
-	atOnce  int           // clients at the same time; beyond it, none come
+	every   time.Duration // mean time between two clients
+	linger  time.Duration // longest pause of a client before its request
+	timeout time.Duration // of the visit after that
+	atOnce  int           // most concurrent clients
 }
 
-// maxReply is where a client stops reading.
+// maxReply is how many bytes a client reads.
 const maxReply = 64 << 10
 
 func (t trickle) run(ctx context.Context, addr string) {
 	var clients sync.WaitGroup
 	defer clients.Wait()
-	places := make(chan struct{}, t.atOnce)
+	slots := make(chan struct{}, t.atOnce)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -46,20 +45,19 @@ func (t trickle) run(ctx context.Context, addr string) {
 			return
 		}
 		select {
-		case places <- struct{}{}:
+		case slots <- struct{}{}:
 			clients.Go(func() {
-				defer func() { <-places }()
+				defer func() { <-slots }()
 				t.visit(ctx, addr)
 			})
-		default: // the service does not keep up
+		default: // the service is too slow
 		}
 		timer.Reset(t.every/2 + time.Duration(rand.Int64N(int64(t.every))))
 	}
 }
 
-// visit is one client. It connects at once and speaks later: a connection
-// that is open for a while can be seen in the live view. How it goes is for
-// the service's own counters to tell.
+// visit is one client. It connects at once and sends later, so that the live view shows
+// the connection. It ignores errors; the service counts them.
 func (t trickle) visit(ctx context.Context, addr string) {
 	linger := time.Duration(rand.Int64N(int64(t.linger)))
 	ctx, cancel := context.WithTimeout(ctx, linger+t.timeout)
@@ -69,7 +67,7 @@ func (t trickle) visit(ctx context.Context, addr string) {
 		return
 	}
 	defer conn.Close()
-	// Close ends whatever the client is waiting for.
+	// Close ends any wait of the client.
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	select {

@@ -14,46 +14,42 @@ const (
 	summaryTime = 5 * time.Second        // between two summaries elsewhere
 )
 
-// Control sequences that every terminal of the last decades knows (ECMA-48
-// and DECAWM). Without automatic wrapping a line that is too long is cut at
-// the edge, so a frame has as many lines on the screen as it has rows.
+// Control sequences of ECMA-48 and DECAWM. Without automatic wrapping a long line is cut
+// at the edge, so a frame has as many lines on the screen as rows.
 const (
 	wrapOff    = "\x1b[?7l"
 	wrapOn     = "\x1b[?7h"
 	upLines    = "\x1b[%dA"
 	lineStart  = "\r"
-	eraseLine  = "\x1b[K" // from the cursor on
-	eraseBelow = "\x1b[J" // this line's rest and all below
+	eraseLine  = "\x1b[K" // from the cursor
+	eraseBelow = "\x1b[J" // from the cursor to the end of the screen
 )
 
-// View shows the backends: on a terminal one line for each, redrawn in place
-// about four times a second; elsewhere one summary line every 5 s, without
-// control sequences.
+// View shows the backends: on a terminal one live line each, redrawn four times a
+// second; elsewhere one summary line every 5 s without control sequences.
 //
-// A View is also the io.Writer for whatever else goes to the same terminal,
-// such as a log: what is written to it appears above the live lines. Write
-// and Run may be called by different goroutines.
+// A View is also an io.Writer for other output to the same terminal, such as a log,
+// which appears above the live lines. Write is safe for concurrent use.
 type View struct {
 	out      io.Writer
 	terminal bool
 	colour   bool
 	rows     func() []Row
 
-	mu    sync.Mutex // of out and the screen
-	lines []string   // that are on the screen, right above the cursor
+	mu    sync.Mutex // guards out and the screen
+	lines []string   // on the screen, above the cursor
 }
 
-// NewView returns a View on w that asks rows for what to show, and uses
-// colours on a terminal.
+// NewView returns a View on w that shows rows(), on a terminal in colours.
 func NewView(w io.Writer, isTerminal bool, rows func() []Row) *View {
 	return &View{out: w, terminal: isTerminal, colour: isTerminal, rows: rows}
 }
 
-// NoColour turns colours off; see no-color.org. It is called before Run.
+// NoColour turns colours off (no-color.org). Call it before Run.
 func (v *View) NoColour() { v.colour = false }
 
-// Run shows the rows until ctx ends, and once more then. The last frame stays
-// on the screen; what is written afterwards goes below it.
+// Run shows the rows until ctx ends, and once more then. The last frame stays on the
+// screen; later output goes below it.
 func (v *View) Run(ctx context.Context) {
 	pause, show := summaryTime, v.summary
 	if v.terminal {
@@ -76,14 +72,14 @@ func (v *View) Run(ctx context.Context) {
 	}
 }
 
-// Write passes p on, above the live lines if there are any.
+// Write writes p above the live lines, if there are any.
 func (v *View) Write(p []byte) (int, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if len(v.lines) == 0 {
 		return v.out.Write(p)
 	}
-	// One write, so that the screen never shows a state in between.
+	// One write, so that the screen never shows a partial frame.
 	var b bytes.Buffer
 	v.rewind(&b)
 	b.WriteString(eraseBelow)
@@ -107,7 +103,7 @@ func (v *View) frame() {
 	v.rewind(&b)
 	v.lines = lines
 	v.draw(&b)
-	// A terminal that has gone away is for others to notice.
+	// Others notice a terminal that is gone.
 	_, _ = v.out.Write(b.Bytes())
 }
 
@@ -118,7 +114,7 @@ func (v *View) summary() {
 	_, _ = io.WriteString(v.out, line+"\n")
 }
 
-// rewind moves the cursor to the first of the live lines.
+// rewind moves the cursor to the first live line.
 func (v *View) rewind(b *bytes.Buffer) {
 	b.WriteString(lineStart)
 	if len(v.lines) > 0 {
@@ -126,8 +122,8 @@ func (v *View) rewind(b *bytes.Buffer) {
 	}
 }
 
-// draw writes the live lines over whatever is there. Below them it leaves
-// nothing: no line of a longer frame, no ^C that the terminal has echoed.
+// draw writes the live lines and erases what is below: lines of a longer frame, or an
+// echoed ^C.
 func (v *View) draw(b *bytes.Buffer) {
 	b.WriteString(wrapOff)
 	for _, l := range v.lines {

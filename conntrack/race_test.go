@@ -1,6 +1,0 @@
-//go:build race
-
-package conntrack
-
-// The race detector allocates on its own account.
-const raceEnabled = true

@@ -1,0 +1,136 @@
+// Package api is what a running usher says and takes over HTTP under /v1: the JSON objects, and the client of the control
+// socket. Commands print these objects with -o json. One name for a thing holds everywhere: flag, YAML key, JSON field,
+// metric label. openapi.yaml describes the same; a test holds it to the code.
+package api
+
+import "time"
+
+// Services is the answer to GET /v1/services.
+type Services struct {
+	Services []Service `json:"services"`
+}
+
+// Service is one running service.
+type Service struct {
+	Name      string    `json:"name"`
+	Owner     string    `json:"owner"`
+	Network   string    `json:"network"` // tcp (with unix) or udp
+	Listen    []string  `json:"listen"`
+	Virtual   []Virtual `json:"virtual,omitempty"`
+	Scheduler string    `json:"scheduler"`
+	Status    string    `json:"status"` // up: all backends in use; degraded: some; down: none
+	Active    int64     `json:"active"`
+	Queued    int64     `json:"queued"`
+	Total     uint64    `json:"total"`  // flows accepted
+	Failed    uint64    `json:"failed"` // flows that ended without having been served
+	BytesUp   uint64    `json:"bytes_up"`
+	BytesDown uint64    `json:"bytes_down"`
+	Backends  []Backend `json:"backends"`
+}
+
+// Virtual is an address that clients know, and the listener that stands for it.
+type Virtual struct {
+	Type    string `json:"type"`
+	Address string `json:"address"`
+	Listen  string `json:"listen"`
+}
+
+// Backend is one backend of a service.
+type Backend struct {
+	Address   string    `json:"address"`
+	Weight    int       `json:"weight"`
+	Backup    bool      `json:"backup,omitempty"`
+	Status    string    `json:"status"`             // up, down, drain, maint or unknown
+	Override  string    `json:"override,omitempty"` // set by hand: drain, maint, weight=N, or both
+	Reason    string    `json:"reason,omitempty"`   // why it has this status
+	Since     time.Time `json:"since"`              // of this status
+	Active    int64     `json:"active"`
+	Total     uint64    `json:"total"`
+	Failed    uint64    `json:"failed"` // connects and flows that failed
+	BytesUp   uint64    `json:"bytes_up"`
+	BytesDown uint64    `json:"bytes_down"`
+	ConnectMS float64   `json:"connect_ms"` // smoothed time to connect; 0: none was measured
+}
+
+// Flow is one row of the connection table: one TCP connection or one UDP session. GET /v1/flows writes one a line.
+type Flow struct {
+	Client    string  `json:"client"`
+	Listener  string  `json:"listener"` // without udp://: network is a field of its own
+	Service   string  `json:"service"`
+	Backend   string  `json:"backend"` // empty: none yet
+	Network   string  `json:"network"`
+	State     string  `json:"state"`
+	AgeMS     int64   `json:"age_ms"`
+	IdleMS    int64   `json:"idle_ms"`
+	BytesUp   uint64  `json:"bytes_up"`
+	BytesDown uint64  `json:"bytes_down"`
+	Tries     int     `json:"tries"`
+	RTTMS     float64 `json:"rtt_ms"` // of the client's side, as the kernel measures it; 0: unknown
+}
+
+// Event is a change of a service or a backend. GET /v1/events writes one a line, as they happen.
+type Event struct {
+	Time    time.Time `json:"time"`
+	Service string    `json:"service"`
+	Backend string    `json:"backend,omitempty"`
+	Event   string    `json:"event"`
+	From    string    `json:"from,omitempty"`
+	To      string    `json:"to,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
+}
+
+// Process is the running program. It is the answer to GET /v1/process.
+type Process struct {
+	Name          string    `json:"name"`
+	PID           int       `json:"pid"`
+	Version       string    `json:"version"`
+	Started       time.Time `json:"started"`
+	Engine        string    `json:"engine"`
+	Workers       int       `json:"workers"`
+	Flows         int       `json:"flows"`
+	MaxConns      int       `json:"max_conns"`
+	UserSeconds   float64   `json:"user_seconds"`     // CPU time
+	SystemSeconds float64   `json:"system_seconds"`   // CPU time
+	Config        string    `json:"config,omitempty"` // the file, if there is one
+	Upgrades      int       `json:"upgrades"`
+	UpgradeError  string    `json:"upgrade_error,omitempty"` // why the last binary that had taken over could not go on; empty: it did
+}
+
+// Override is what an operator wants of a backend: the body of PUT /v1/services/NAME/backends/ADDRESS/override. What it
+// does not name stays as it is.
+type Override struct {
+	Admin   string `json:"admin,omitempty"`   // ready, drain or maint
+	Weight  *int   `json:"weight,omitempty"`  // instead of the configured one
+	Timeout string `json:"timeout,omitempty"` // a duration such as 10m, after which the override ends; empty: none
+}
+
+// Killed is the answer to DELETE /v1/flows.
+type Killed struct {
+	Killed int `json:"killed"` // flows
+}
+
+// Rebalance is the body of POST /v1/services/NAME/rebalance.
+type Rebalance struct {
+	Rate float64 `json:"rate,omitempty"` // flows to end a second, at the most; 0: as many as all of them take a minute
+}
+
+// Rebalanced is how far a rebalance is. The answer to its request has one a line, the last one when it is over.
+type Rebalanced struct {
+	Ended   int `json:"ended"`   // flows so far
+	Surplus int `json:"surplus"` // flows that backends had beyond their fair share at the start
+}
+
+// Stop is the body of POST /v1/stop.
+type Stop struct {
+	Now bool `json:"now,omitempty"` // ends flows at once, instead of waiting for them
+}
+
+// Upgrade is the body of POST /v1/upgrade.
+type Upgrade struct {
+	Binary string `json:"binary,omitempty"` // path; empty: what stands at the path of the running one
+}
+
+// Error is the body of every answer with a status of 400 or more.
+type Error struct {
+	Error string `json:"error"`
+}

@@ -1,0 +1,8 @@
+//go:build !unix
+
+package app
+
+import "os"
+
+// upgradeSignal asks for an upgrade; nil: the system has no such signal.
+var upgradeSignal os.Signal

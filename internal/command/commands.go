@@ -1,0 +1,163 @@
+package command
+
+import (
+	"slices"
+
+	"github.com/urfave/cli/v2"
+)
+
+// runCommands are those that run usher.
+func (p *program) runCommands() []*cli.Command {
+	return []*cli.Command{
+		{
+			Name: "serve", Usage: "runs usher, if need be without a service at first",
+			ArgsUsage: "[LISTEN=BACKEND...]", Description: serveHelp, Flags: allFlags(), Action: p.serve,
+		},
+		{
+			Name: "demo", Usage: "three built-in backends and a service in front of them",
+			Description: demoHelp,
+			Flags: slices.DeleteFunc(allFlags(), func(f cli.Flag) bool {
+				return !slices.Contains([]string{"scheduler", "engine", "workers", "log-level"}, f.Names()[0])
+			}),
+			Action: p.demo,
+		},
+	}
+}
+
+// processCommands are those that are about the file and the process.
+func (p *program) processCommands() []*cli.Command {
+	return []*cli.Command{
+		{
+			Name: "check", Usage: "says whether usher could begin with these words, and starts nothing",
+			ArgsUsage: "[LISTEN=BACKEND...]", Description: checkHelp, Flags: allFlags(), Action: p.check,
+		},
+		{
+			Name: "config", Usage: "prints the plan of the running usher, or of these words, as a config file",
+			ArgsUsage: "[LISTEN=BACKEND...]", Description: configHelp, Flags: allFlags(), Action: p.config,
+		},
+		{
+			Name: "reload", Usage: "reads the file again, as SIGHUP does, and says what is wrong with it",
+			Flags: instanceFlags(), Action: p.reload,
+		},
+		{
+			Name: "upgrade", Usage: "goes on as a new binary, with every flow, as SIGUSR2 does",
+			Flags: append([]cli.Flag{
+				&cli.StringFlag{Name: "binary", Usage: "PATH\tdefault: the file that now stands at the path of the running one"},
+			}, instanceFlags()...), Action: p.upgrade,
+		},
+		{
+			Name: "stop", Usage: "ends the running usher, as SIGTERM does, and waits until it has ended",
+			Flags: append([]cli.Flag{
+				&cli.BoolFlag{Name: "now", Usage: "ends flows at once, in place of letting them finish until --drain-timeout"},
+			}, instanceFlags()...), Action: p.stop,
+		},
+	}
+}
+
+// seeCommands are those that show what a running usher does.
+func (p *program) seeCommands() []*cli.Command {
+	return []*cli.Command{
+		{
+			Name: "ls", Usage: "lists services; with the name of one, its backends", ArgsUsage: "[SERVICE]",
+			Description: lsHelp,
+			Flags:       append([]cli.Flag{outputFlag(), watchFlag()}, instanceFlags()...), Action: p.ls,
+		},
+		{
+			Name: "flows", Usage: "lists flows, or ends them", Description: flowsHelp,
+			Flags: slices.Concat(flowFlags(), []cli.Flag{
+				&cli.BoolFlag{Name: "kill", Usage: "ends the flows that the filter lets through, TCP by a reset"},
+				&cli.BoolFlag{Name: "all", Usage: "with --kill and no filter: ends all flows"},
+				outputFlag(), watchFlag(),
+			}, instanceFlags()), Action: p.flows,
+		},
+		{
+			Name: "events", Usage: "prints changes as they happen, until Ctrl-C", Description: eventsHelp,
+			Flags: append([]cli.Flag{outputFlag()}, instanceFlags()...), Action: p.events,
+		},
+	}
+}
+
+// changeCommands are those that change a running usher.
+func (p *program) changeCommands() []*cli.Command {
+	return []*cli.Command{
+		{
+			Name: "add", Usage: "adds a service or a backend", Description: serviceFlagsHelp,
+			Subcommands: []*cli.Command{
+				{
+					Name: "service", ArgsUsage: "[NAME] [LISTEN=BACKEND[,BACKEND...]]",
+					Usage: "adds a service, with the words that usher itself takes", Description: addServiceHelp,
+					Flags: append(serviceFlags(), instanceFlags()...), Action: p.addService,
+				},
+				{
+					Name: "backend", ArgsUsage: "SERVICE NEW[@WEIGHT][,OPTION...]", Usage: "adds a backend to a service",
+					Description: addBackendHelp, Flags: instanceFlags(), Action: p.addBackend,
+				},
+			},
+		},
+		{
+			Name: "set", Usage: "changes a service or a backend", Description: serviceFlagsHelp,
+			Subcommands: []*cli.Command{
+				{
+					Name: "service", ArgsUsage: "SERVICE", Usage: "changes what the flags say, and leaves the rest",
+					Description: setServiceHelp, Flags: append(serviceFlags(), instanceFlags()...), Action: p.setService,
+				},
+				{
+					Name: "backend", ArgsUsage: "SERVICE ADDR[@WEIGHT][,OPTION...]", Usage: "changes the weight and the options that are given",
+					Description: setBackendHelp, Flags: instanceFlags(), Action: p.setBackend,
+				},
+			},
+		},
+		{
+			Name: "rm", Usage: "removes a service or a backend; flows end as --on-remove says",
+			Subcommands: []*cli.Command{
+				{
+					Name: "service", ArgsUsage: "SERVICE", Usage: "removes a service",
+					Flags: instanceFlags(), Action: p.removeService,
+				},
+				{
+					Name: "backend", ArgsUsage: "SERVICE ADDR", Usage: "removes a backend from a service",
+					Flags: instanceFlags(), Action: p.removeBackend,
+				},
+			},
+		},
+	}
+}
+
+// handCommands are those by which an operator works on backends by hand, above the plan.
+func (p *program) handCommands() []*cli.Command {
+	return []*cli.Command{
+		{
+			Name: "drain", Usage: "gives a backend no new clients; its flows end as --on-drain says",
+			ArgsUsage: "SERVICE ADDR", Flags: overrideFlags(), Action: p.override("drain"),
+		},
+		{
+			Name: "maint", Usage: "gives a backend no new flows at all, also not of clients that persist",
+			ArgsUsage: "SERVICE ADDR", Flags: overrideFlags(), Action: p.override("maint"),
+		},
+		{
+			Name: "resume", Usage: "takes back what was set by hand: drain, maint, weight",
+			ArgsUsage: "SERVICE ADDR", Flags: instanceFlags(), Action: p.resume,
+		},
+		{
+			Name: "rebalance", Usage: "ends the surplus of long flows slowly, and waits for it",
+			ArgsUsage: "SERVICE", Description: rebalanceHelp,
+			Flags: append([]cli.Flag{
+				&cli.StringFlag{Name: "rate", Usage: "N\tflows to end a second, at most; default: all within a minute"}, outputFlag(),
+			}, instanceFlags()...), Action: p.rebalance,
+		},
+	}
+}
+
+// shellCommands are those that help in a shell.
+func (p *program) shellCommands() []*cli.Command {
+	return []*cli.Command{
+		{
+			Name: "completion", Usage: "prints what a shell needs to complete usher's words",
+			ArgsUsage: "bash|zsh|fish", Description: completionHelp, Action: p.completion,
+		},
+		{
+			Name: "help", Usage: "help on a command or a topic", ArgsUsage: "[TOPIC...]",
+			Action: p.help,
+		},
+	}
+}

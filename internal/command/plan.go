@@ -1,0 +1,73 @@
+package command
+
+import (
+	"errors"
+
+	"github.com/urfave/cli/v2"
+
+	"usher/internal/config"
+	"usher/internal/configfile"
+)
+
+// check says whether a run could begin with the words of the command line.
+func (p *program) check(c *cli.Context) error {
+	if !hasPlan(c) {
+		return usageError{errors.New("check lacks what to check: usher check -c FILE")}
+	}
+	plan, err := planOf(c)
+	if err != nil {
+		return err
+	}
+	backends := 0
+	for _, s := range plan.Services {
+		backends += len(s.Backends)
+	}
+	what := ""
+	if file := c.String("config"); file != "" {
+		what = file + ": "
+	}
+	return p.say("%sok, %d service%s, %d backend%s", what, len(plan.Services), plural(len(plan.Services)), backends, plural(backends))
+}
+
+// config prints a plan as YAML: that of the words, or if there are none that of the running usher.
+func (p *program) config(c *cli.Context) error {
+	var text []byte
+	if hasPlan(c) {
+		plan, err := planOf(c)
+		if err != nil {
+			return err
+		}
+		text = configfile.Encode(plan)
+	} else {
+		usher, err := client(c)
+		if err != nil {
+			return err
+		}
+		if text, err = usher.Config(c.Context); err != nil {
+			return err
+		}
+	}
+	_, err := p.stdout.Write(text)
+	return err
+}
+
+// hasPlan reports whether the words say what to run, beside which usher is meant.
+func hasPlan(c *cli.Context) bool {
+	for _, f := range c.Command.Flags {
+		if name := f.Names()[0]; c.IsSet(name) && name != "name" && name != "control" {
+			return true
+		}
+	}
+	return c.Args().Present()
+}
+
+// planOf returns the plan that the words describe.
+func planOf(c *cli.Context) (*config.Config, error) {
+	words := gather(c)
+	words.MayBeIdle = true
+	begin, err := begin(c, words)
+	if err != nil {
+		return nil, err
+	}
+	return begin.Plan()
+}

@@ -1,0 +1,55 @@
+package control
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Owner is a source of services.
+type Owner string
+
+// The owners, in the order in which their services are listed.
+const (
+	Flags Owner = "flags"
+	File  Owner = "file"
+	API   Owner = "api"
+)
+
+// rank is the place of an owner's services in lists. Owners that are not named above come last.
+func (o Owner) rank() int {
+	order := []Owner{Flags, File, API}
+	if i := slices.Index(order, o); i >= 0 {
+		return i
+	}
+	return len(order)
+}
+
+func (o Owner) compare(other Owner) int {
+	return cmp.Or(cmp.Compare(o.rank(), other.rank()), cmp.Compare(o, other))
+}
+
+// place says where services of the owner come from; file is the path of the config file.
+func (o Owner) place(file string) string {
+	switch o {
+	case Flags:
+		return "the command line"
+	case File:
+		return "the file " + file
+	case API:
+		return "the API"
+	}
+	return string(o)
+}
+
+// remedy says how services of the owner are changed.
+func (o Owner) remedy() string {
+	switch o {
+	case Flags:
+		return "change it there and restart"
+	case File:
+		return "change it there and reload"
+	case API:
+		return "change it with usher set, add and rm"
+	}
+	return "change it there"
+}

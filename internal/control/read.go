@@ -1,0 +1,84 @@
+package control
+
+import (
+	"usher/internal/api"
+	"usher/internal/config"
+	"usher/internal/reconcile"
+)
+
+// Services returns all services, in the order of their owners.
+func (c *Controller) Services() []api.Service {
+	c.server.CountBytes()
+	running := *c.running.Load()
+	all := make([]api.Service, len(running))
+	for i, s := range running {
+		all[i] = s.view()
+	}
+	return all
+}
+
+// Service returns one service. The error is a *NotFoundError.
+func (c *Controller) Service(name string) (api.Service, error) {
+	s, err := c.lookup(name)
+	if err != nil {
+		return api.Service{}, err
+	}
+	c.server.CountBytes()
+	return s.view(), nil
+}
+
+// Plan returns the plan in effect, as its owners gave it, without overrides. The caller writes to none of its services.
+func (c *Controller) Plan() *config.Config {
+	running := *c.running.Load()
+	plan := &config.Config{Process: *c.process.Load(), Services: make([]*config.Service, len(running))}
+	for i, s := range running {
+		plan.Services[i] = s.plan
+	}
+	return plan
+}
+
+// view is what readers see of a service.
+func (s *service) view() api.Service {
+	up, down := s.running.Bytes()
+	v := api.Service{
+		Name:      s.plan.Name,
+		Owner:     string(s.owner),
+		Network:   s.plan.Network(),
+		Listen:    texts(s.config.Listeners),
+		Scheduler: s.plan.Scheduler.String(),
+		Status:    s.keeper.Status().String(),
+		Active:    s.running.Active(),
+		Queued:    s.running.Queued(),
+		Total:     s.running.Accepted(),
+		Failed:    s.running.Failed(),
+		BytesUp:   up,
+		BytesDown: down,
+	}
+	states := s.keeper.Backends()
+	v.Backends = make([]api.Backend, len(states))
+	for i := range states {
+		v.Backends[i] = backendView(&states[i])
+	}
+	return v
+}
+
+func backendView(s *reconcile.BackendState) api.Backend {
+	b := s.Backend
+	up, down := b.Bytes()
+	return api.Backend{
+		Address:  b.String(),
+		Weight:   s.Weight,
+		Backup:   s.Backup,
+		Status:   s.Status.String(),
+		Override: s.Override,
+		Reason:   s.Reason,
+		Since:    s.Since,
+		Active:   b.Active(),
+		Total:    b.Total(),
+		Failed:   b.Failures(),
+
+		BytesUp:   up,
+		BytesDown: down,
+		ConnectMS: float64(b.ConnectTime().Microseconds()) / 1000,
+	}
+}

@@ -1,0 +1,52 @@
+package metrics
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"usher/proxy"
+)
+
+// Source is what is shown: a *proxy.Server. Any goroutine calls its methods.
+type Source interface {
+	Services() []*proxy.Service
+	// CountBytes brings the byte counters up to date.
+	CountBytes()
+	Workers() []proxy.WorkerStats
+	// Open returns the flows at present, MaxConns how many there may be.
+	Open() int
+	MaxConns() int
+}
+
+// Process is what is shown of the process around the source.
+type Process struct {
+	Upgrades  int       // that have succeeded
+	Taken     time.Time // when the config file was last taken; the zero value: there is no file
+	IsRefused bool      // it was read again since, and refused
+}
+
+// scrapesMost bounds the scrapes at any one time: each holds all series in memory.
+const scrapesMost = 4
+
+// Handler serves the metrics of a source and of this process. What cannot be collected is
+// left out of the answer. Any goroutine calls process.
+func Handler(s Source, process func() Process) http.Handler {
+	return promhttp.HandlerFor(newRegistry(s, process), promhttp.HandlerOpts{
+		ErrorHandling:       promhttp.ContinueOnError,
+		MaxRequestsInFlight: scrapesMost,
+	})
+}
+
+func newRegistry(s Source, process func() Process) *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(
+		newCollector(s, process), cpu{},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewBuildInfoCollector(),
+	)
+	return r
+}

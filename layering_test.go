@@ -1,0 +1,101 @@
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestImportsGoOneWay checks the layers: main → internal/* → proxy → balancer,
+// conntrack, health. The last three, and the policy in proxy/flow, import little
+// beyond the standard library. Packages for measuring and testing are in no binary.
+func TestImportsGoOneWay(t *testing.T) {
+	t.Parallel()
+	const format = `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`
+	out, err := exec.Command("go", "list", "-f", format, "./...").Output()
+	if err != nil {
+		t.Skipf("go list: %v", err)
+	}
+	may := map[string][]string{
+		"usher/balancer":  {"github.com/cespare/xxhash/v2"},
+		"usher/conntrack": {},
+		"usher/health": {
+			"golang.org/x/net/dns/dnsmessage", "golang.org/x/net/http2", "golang.org/x/net/http2/hpack",
+			"google.golang.org/protobuf/encoding/protowire", "golang.org/x/sys/unix",
+		},
+		"usher/proxy/flow":       {"usher/balancer", "usher/conntrack"},
+		"usher/proxy/socketfile": {},
+		"usher/proxy": {
+			"usher/balancer", "usher/conntrack", "usher/proxy/flow", "usher/proxy/socketfile", "go.uber.org/zap",
+			"golang.org/x/sys/unix", "golang.org/x/net/ipv4", "golang.org/x/net/ipv6", "github.com/fxamacker/cbor/v2",
+		},
+	}
+	forTests := []string{"usher/internal/conformance", "usher/internal/race", "usher/bench"}
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		allowed, layered := may[words[0]]
+		delete(may, words[0])
+		for _, imported := range words[1:] {
+			first, _, _ := strings.Cut(imported, "/")
+			standard := first != "usher" && !strings.Contains(first, ".")
+			switch {
+			case layered && !standard && !slices.Contains(allowed, imported):
+				t.Errorf("%s imports %s", words[0], imported)
+			}
+			for _, room := range forTests {
+				if strings.HasPrefix(imported, room) && !strings.HasPrefix(words[0], room) {
+					t.Errorf("%s imports %s, which is for tests", words[0], imported)
+				}
+			}
+		}
+	}
+	for missing := range may {
+		t.Errorf("there is no package %s", missing)
+	}
+}
+
+// TestPolicyIsPure keeps sockets, clocks and chance out of the policy. It imports no
+// net, syscall, os or random package. Of package time it uses only the type and units
+// of a duration.
+func TestPolicyIsPure(t *testing.T) {
+	t.Parallel()
+	const folder = "proxy/flow"
+	may := []string{
+		"encoding/binary", "errors", "fmt", "io/fs", "iter", "math", "net/netip", "slices", "strconv", "sync", "sync/atomic", "time",
+		"usher/balancer", "usher/conntrack",
+	}
+	units := []string{"Duration", "Nanosecond", "Microsecond", "Millisecond", "Second", "Minute", "Hour"}
+	files, err := filepath.Glob(folder + "/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, imported := range file.Imports {
+			if path, _ := strconv.Unquote(imported.Path.Value); !slices.Contains(may, path) || imported.Name != nil {
+				t.Errorf("%s imports %s", set.Position(imported.Pos()), path)
+			}
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if use, ok := n.(*ast.SelectorExpr); ok {
+				if from, ok := use.X.(*ast.Ident); ok && from.Name == "time" && !slices.Contains(units, use.Sel.Name) {
+					t.Errorf("%s: time.%s", set.Position(use.Pos()), use.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}

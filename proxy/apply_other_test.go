@@ -1,0 +1,5 @@
+//go:build !linux
+
+package proxy
+
+func stallLoops(*Server) (resume func()) { panic("no event loops here") }

@@ -1,9 +1,0 @@
-//go:build !unix
-
-package proxy
-
-import "net"
-
-// awaitError: a reset that follows a FIN cannot be waited for here. It shows when
-// the other direction writes.
-func awaitError(net.Conn) error { return nil }

@@ -1,0 +1,76 @@
+package proxy
+
+import (
+	"fmt"
+	"net/netip"
+
+	"usher/proxy/flow"
+)
+
+// binding is one address that the server is bound to: of a range of ports each has one.
+// It lasts as long as a service wants the address, whichever service that is.
+type binding struct {
+	flow.Binding
+	at      Listener       // of one port
+	local   netip.AddrPort // as bound; invalid for a unix socket
+	path    string         // of a unix socket
+	splits  bool           // datagrams are scheduled one by one, when it is bound
+	joins   bool           // it overlaps a binding that goes: all addresses and one of them
+	file    socketFile
+	sockets any // the engine's
+}
+
+// address is what a binding is known by.
+func (b *binding) address() address {
+	a := addressOf(b.at)
+	if b.at.Network != "unix" {
+		a.at = b.local
+	}
+	return a
+}
+
+// port is the part of an address that bindings which overlap have in common.
+func (b *binding) port() address {
+	port := b.local.Port()
+	if !b.local.IsValid() {
+		port = b.at.Addr.Port()
+	}
+	return address{network: b.at.Network, at: netip.AddrPortFrom(netip.Addr{}, port)}
+}
+
+// overlaps reports whether one of two bindings of a port is on all addresses.
+func (b *binding) overlaps(other *binding) bool {
+	return b.at.Network != "unix" && (b.at.Addr.Addr().IsUnspecified() || other.at.Addr.Addr().IsUnspecified())
+}
+
+// address is what tells bindings apart. At one address but for v6only the kernel has room
+// for one.
+type address struct {
+	network string
+	at      netip.AddrPort
+	path    string
+	v6only  bool
+}
+
+func addressOf(l Listener) address {
+	return address{l.Network, l.Addr, l.Path, l.V6Only && l.Addr.Addr() == netip.IPv6Unspecified()}
+}
+
+// request is a listener whose port the kernel chooses. The nth such listener of a service
+// that is otherwise the same keeps its port.
+type request struct {
+	address address
+	nth     int
+}
+
+// ListenError says which service cannot listen on which address, and why.
+type ListenError struct {
+	Service string
+	Address string // in the form that the command line takes
+	Err     error
+}
+
+func (e *ListenError) Error() string { return fmt.Sprintf("service %s: %v", e.Service, e.Err) }
+
+// Unwrap returns the reason.
+func (e *ListenError) Unwrap() error { return e.Err }

@@ -1,5 +1,0 @@
-//go:build linux && !race
-
-package conformance_test
-
-const raceEnabled = false

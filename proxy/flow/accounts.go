@@ -1,0 +1,129 @@
+package flow
+
+import (
+	"time"
+
+	"usher/balancer"
+	"usher/conntrack"
+)
+
+// Record is what there is to say of a flow that has ended, or was refused.
+type Record struct {
+	Origin
+	Settings *Settings
+	Backend  *balancer.Backend // the last one reserved; nil if none was
+	Connect  time.Duration     // until a backend accepted; negative if none did
+	Duration time.Duration
+	Up, Down uint64
+	Tries    uint8
+	Outcome  Outcome
+}
+
+func (a *Admission) write(r Record) {
+	if a.Record != nil {
+		a.Record(r)
+	}
+}
+
+// Refuse accounts for a client that was turned away.
+func (a *Admission) Refuse(c *Settings, from Origin, o Outcome) {
+	c.Service.ended[o].Add(1)
+	a.write(Record{Origin: from, Settings: c, Connect: -1, Outcome: o})
+}
+
+// Settle ends an admitted flow: once, after its sockets are closed. It has the engine remove
+// the flow's row, and then gives back the place, which stands for a row in the table.
+func (a *Admission) Settle(f *Flow, o Outcome, now time.Duration, remove func(conntrack.ID)) {
+	f.uncount()
+	r := Record{
+		Origin: f.Origin, Settings: f.Settings, Backend: f.backend, Connect: -1,
+		Duration: now - f.accepted, Up: f.ent.Up(), Down: f.ent.Down(), Tries: f.tries, Outcome: o,
+	}
+	if f.phase == relaying {
+		r.Connect = f.connected - f.accepted
+	}
+	a.write(r)
+	f.account(o, now)
+	remove(f.ID)
+	cfg := f.Settings
+	f.ent, f.Service, f.Settings, f.backend, f.doubted = nil, nil, nil, nil, nil // they may be gone before the memory is used again
+	a.leave(cfg)
+}
+
+// account closes the flow's accounts: the reservation is given back, the outcome
+// and the bytes are counted. The entry is still the caller's to remove.
+func (f *Flow) account(o Outcome, now time.Duration) {
+	s := f.Service
+	if f.phase == relaying && f.ent.Down() == 0 {
+		switch o {
+		case BackendReset:
+			f.Settings.onFailure(f.backend, balancer.FailedReset)
+		case BackendLost:
+			f.Settings.onFailure(f.backend, balancer.FailedTimeout)
+		case Finished:
+			f.Settings.onSuccess(f.backend) // with nothing to say it has closed in good order
+		}
+	}
+	f.release()
+	f.Settings.queue.leave(f.ticket, false)
+	f.Settings.forget(&f.sticky, now)
+	f.CountBytes()
+	s.ended[o].Add(1)
+	s.lifetime.Observe(&LifetimeBounds, now-f.accepted)
+}
+
+// CountBytes adds what was passed on since the last call to the counters of the service and
+// of the backend.
+func (f *Flow) CountBytes() { f.told.add(f.ent, f.Service, f.backend) }
+
+// settleSession is settle for a session.
+func (a *Admission) settleSession(x *Session, o Outcome, now time.Duration) {
+	a.settleBytes(x, o, now)
+	x.Service.ended[o].Add(1)
+	x.Service.lifetime.Observe(&LifetimeBounds, now-x.opened)
+}
+
+// settlePart accounts for what a session has carried with a backend that it now leaves,
+// which has refused it. The session goes on, and counts from nothing.
+func (a *Admission) settlePart(x *Session, now time.Duration) {
+	a.settleBytes(x, Refused, now)
+	x.ent.ResetBytes()
+	x.counted, x.told = now, counted{}
+}
+
+// settleBytes records a session, and counts its bytes.
+func (a *Admission) settleBytes(x *Session, o Outcome, now time.Duration) {
+	up, down := x.ent.Up(), x.ent.Down()
+	a.write(Record{
+		Origin: x.Origin, Settings: x.Settings, Backend: x.backend, Connect: -1,
+		Duration: now - x.counted, Up: up, Down: down, Tries: x.tries(), Outcome: o,
+	})
+	x.told.add(x.ent, x.Service, x.backend)
+}
+
+// LifetimeBounds are the buckets of how long flows last.
+var LifetimeBounds = balancer.Bounds{
+	100 * time.Millisecond, time.Second, 5 * time.Second, 30 * time.Second,
+	2 * time.Minute, 10 * time.Minute, time.Hour, 6 * time.Hour,
+}
+
+// counted is how many of a flow's bytes are in the counters of its service and backend. They
+// are added when it ends, and before if a reader wants to know: on the way of a byte there
+// are no other counters than the flow's own. A counter never goes back. What a peer turns
+// out not to have taken stays in it, if it was added before.
+type counted struct{ up, down uint64 }
+
+// add adds what is not counted yet.
+func (c *counted) add(ent *entry, svc *Service, b *balancer.Backend) {
+	up, down := ent.Up(), ent.Down()
+	newUp, newDown := max(up, c.up)-c.up, max(down, c.down)-c.down
+	if newUp|newDown == 0 {
+		return
+	}
+	*c = counted{max(up, c.up), max(down, c.down)}
+	svc.up.Add(newUp)
+	svc.down.Add(newDown)
+	if b != nil {
+		b.CountBytes(newUp, newDown)
+	}
+}

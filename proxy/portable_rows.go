@@ -1,0 +1,87 @@
+package proxy
+
+import (
+	"usher/conntrack"
+	"usher/proxy/flow"
+)
+
+func (e *portableEngine) terminate(rows []Row, as Outcome) (ended int) {
+	for i := range rows {
+		isEnded := false
+		if r := &rows[i]; r.Key.Proto() == conntrack.UDP {
+			isEnded = e.udp.terminate(r, as)
+		} else if x := e.streamOf(r); x != nil {
+			isEnded = x.terminate(as)
+		}
+		if isEnded {
+			ended++
+		}
+	}
+	return ended
+}
+
+func (e *portableEngine) measureRTT(rows []Row) {
+	for i := range rows {
+		r := &rows[i]
+		r.RTT = 0
+		if x := e.streamOf(r); x != nil && r.Key.Proto() == conntrack.TCP {
+			r.RTT = connRTT(x.conn[flow.Client])
+		}
+	}
+}
+
+func (e *portableEngine) countBytes() {
+	for r := range e.table.Rows() {
+		if x := e.streamOf(&Row{Row: r}); x != nil {
+			x.countBytes()
+		}
+	}
+	for from, more := 0, true; more; from += flow.CutShare {
+		e.udp.mu.Lock()
+		more = e.udp.sessions.CountBytes(from)
+		e.udp.mu.Unlock()
+	}
+}
+
+// countBytes counts what the stream has carried, unless it ends and does so itself.
+func (x *stream) countBytes() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ending == flow.Running {
+		x.CountBytes()
+	}
+}
+
+func (*portableEngine) workerStats() []WorkerStats { return nil }
+
+// streamOf returns the stream of a row; nil if it has ended.
+func (e *portableEngine) streamOf(r *Row) *stream {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if r.Key.Proto() == conntrack.UDP || !e.table.Has(&r.Row) {
+		return nil
+	}
+	return e.streams[r.ID]
+}
+
+// terminate ends the stream, and reports whether it does so for this.
+func (x *stream) terminate(as Outcome) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ending != flow.Running {
+		return false
+	}
+	a := x.Flow.Terminate(as, x.engine.server.Now())
+	if x.joined {
+		x.followLocked(a)
+	} else if a.Do == flow.End {
+		x.cutLocked(a.Outcome)
+	}
+	return a.Do == flow.End || a.Do == flow.Deliver
+}
+
+func (u *portableUDP) terminate(r *Row, as Outcome) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.sessions.Terminate(&r.Row, as, u.engine.server.Now())
+}
