@@ -29,10 +29,15 @@ func TestImportsGoOneWay(t *testing.T) {
 			"golang.org/x/net/dns/dnsmessage", "golang.org/x/net/http2", "golang.org/x/net/http2/hpack",
 			"google.golang.org/protobuf/encoding/protowire", "golang.org/x/sys/unix",
 		},
-		"usher/proxy/flow":       {"usher/balancer", "usher/conntrack"},
+		"usher/proxy/limit":      {"github.com/cespare/xxhash/v2"},
+		"usher/proxy/rules":      {"usher/proxy/limit", "github.com/gaissmai/bart"},
+		"usher/proxy/flow": {
+			"usher/balancer", "usher/conntrack", "usher/proxy/limit", "usher/proxy/rules", "usher/proxy/proxyheader",
+			"usher/proxy/clienthello", "github.com/gaissmai/bart",
+		},
 		"usher/proxy/socketfile": {},
 		"usher/proxy": {
-			"usher/balancer", "usher/conntrack", "usher/proxy/flow", "usher/proxy/socketfile", "go.uber.org/zap",
+			"usher/balancer", "usher/conntrack", "usher/proxy/flow", "usher/proxy/limit", "usher/proxy/rules", "usher/proxy/socketfile", "go.uber.org/zap",
 			"golang.org/x/sys/unix", "golang.org/x/net/ipv4", "golang.org/x/net/ipv6", "github.com/fxamacker/cbor/v2",
 		},
 	}
@@ -68,7 +73,8 @@ func TestPolicyIsPure(t *testing.T) {
 	const folder = "proxy/flow"
 	may := []string{
 		"encoding/binary", "errors", "fmt", "io/fs", "iter", "math", "net/netip", "slices", "strconv", "sync", "sync/atomic", "time",
-		"usher/balancer", "usher/conntrack",
+		"usher/balancer", "usher/conntrack", "usher/proxy/limit", "usher/proxy/rules", "usher/proxy/proxyheader",
+		"usher/proxy/clienthello", "github.com/gaissmai/bart",
 	}
 	units := []string{"Duration", "Nanosecond", "Microsecond", "Millisecond", "Second", "Minute", "Hour"}
 	files, err := filepath.Glob(folder + "/*.go")

@@ -18,12 +18,15 @@ const (
 	Assured                      // UDP: the backend has answered
 	Waiting                      // held: no backend can be had
 	Queued                       // in its service's queue: every backend is full
+	Greeting                     // its PROXY header or ClientHello has not come whole yet
+	Silent                       // a rule has dropped it: held without an answer
 
 	states // the number of states and the zero one
 )
 
 var stateNames = [states]string{
 	"none", "connecting", "established", "half-closed", "closing", "unreplied", "assured", "waiting", "queued",
+	"greeting", "silent",
 }
 
 // String returns the state in one word.

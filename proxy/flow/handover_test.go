@@ -74,6 +74,7 @@ func TestNumbersOfTheFormat(t *testing.T) {
 		"connect-failed", "no-backend", "drain", "draining", "max-conns", "max-flows", "max-client-flows", "backends-full",
 		"queue-full", "no-descriptors", "no-local-port", "replied", "refused", "evicted", "reclaimed", "backend-down",
 		"max-age", "queue-timeout", "aborted", "killed", "rebalanced", "error",
+		"denied", "rate-limited", "client-limit", "bad-proxy-header", "no-sni",
 	} {
 		if got := Outcome(n).String(); got != want {
 			t.Errorf("outcome %d is %s, and was %s", n, got, want)
@@ -81,6 +82,7 @@ func TestNumbersOfTheFormat(t *testing.T) {
 	}
 	for n, want := range []string{
 		"none", "connecting", "established", "half-closed", "closing", "unreplied", "assured", "waiting", "queued",
+		"greeting", "silent",
 	} {
 		if got := conntrack.State(n).String(); got != want {
 			t.Errorf("state %d is %s, and was %s", n, got, want)

@@ -25,6 +25,10 @@ type Listener struct {
 	// numbers, are its owners; empty means those of the process.
 	Mode        fs.FileMode
 	User, Group string
+	// ServerName (SNI) and Protocol (ALPN) say which ClientHellos the listener takes the
+	// clients of; empty is any, and both empty takes all that no other listener with the
+	// address does. *.NAME stands for all names below NAME. Not for udp.
+	ServerName, Protocol string
 }
 
 // String returns the listener in the form that the command line takes.

@@ -69,6 +69,16 @@ const (
 	Rebalanced
 	// Failed: the kernel refused something that should have worked.
 	Failed
+	// Denied: a rule, or the service's list of clients, refused the client.
+	Denied
+	// RateLimited: the client, or all of them, came more often than the service allows.
+	RateLimited
+	// ClientLimit: the client had all the connections that it may have.
+	ClientLimit
+	// BadProxyHeader: a PROXY protocol header was wrong, missing or late.
+	BadProxyHeader
+	// NoServerName: no service takes the server name of the ClientHello, or none came.
+	NoServerName
 
 	outcomes // the number of outcomes
 )
@@ -79,6 +89,7 @@ var outcomeNames = [outcomes]string{
 	"max-conns", "max-flows", "max-client-flows", "backends-full", "queue-full", "no-descriptors", "no-local-port",
 	"replied", "refused", "evicted", "reclaimed", "backend-down",
 	"max-age", "queue-timeout", "aborted", "killed", "rebalanced", "error",
+	"denied", "rate-limited", "client-limit", "bad-proxy-header", "no-sni",
 }
 
 // String returns the word that the access log uses.

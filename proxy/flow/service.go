@@ -52,6 +52,10 @@ type ServiceConfig struct {
 	Persist Persist
 	// Observer learns how flows went; nil is nobody.
 	Observer ResultObserver `cbor:"-"`
+	// Access says who may come in.
+	Access AccessConfig
+	// SendProxy has backends told of the client.
+	SendProxy SendProxy
 	// UDP is what udp listeners add. All listeners of a service are udp, or none is.
 	UDP UDPConfig
 }
