@@ -29,8 +29,8 @@ func TestImportsGoOneWay(t *testing.T) {
 			"golang.org/x/net/dns/dnsmessage", "golang.org/x/net/http2", "golang.org/x/net/http2/hpack",
 			"google.golang.org/protobuf/encoding/protowire", "golang.org/x/sys/unix",
 		},
-		"usher/proxy/limit":      {"github.com/cespare/xxhash/v2"},
-		"usher/proxy/rules":      {"usher/proxy/limit", "github.com/gaissmai/bart"},
+		"usher/proxy/limit": {"github.com/cespare/xxhash/v2"},
+		"usher/proxy/rules": {"usher/proxy/limit", "github.com/gaissmai/bart"},
 		"usher/proxy/flow": {
 			"usher/balancer", "usher/conntrack", "usher/proxy/limit", "usher/proxy/rules", "usher/proxy/proxyheader",
 			"usher/proxy/clienthello", "github.com/gaissmai/bart",
