@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"go.uber.org/zap"
+
+	"usher/proxy/flow"
 )
 
 // ErrShutDown is what Apply returns once the server shuts down.
@@ -191,7 +193,7 @@ func (s *Server) commit(p *plan) {
 		if w.at.Network == "unix" {
 			w.binding.at = w.at
 		}
-		w.binding.Assign(w.owner.service, w.offset)
+		w.binding.Assign(flow.Claim{Service: w.owner.service, Offset: w.offset})
 	}
 	s.adopt(p)
 	s.running.Store(&running{services: p.services, notes: p.notes})

@@ -145,9 +145,10 @@ func (x *saving) number(e handoverEngine, bindings []*binding) {
 		}
 	})
 	for _, b := range x.numbers.Bindings.All {
-		to := b.Destination()
-		x.numbers.Settings.Of(to.Settings())
-		x.services.Of(to.Service)
+		for _, to := range b.Destinations() {
+			x.numbers.Settings.Of(to.Settings())
+			x.services.Of(to.Service)
+		}
 	}
 	for i := 0; i < len(x.numbers.Settings.All); i++ { // it grows
 		c := x.numbers.Settings.All[i]

@@ -29,7 +29,8 @@
 //   - class.go: what an error means for a dial, a relay, a datagram, an accept: one table
 //   - accounts.go, outcome.go: what is counted and recorded when a flow has ended
 //   - service.go, listener.go, binding.go, choice.go: what is served, and the choice of a backend
-//   - handover.go, handover_service.go, handover_session.go: what is saved for another process
+//   - routes.go: which service has a client, of several that share an address by server names
+//   - handover.go, handover_service.go, handover_binding.go, handover_session.go: what is saved for another process
 //   - invariants.go: what must hold between two reports; a binary with the build tag
 //     invariants checks it
 //

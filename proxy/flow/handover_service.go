@@ -143,31 +143,3 @@ func (st *SettingsState) Restore(svc *Service, p *balancer.Pool, o ResultObserve
 	}
 	return s
 }
-
-// BindingState is where the clients of an address go.
-type BindingState struct {
-	Service Ref    `cbor:"1,keyasint"` // of the services of the state
-	Offset  uint16 `cbor:"2,keyasint,omitempty"`
-	Gone    bool   `cbor:"3,keyasint,omitempty"`
-	Last    Ref    `cbor:"4,keyasint,omitempty"` // what the last clients get; zero: what the service has
-}
-
-// Save returns the state of a binding; service numbers services.
-func (b *Binding) Save(n *Numbers, service func(*Service) Ref) BindingState {
-	to := b.Destination()
-	return BindingState{service(to.Service), to.Offset, b.isGone.Load(), n.Settings.Of(to.last)}
-}
-
-// Check returns an error if no binding can have such a state.
-func (st *BindingState) Check(services int, l Limits) error {
-	if st.Service == 0 || int(st.Service) > services || int(st.Last) > l.Settings || (st.Last != 0) != st.Gone {
-		return fmt.Errorf("binding of service %d of %d, with settings %d of %d", st.Service, services, st.Last, l.Settings)
-	}
-	return nil
-}
-
-// Restore makes a new binding one of the state.
-func (b *Binding) Restore(st *BindingState, services []*Service, r *Refs) {
-	b.to.Store(&destination{at(services, st.Service), st.Offset, at(r.Settings, st.Last)})
-	b.isGone.Store(st.Gone)
-}

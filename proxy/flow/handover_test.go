@@ -42,7 +42,8 @@ func TestEveryFieldIsSaved(t *testing.T) {
 		}, []string{"places", "ports", "most", "clientMost"}},
 		{Settings{}, []string{"ServiceConfig", "Service", "queue"}, []string{"affinity"}},
 		{Binding{}, []string{"to", "isGone"}, nil},
-		{destination{}, []string{"Service", "Offset", "last"}, nil},
+		{Destination{}, []string{"Claim", "last"}, nil},
+		{Claim{}, []string{"Service", "Offset", "ServerName", "Protocol"}, nil},
 		{ticket{}, []string{"state", "prev", "next"}, []string{"more", "wake"}},
 	} {
 		kind := reflect.TypeOf(tt.of)

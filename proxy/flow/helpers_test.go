@@ -37,7 +37,7 @@ func testUDPService(t testing.TB, c UDPConfig, backends ...netip.AddrPort) Servi
 // testBinding returns an address whose clients are a service's.
 func testBinding(svc *Service) *Binding {
 	b := new(Binding)
-	b.Assign(svc, 0)
+	b.Assign(Claim{Service: svc})
 	return b
 }
 
