@@ -30,6 +30,7 @@ func TestImportsGoOneWay(t *testing.T) {
 			"google.golang.org/protobuf/encoding/protowire", "golang.org/x/sys/unix",
 		},
 		"usher/proxy/limit":       {"github.com/cespare/xxhash/v2"},
+		"usher/proxy/clienthello": {},
 		"usher/proxy/proxyheader": {"github.com/pires/go-proxyproto"},
 		"usher/proxy/rules":       {"usher/proxy/limit", "github.com/gaissmai/bart"},
 		"usher/proxy/flow": {
@@ -79,7 +80,7 @@ func TestPolicyIsPure(t *testing.T) {
 	}
 	units := []string{"Duration", "Nanosecond", "Microsecond", "Millisecond", "Second", "Minute", "Hour"}
 	var files []string
-	for _, folder := range []string{"proxy/flow", "proxy/limit", "proxy/rules", "proxy/proxyheader"} {
+	for _, folder := range []string{"proxy/flow", "proxy/limit", "proxy/rules", "proxy/proxyheader", "proxy/clienthello"} {
 		found, err := filepath.Glob(folder + "/*.go")
 		if err != nil || len(found) == 0 {
 			t.Fatal(folder, found, err)
