@@ -176,6 +176,7 @@ func TestSharesOfLoad(t *testing.T) {
 			for i := range s {
 				s[i].Weight = 1 + i
 			}
+			o.Random = newRand(t).Uint64
 			p := poolOf(t, o, s)
 			for _, b := range p.Backends() {
 				p.Observe(b, time.Millisecond, 0)

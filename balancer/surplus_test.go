@@ -36,8 +36,7 @@ func TestFairShares(t *testing.T) {
 // the limits allow, and nobody has more than its part of what the limited ones leave.
 func TestFairSharesHoldAll(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
-	random := rand.New(rand.NewPCG(seed, 0))
+	random := newRand(t)
 	for range 20_000 {
 		loads := make([]sharing, 1+random.IntN(8))
 		flows, room := uint64(0), uint64(0)
@@ -54,18 +53,18 @@ func TestFairSharesHoldAll(t *testing.T) {
 		sum, least := uint64(0), uint64(math.MaxUint64) // the least a unit of weight gets
 		for i, s := range shares {
 			if s > loads[i].most {
-				t.Fatalf("seed %d: %+v: share %d is %d", seed, loads, i, s)
+				t.Fatalf("%+v: share %d is %d", loads, i, s)
 			}
 			if sum += s; s < loads[i].most {
 				least = min(least, (s+loads[i].weight-1)/loads[i].weight)
 			}
 		}
 		if sum < min(flows, room) || sum > flows+uint64(len(loads)) {
-			t.Fatalf("seed %d: %+v: %d of %d flows are shared out: %v", seed, loads, sum, flows, shares)
+			t.Fatalf("%+v: %d of %d flows are shared out: %v", loads, sum, flows, shares)
 		}
 		for i, s := range shares {
 			if s > loads[i].weight*least {
-				t.Fatalf("seed %d: %+v: share %d of %v is more than by weight", seed, loads, i, shares)
+				t.Fatalf("%+v: share %d of %v is more than by weight", loads, i, shares)
 			}
 		}
 	}

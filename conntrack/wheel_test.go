@@ -13,7 +13,7 @@ import (
 	"usher/internal/race"
 )
 
-var seedFlag = flag.Uint64("seed", 0, "seed of the random tests, to replay one that failed; 0: a new one")
+var seedFlag = flag.Uint64("seed", 1, "seed of the random tests; 0: a new one for each run")
 
 // seed returns the seed of a random test, which a failing test prints.
 func seed(t *testing.T) uint64 {

@@ -76,8 +76,7 @@ func TestMonitorTargetComesBackAtOnce(t *testing.T) {
 func TestMonitorNeverReportsARemovedTarget(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		seed := rand.Uint64()
-		t.Logf("seed %d", seed)
+		const seed = 1 // another one tests other cases
 		random := rand.New(rand.NewPCG(seed, 0))
 		targets := numbered(20)
 

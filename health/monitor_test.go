@@ -235,8 +235,7 @@ func TestMonitorSpreadsChecks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const n, interval = 200, 2 * time.Second
-		seed := rand.Uint64()
-		t.Logf("seed %d", seed)
+		const seed = 1 // another one tests other cases
 		var mu sync.Mutex
 		random := rand.New(rand.NewPCG(seed, 0))
 		checker := &fake{}

@@ -163,8 +163,7 @@ func TestSendExpectNotRead(t *testing.T) {
 // The pieces in which a reply arrives do not change what is found.
 func TestFindEqualsASearchInTheWhole(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	const seed = 1 // another one tests other cases
 	random := rand.New(rand.NewPCG(seed, 0))
 	letters := func(n int) string {
 		b := make([]byte, n)

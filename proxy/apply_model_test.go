@@ -78,12 +78,7 @@ func randomWish(r *rand.Rand, now wish, services []ServiceConfig, streams, datag
 func TestRandomApplies(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, engine string) {
-		seed := rand.Uint64()
-		defer func() {
-			if t.Failed() {
-				t.Logf("seed %d", seed)
-			}
-		}()
+		const seed = 1 // another one tests other cases
 		r := rand.New(rand.NewPCG(seed, 0))
 		ports := ownPorts(t, 9)
 		streams, datagrams, taken := ports[:5], ports[5:8], ports[8]

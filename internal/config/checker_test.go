@@ -11,12 +11,7 @@ import (
 // A Checker that has seen other plans says of one what a Checker says that has not.
 func TestCheckerRemembersNothingWrong(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
-	defer func() {
-		if t.Failed() {
-			t.Logf("seed %d", seed)
-		}
-	}()
+	const seed = 1 // another one tests other cases
 	r := rand.New(rand.NewPCG(seed, 0))
 	pick := func(words ...string) string { return words[r.IntN(len(words))] }
 	address := func() string {

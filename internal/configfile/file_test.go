@@ -111,7 +111,7 @@ func TestShare(t *testing.T) {
 // given twice.
 func TestReuse(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
+	const seed = 1 // another one tests other cases
 	r := rand.New(rand.NewPCG(seed, 0))
 	path := filepath.Join(t.TempDir(), "usher.yaml")
 	load := func(text string, before *File) (*File, error) {
@@ -135,17 +135,17 @@ func TestReuse(t *testing.T) {
 		twice := fmt.Sprint("s", names[r.IntN(len(names))])
 		want := fmt.Sprintf("key %q is given twice (before: line %d)", twice, 1+strings.Count(text[:strings.Index(text, twice)+1], "\n"))
 		if _, err := load(text+entries[twice], before); err == nil || !strings.Contains(err.Error(), want) {
-			t.Fatalf("seed %d: %v, want %s", seed, err, want)
+			t.Fatalf("%v, want %s", err, want)
 		}
 		after, err := load(text, before)
 		if err != nil {
-			t.Fatalf("seed %d: %v\n%s", seed, err, text)
+			t.Fatalf("%v\n%s", err, text)
 		}
 		wantSame(t, mustParse(t, text, nil), after)
 		if before != nil {
 			for _, s := range before.Services {
 				if !changed[s.Name] && strings.Contains(text, s.Name+":") && !slices.Contains(after.Services, s) {
-					t.Fatalf("seed %d: %s is as it was, but not the same\n%s", seed, s.Name, text)
+					t.Fatalf("%s is as it was, but not the same\n%s", s.Name, text)
 				}
 			}
 		}

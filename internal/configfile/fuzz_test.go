@@ -60,7 +60,7 @@ func FuzzLoad(f *testing.F) {
 // TestMutations: a damaged file of several services never gives another plan part by part than as a whole.
 func TestMutations(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
+	const seed = 1 // another one tests other cases
 	r := rand.New(rand.NewPCG(seed, 1))
 	lines := []string{"  ", "    x: |", "      - a", "'", "\"", "[", "]", "{", "}", "#", " #", ":", ": ", "- ", "\n", "\n\n", "\n  a: ", "\n    listen: 1", "|\n", ">-\n", "...", "---", "a", "0"}
 	parts := 0
@@ -80,7 +80,7 @@ func TestMutations(t *testing.T) {
 			parts++
 		}
 		if diff := cmp.Diff(plan(t, mustParseWhole(t, f.text)), plan(t, f), equate); diff != "" {
-			t.Fatalf("seed %d: as a whole it is another plan: %s\n%s", seed, diff, text)
+			t.Fatalf("as a whole it is another plan: %s\n%s", diff, text)
 		}
 	}
 	if parts == 0 {

@@ -310,13 +310,8 @@ func TestPlanTargets(t *testing.T) {
 // nothing to do; and up and down are logged by turns.
 func TestPlanProperty(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
+	const seed = 1 // another one tests other cases
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	defer func() {
-		if t.Failed() {
-			t.Logf("seed %d", seed)
-		}
-	}()
 	for range 50 {
 		options := []string{"agent=9100", "on-down=reset,3s", "on-drain=fin,5s", "on-remove=reset,2s", "eject=3"}
 		one, other := newWorld(t, "8080=a.test:1,b.test:1,10.0.0.9:1", options...), newWorld(t, "8080=a.test:1,b.test:1,10.0.0.9:1", options...)

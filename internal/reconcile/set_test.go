@@ -20,12 +20,7 @@ import (
 // and trade places, some with equal configs under other pointers.
 func TestRandomSets(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
-	defer func() {
-		if t.Failed() {
-			t.Logf("seed %d", seed)
-		}
-	}()
+	const seed = 1 // another one tests other cases
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	r, c, _ := run(t, zap.NewNop())
 	host := func() string { return fmt.Sprintf("h%d.test", rnd.IntN(4)) }

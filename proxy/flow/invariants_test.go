@@ -14,8 +14,7 @@ import (
 // queue, as an engine might, and does what the policy answers.
 func TestFlowsHoldTheirInvariants(t *testing.T) {
 	t.Parallel()
-	for range 20 {
-		seed := rand.Uint64()
+	for seed := range uint64(20) {
 		s := newFlowSimulation(t, rand.New(rand.NewPCG(seed, 0)))
 		for range 2000 {
 			s.step()

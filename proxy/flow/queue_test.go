@@ -9,16 +9,11 @@ import (
 // TestQueueEqualsAList drives a queue and a plain list of who waits in which order.
 func TestQueueEqualsAList(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
+	const seed = 1 // another one tests other cases
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	var q queue
 	const most = 20
 	var line, lookers []*ticket // in order; those that were woken
-	defer func() {
-		if t.Failed() {
-			t.Logf("seed %d", seed)
-		}
-	}()
 	drop := func(list []*ticket, x *ticket) []*ticket {
 		return slices.DeleteFunc(list, func(o *ticket) bool { return o == x })
 	}
