@@ -27,9 +27,6 @@ func newLoop(t *testing.T) *health.ConnectLoop {
 	return l
 }
 
-// gone is a target without a listener. No other test gets its port.
-var gone = health.Target{Name: "gone", Network: "tcp", Address: "127.0.0.1:1"}
-
 // firstResult returns the result of one check by a monitor with the loop.
 func firstResult(t *testing.T, l *health.ConnectLoop, target health.Target, timeout time.Duration) error {
 	t.Helper()

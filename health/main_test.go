@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"usher/health"
 )
 
 func TestMain(m *testing.M) {
@@ -46,6 +48,9 @@ func (w withoutLeaks) Run() int {
 	}
 	return code
 }
+
+// gone is a target without a listener. No other test gets its port.
+var gone = health.Target{Name: "gone", Network: "tcp", Address: "127.0.0.1:1"}
 
 // descriptors counts those of this process, 0 where the system does not say.
 func descriptors() int {

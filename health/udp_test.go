@@ -60,14 +60,16 @@ func often(texts ...string) func([]byte) [][]byte {
 	return say(slices.Repeat(texts, health.MaxReplies/len(texts))...)
 }
 
-// dead returns a target without a listener.
+// dead returns a target where nobody listens, and nobody else can: its socket is
+// connected to an address that nothing comes from.
 func dead(t *testing.T) health.Target {
 	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	ip := net.IPv4(127, 0, 0, 1)
+	conn, err := net.DialUDP("udp", &net.UDPAddr{IP: ip}, &net.UDPAddr{IP: ip, Port: 2}) // isBoundHere asks as port 1
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() { conn.Close() })
 	return health.Target{Name: "b", Network: "udp", Address: conn.LocalAddr().String()}
 }
 

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -73,16 +72,17 @@ func whose(addr string, length int) (string, error) {
 	return string(name), err
 }
 
-// ownPorts returns ports of an address that this test has for itself: no kernel gives them
+// owned counts the addresses that ownPorts has given out.
+var owned atomic.Uint32
+
+// ownPorts returns ports of an address that the caller has for itself: no kernel gives them
 // to anybody meanwhile.
 func ownPorts(t testing.TB, n int) []netip.AddrPort {
 	t.Helper()
 	if runtime.GOOS != "linux" {
 		t.Skip("this system has one loopback address")
 	}
-	h := fnv.New32a()
-	_, _ = io.WriteString(h, t.Name())
-	host := netip.AddrFrom4([4]byte{127, byte(16 + h.Sum32()%200), byte(os.Getpid() >> 8), byte(os.Getpid())})
+	host := netip.AddrFrom4([4]byte{127, byte(16 + owned.Add(1)%200), byte(os.Getpid() >> 8), byte(os.Getpid())})
 	all := make([]netip.AddrPort, n)
 	for i := range all {
 		all[i] = netip.AddrPortFrom(host, uint16(20000+i))

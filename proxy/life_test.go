@@ -46,15 +46,16 @@ func newBackend(t *testing.T) *backendOf {
 	return b
 }
 
-// refusing is an address that nobody listens on.
+// refusing is an address where nobody listens, and nobody else can: it is that of a client.
 func refusing(t *testing.T) netip.AddrPort {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).AddrPort()
+	t.Cleanup(func() { ln.Close() })
+	c := dial(t, ln.Addr().String())
+	return c.LocalAddr().(*net.TCPAddr).AddrPort()
 }
 
 // TestCutConnections: what is told to stay stays, what is cut looks as it was told to,

@@ -118,13 +118,7 @@ func TestNewBindsAllOrNone(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer taken.Close()
-		spare, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		free := spare.Addr().(*net.TCPAddr).AddrPort()
-		spare.Close()
-
+		free := ownPorts(t, 1)[0]
 		c := service(t, echo(t))
 		c.Listeners = []Listener{
 			{Network: "tcp", Addr: free},

@@ -3,6 +3,9 @@ package app
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -64,6 +67,41 @@ func TestStartIsNotHeldUpByChecks(t *testing.T) {
 	}
 	if strings.Contains(log.String(), "all backends") {
 		t.Errorf("down before any check has ended:\n%s", log)
+	}
+}
+
+// An address of a name that is our own listener is left out, with one warning. So is a loop through two services.
+func TestNamesThatLeadBack(t *testing.T) {
+	t.Parallel()
+	// Nobody else listens on this address, and no kernel gives its ports to anybody.
+	v4 := netip.AddrFrom4([4]byte{127, 230, byte(os.Getpid() >> 8), byte(os.Getpid())})
+	names := book{"here.test": {v4, netip.IPv6Loopback()}, "lone.test": {v4}}
+	host := v4.String() + ":"
+	cfg := parse(t, flags.Words{
+		Listen:  []string{"self=" + host + "8001", "one=" + host + "8002", "two=" + host + "8003", "lone=" + host + "8004", "dns=udp://" + host + "5353"},
+		Backend: []string{"self=here.test:8001", "self=" + greeter(t), "one=here.test:8003", "two=here.test:8002", "lone=lone.test", "dns=lone.test", "dns=here.test:8004"},
+		Options: []flags.Option{{Name: "health", Value: "off"}},
+	})
+	log := run(t, cfg, names)
+	log.await(t, `"msg":"serving"`)
+	for want, times := range map[string]int{
+		"backend " + host + "8001 of service self is its own listener":                                1,
+		" leads back to its listener " + host:                                                         1, // of the one that came last
+		`"msg":"backend left out"`:                                                                    4,
+		`"so":"none is left, clients are refused"`:                                                    1,
+		"backend udp://" + v4.String() + " of service dns is its own listener udp://" + host + "5353": 1,
+	} {
+		if got := strings.Count(log.String(), want); got != times {
+			t.Errorf("logged %d times %s:\n%s", got, want, log)
+		}
+	}
+	conn, err := net.Dial("tcp", host+"8001")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if got, err := io.ReadAll(conn); string(got) != "hello" {
+		t.Errorf("got %q, %v", got, err)
 	}
 }
 

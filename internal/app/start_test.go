@@ -130,46 +130,6 @@ func TestStartIsNotHeldUpByNames(t *testing.T) {
 	}
 }
 
-// An address of a name that is our own listener is left out, with one warning. So is a loop through two services.
-func TestNamesThatLeadBack(t *testing.T) {
-	t.Parallel()
-	a, b, c, d := freePort(t), freePort(t), freePort(t), freePort(t)
-	u, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, e, _ := net.SplitHostPort(u.LocalAddr().String())
-	u.Close()
-	v4, v6 := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")
-	names := book{"here.test": {v4, v6}, "lone.test": {v4}}
-	cfg := parse(t, flags.Words{
-		Listen:  []string{"self=" + a, "one=" + b, "two=" + c, "lone=" + d, "dns=udp:" + e},
-		Backend: []string{"self=here.test:" + a, "self=" + greeter(t), "one=here.test:" + c, "two=here.test:" + b, "lone=lone.test", "dns=lone.test", "dns=here.test:" + d},
-		Options: []flags.Option{{Name: "health", Value: "off"}},
-	})
-	log := run(t, cfg, names)
-	log.await(t, `"msg":"serving"`)
-	for want, times := range map[string]int{
-		"backend 127.0.0.1:" + a + " of service self is its own listener":                 1,
-		" leads back to its listener 127.0.0.1:":                                          1, // of the one that came last
-		`"msg":"backend left out"`:                                                        4,
-		`"so":"none is left, clients are refused"`:                                        1,
-		"backend udp://127.0.0.1 of service dns is its own listener udp://127.0.0.1:" + e: 1,
-	} {
-		if got := strings.Count(log.String(), want); got != times {
-			t.Errorf("logged %d times %s:\n%s", got, want, log)
-		}
-	}
-	conn, err := net.Dial("tcp", "127.0.0.1:"+a)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if got, err := io.ReadAll(conn); string(got) != "hello" {
-		t.Errorf("got %q, %v", got, err)
-	}
-}
-
 // If it ends before the start is done, Run returns without having served, and leaves nothing behind.
 func TestRunEndsDuringStart(t *testing.T) {
 	t.Parallel()
