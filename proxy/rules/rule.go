@@ -73,6 +73,7 @@ type Ports struct {
 	Protocol                  Protocol // TCP or UDP
 	Source, Destination       *PortRange
 	NotSource, NotDestination bool
+	SYN                       bool // --syn, which is true of every new flow of TCP
 }
 
 // PortSide says which ports Multiport looks at.
