@@ -215,15 +215,16 @@ func (c *C) Sleep(d time.Duration) {
 	}
 }
 
-// WaitStill waits until counter has not moved for a while and returns it.
+// WaitStill waits until counter has not moved for a while and returns it. The while is
+// longer on a busy machine, which may only pause.
 func (c *C) WaitStill(what string, counter func() int64) int64 {
 	const still = 300 * time.Millisecond
-	last, since := counter(), time.Now()
+	last, since := counter(), c.stopwatch()
 	c.Wait(2*c.patience(), what, func() bool {
 		if n := counter(); n != last {
-			last, since = n, time.Now()
+			last, since = n, c.stopwatch()
 		}
-		return time.Since(since) > still
+		return since.fair() > still
 	})
 	return last
 }

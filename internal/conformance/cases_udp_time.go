@@ -285,7 +285,7 @@ func udpDrainDeadline(c *C) {
 		a, err := client.AskWithin("who?", 200*time.Millisecond)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded) && over:
-			aboutOneSecond(c, start)
+			drainedInTime(c, p, start)
 			exitsWell(c, p, time.Second)
 			return
 		case errors.Is(err, os.ErrDeadlineExceeded): // just cut, or late

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -187,7 +188,7 @@ func (f *forwarder) flow(client *net.TCPConn) {
 		f.kept = append(f.kept, []byte(strings.Repeat("x", 16<<10)))
 		f.mu.Unlock()
 	case "threads":
-		if n := f.next.Load(); n%50 == 0 {
+		if f.next.Add(1)%50 == 0 {
 			go func() {
 				runtime.LockOSThread()
 				select {}
@@ -360,6 +361,9 @@ func (f *forwarder) copy(to, from *net.TCPConn, moved func()) error {
 			buf[at] ^= 1
 		}
 		total += n
+		if f.Flaw == "one-buffer-for-all" {
+			runtime.Gosched() // another flow reads
+		}
 		if n > 0 {
 			moved()
 			if _, err := to.Write(buf[:n]); err != nil {
@@ -397,11 +401,10 @@ func hoard(to, from *net.TCPConn) error {
 	var waiting [][]byte
 	var end error
 	go func() {
-		for {
-			buf := make([]byte, 256<<10)
+		for buf := make([]byte, 256<<10); ; {
 			n, err := from.Read(buf)
 			mu.Lock()
-			waiting, end = append(waiting, buf[:n]), err
+			waiting, end = append(waiting, slices.Clone(buf[:n])), err
 			mu.Unlock()
 			if err != nil {
 				return

@@ -94,15 +94,6 @@ func runUDPForwarder(order forwarderOrder) {
 		go f.serveBeside()
 	}
 	go f.expire()
-	if f.Flaw == "restarts" {
-		time.AfterFunc(100*time.Millisecond, func() {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			for _, flow := range f.flows {
-				f.endFlow(flow)
-			}
-		})
-	}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM)
 	<-signals
@@ -156,7 +147,7 @@ func (f *udpForwarder) request(key udpKey, data []byte) {
 	if f.Config.OnePacket || f.Flaw == "schedules-anew" {
 		key.number = f.next + 1
 	}
-	if f.Flaw == "starves" && f.last != nil && f.last.key != key && f.last.requests > 100 && time.Since(f.lastAt) < 20*time.Millisecond {
+	if f.Flaw == "starves" && f.last != nil && f.last.key != key && f.last.requests > 100 && time.Since(f.lastAt) < 500*time.Millisecond {
 		return
 	}
 	flow := f.flows[key]
@@ -183,7 +174,9 @@ func (f *udpForwarder) request(key udpKey, data []byte) {
 			}
 			return // no descriptors
 		}
-		if f.Flaw != "small-buffer" {
+		if f.Flaw == "small-buffer" {
+			back.SetReadBuffer(64 << 10)
+		} else {
 			back.SetReadBuffer(4 << 20)
 		}
 		flow = &udpFlow{key: key, back: back, backend: backend, born: time.Now()}
@@ -362,10 +355,16 @@ func (f *udpForwarder) reply(flow *udpFlow, data []byte) {
 	to, asked := flow.key.client, []byte(flow.key.asked)
 	switch f.Flaw {
 	case "crosses-replies":
-		if f.crossed++; f.crossed%50 == 0 && f.last != nil {
+		if f.crossed++; f.crossed%10 == 0 && f.last != nil {
 			to = f.last.key.client
 		}
 		f.last = flow
+	case "restarts": // again and again
+		time.AfterFunc(50*time.Millisecond, func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.endFlow(flow)
+		})
 	case "wrong-address":
 		asked = nil
 	case "first-reply-only":

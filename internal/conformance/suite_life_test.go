@@ -27,7 +27,7 @@ func TestLifeSuite(t *testing.T) {
 		{"keeps-the-dead", "led past|got no answer", []string{"udp-backend-is-killed-under-load"}},
 		{"uses-backups", "the backup serves", []string{"backup-waits"}},
 		{"never-ages", "clean end", []string{"old-flows-end-in-order"}},
-		{"ages-all", "short clients|hear", []string{"old-flows-end-in-order"}},
+		{"ages-all", "short clients|hear|say|ended after", []string{"old-flows-end-in-order"}},
 		{"max-and-one", "up to 4 flows", []string{"backend-maximum-is-never-exceeded"}},
 		{"no-max", "up to|one client more|in the order|reset|to take a client", []string{
 			"backend-maximum-is-never-exceeded", "full-backend-refuses", "queue-is-in-order", "queue-is-bounded", "queue-times-out"}},
