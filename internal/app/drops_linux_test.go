@@ -1,8 +1,10 @@
 package app
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,8 +102,10 @@ func TestWantOfDescriptorsIsTold(t *testing.T) {
 				d.close()
 				d.report() // which has less to report, if anything
 				if network == "udp" {
-					got := lines.FilterField(zap.Stringer("reason", flow.NoResources)).All()
-					if len(got) == 0 || got[0].ContextMap()["remedy"] == "" || got[0].Message != turnedAway {
+					// On a slow machine the flow that has the descriptor is old enough to make room.
+					got := lines.FilterField(zap.Stringer("reason", flow.NoResources)).FilterMessage(turnedAway).All()
+					got = append(got, lines.FilterField(zap.Stringer("reason", flow.Evicted)).FilterMessage(madeRoom).All()...)
+					if len(got) == 0 || !strings.Contains(fmt.Sprint(got[0].ContextMap()["remedy"]), "ulimit -n") {
 						t.Errorf("logged %v", lines.All())
 					}
 					return
