@@ -28,7 +28,7 @@ func TestChoicesWaitForNoBuild(t *testing.T) {
 		}()
 		select {
 		case <-done:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("a choice waits for those who change the pool")
 		}
 		p.mu.Unlock()
@@ -112,7 +112,7 @@ func TestBuildHoldsUpNobody(t *testing.T) {
 				}()
 				select {
 				case <-done:
-				case <-time.After(20 * time.Second):
+				case <-time.After(time.Minute):
 					t.Fatal("a choice waits for a table")
 				}
 				wantIdle(t, p.Backends())

@@ -37,7 +37,7 @@ func firstResult(t *testing.T, l *health.ConnectLoop, target health.Target, time
 	})
 	defer m.Close()
 	m.Set([]health.Target{target})
-	ctx, cancel := context.WithTimeout(t.Context(), timeout+10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout+time.Minute)
 	defer cancel()
 	m.WaitFirst(ctx)
 	if m.Close(); !reported {
@@ -58,7 +58,7 @@ func TestConnectLoopIsNotSeenByTheTarget(t *testing.T) {
 		defer ln.Close()
 		target := health.Target{Name: "b", Network: "tcp", Address: ln.Addr().String()}
 		for range 20 { // a socket is used again
-			if err := firstResult(t, l, target, 10*time.Second); err != nil {
+			if err := firstResult(t, l, target, time.Minute); err != nil {
 				t.Errorf("check of %s: %v", address, err)
 			}
 		}
@@ -95,7 +95,7 @@ func TestConnectLoopClosesWithFIN(t *testing.T) {
 		}
 		saw <- <-serve(ln, "220 greeting\r\n")
 	}()
-	if err := firstResult(t, l, target, 10*time.Second); err != nil {
+	if err := firstResult(t, l, target, time.Minute); err != nil {
 		t.Fatalf("check: %v", err)
 	}
 	expectCleanEnd(t, <-saw)
@@ -122,8 +122,8 @@ func TestConnectLoopFails(t *testing.T) {
 		is      error
 		text    string
 	}{
-		{gone, 10 * time.Second, syscall.ECONNREFUSED, "dial tcp " + gone.Address + ": connect: connection refused"},
-		{gone, 10 * time.Second, syscall.ECONNREFUSED, "dial tcp " + gone.Address + ": connect: connection refused"},
+		{gone, time.Minute, syscall.ECONNREFUSED, "dial tcp " + gone.Address + ": connect: connection refused"},
+		{gone, time.Minute, syscall.ECONNREFUSED, "dial tcp " + gone.Address + ": connect: connection refused"},
 		{late, 50 * time.Millisecond, nil, "dial tcp " + late.Address + ": i/o timeout"},
 	} {
 		err := firstResult(t, l, tt.target, tt.timeout)
@@ -133,7 +133,7 @@ func TestConnectLoopFails(t *testing.T) {
 	}
 	// A failed attempt does not affect the next one.
 	_, target := listen(t, "tcp")
-	if err := firstResult(t, l, target, 10*time.Second); err != nil {
+	if err := firstResult(t, l, target, time.Minute); err != nil {
 		t.Errorf("check: %v", err)
 	}
 }

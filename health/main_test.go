@@ -61,9 +61,9 @@ func descriptors() int {
 	return len(entries)
 }
 
-// eventually waits up to 10 s for a condition.
+// eventually waits up to a minute for a condition.
 func eventually(holds func() bool) bool {
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if holds() {
 			return true
 		}

@@ -56,7 +56,7 @@ func TestServiceChangesItsProtocol(t *testing.T) {
 				for range 4 {
 					c := dial(t, stream.Listeners[0].String())
 					t.Cleanup(func() {
-						_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+						_ = c.SetDeadline(time.Now().Add(time.Minute))
 						if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
 							t.Errorf("a client that waited at a tcp listener: %v", err)
 						}
@@ -178,7 +178,7 @@ func TestSlowServerServesWhoWaits(t *testing.T) {
 		resume()
 		applied.Wait()
 		for i, client := range clients {
-			_ = client.SetDeadline(time.Now().Add(30 * time.Second))
+			_ = client.SetDeadline(time.Now().Add(time.Minute))
 			if _, err := client.Read(make([]byte, 1)); err != nil {
 				t.Errorf("client %d: %v", i, err)
 			}

@@ -66,7 +66,7 @@ func whose(addr string, length int) (string, error) {
 		return "", err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	name := make([]byte, length)
 	_, err = io.ReadFull(c, name)
 	return string(name), err

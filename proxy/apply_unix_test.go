@@ -24,7 +24,7 @@ func TestSocketFileIsMadeAnew(t *testing.T) {
 				t.Fatalf("%s: %v", when, err)
 			}
 			defer conn.Close()
-			_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+			_ = conn.SetDeadline(time.Now().Add(time.Minute))
 			if _, err := conn.Read(make([]byte, 1)); err != nil {
 				t.Errorf("%s: %v", when, err)
 			}

@@ -38,7 +38,7 @@ func TestHandshakeGreetingAndFINInOneEvent(t *testing.T) {
 	})
 	c := dial(t, s.Services()[0].Config().Listeners[0].String())
 	close(waits)
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	if got, err := io.ReadAll(c); string(got) != greeting || err != nil {
 		t.Errorf("read %q, %v", got, err)
 	}

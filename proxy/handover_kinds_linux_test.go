@@ -368,7 +368,7 @@ func TestSessionsAreHandedOver(t *testing.T) {
 	t.Cleanup(func() { backend.Close() })
 	hear := func() reply {
 		t.Helper()
-		_ = backend.SetReadDeadline(time.Now().Add(30 * time.Second))
+		_ = backend.SetReadDeadline(time.Now().Add(time.Minute))
 		buffer := make([]byte, 1<<16)
 		n, from, err := backend.ReadFrom(buffer)
 		if err != nil {

@@ -266,7 +266,7 @@ func TestLearnsFromConnectAndFirstReply(t *testing.T) {
 				if _, err := c.Read(make([]byte, 1)); err != nil {
 					return
 				}
-				time.Sleep(500 * time.Millisecond)
+				time.Sleep(2 * time.Second)
 				_, _ = c.Write([]byte{'x'})
 			}
 		})

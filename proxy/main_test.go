@@ -204,7 +204,7 @@ func roundTrip(t *testing.T, c net.Conn) {
 // eventually waits for a condition. A machine under load may take its time.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("not in time: %s", what)

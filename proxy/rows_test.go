@@ -84,7 +84,7 @@ func TestKillInEachState(t *testing.T) {
 				if n := s.Kill(func(*Row) bool { return true }); n != 1 {
 					t.Errorf("%d flows killed, want 1", n)
 				}
-				_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+				_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 				if _, err := io.Copy(io.Discard, conn); !errors.Is(err, syscall.ECONNRESET) {
 					t.Errorf("the client read %v, want a reset", err)
 				}
@@ -251,7 +251,7 @@ func TestManyEnd(t *testing.T) {
 			}
 			end()
 			for _, c := range conns {
-				_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
+				_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 				if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Fatalf("a flow lives on: %v", err)
 				}

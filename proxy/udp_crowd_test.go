@@ -101,6 +101,12 @@ func TestSilentFlowMakesRoomAfterItsGrace(t *testing.T) {
 		before := s.Now()
 		say(t, silent, "mute")
 		eventually(t, "a flow has the place", func() bool { return svc.Active() == 1 })
+		say(t, other, "who?")
+		eventually(t, "the newcomer has been heard", func() bool { return svc.Ended(flow.ServiceFull)+svc.Ended(flow.Evicted) > 0 })
+		// On a slow machine the grace is over when the newcomer comes.
+		if s.Now() < before+promisedGrace && svc.Ended(flow.ServiceFull) == 0 {
+			t.Error("the newcomer was not refused")
+		}
 		for {
 			say(t, other, "who?")
 			_ = other.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
@@ -112,7 +118,7 @@ func TestSilentFlowMakesRoomAfterItsGrace(t *testing.T) {
 				t.Fatal("the silent flow keeps its place")
 			}
 		}
-		if took := s.Now() - before; took < promisedGrace || svc.Ended(flow.Evicted) != 1 || svc.Ended(flow.ServiceFull) == 0 {
+		if took := s.Now() - before; took < promisedGrace || svc.Ended(flow.Evicted) != 1 {
 			t.Errorf("a place after %v: %d evicted, %d refused", took, svc.Ended(flow.Evicted), svc.Ended(flow.ServiceFull))
 		}
 	})
@@ -175,7 +181,7 @@ func TestBroadcastIsAnswered(t *testing.T) {
 					if _, err := c.WriteToUDPAddrPort([]byte("anybody?"), to); err != nil {
 						t.Skipf("no broadcast here: %v", err)
 					}
-					_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+					_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 					var b [100]byte
 					n, from, err := c.ReadFromUDPAddrPort(b[:])
 					if err != nil || string(b[:n]) != "anybody?" || from.Port() != at.Port() {
@@ -211,7 +217,6 @@ func TestSilentFlowsGiveWayToConnections(t *testing.T) {
 			roundTrip(t, dial(t, streams.Config().Listeners[0].Addr.String()))
 		}
 		eventually(t, "the server is full", func() bool { return s.Open() == most })
-		full := s.Now()
 		try := func() bool {
 			c, err := net.Dial("tcp", streams.Config().Listeners[0].Addr.String())
 			if err != nil {
@@ -230,10 +235,6 @@ func TestSilentFlowsGiveWayToConnections(t *testing.T) {
 		eventually(t, "a connection gets through", try)
 		if took := s.Now() - begun; took < promisedGrace || datagrams.Ended(flow.Evicted) == 0 {
 			t.Errorf("after %v: %d refused, %d evicted", took, refused, datagrams.Ended(flow.Evicted))
-		}
-		// On a slow machine their time is over before the first client comes.
-		if full < begun+promisedGrace/2 && refused == 0 {
-			t.Error("no client was refused")
 		}
 	})
 }

@@ -50,7 +50,7 @@ func TestLoss(t *testing.T) {
 			// or its reply is late.
 			window := int64(c.Conns * c.Window)
 			x := &g.datagrams
-			for deadline := time.Now().Add(10 * time.Second); ; g.poll(time.Millisecond) {
+			for deadline := time.Now().Add(time.Minute); ; g.poll(time.Millisecond) {
 				n, missing := dropped.Load(), x.missing()
 				if g.err == nil && missing >= n-window && missing <= n+window {
 					break

@@ -66,7 +66,7 @@ func greeted(t *testing.T, engine, address string) {
 		return
 	}
 	defer client.Close()
-	_ = client.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = client.SetDeadline(time.Now().Add(time.Minute))
 	if got, err := io.ReadAll(client); string(got) != "hello" {
 		t.Errorf("%s: a client heard %q, %v", engine, got, err)
 	}

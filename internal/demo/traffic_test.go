@@ -16,10 +16,10 @@ func TestTrafficReachesTheService(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
-		trickle{every: 5 * time.Millisecond, linger: 10 * time.Millisecond, timeout: 10 * time.Second, atOnce: 4}.run(ctx, addr)
+		trickle{every: 5 * time.Millisecond, linger: 10 * time.Millisecond, timeout: time.Minute, atOnce: 4}.run(ctx, addr)
 	})
 	served := &b.servers[0].Handler.(*backend).served
-	for deadline := time.Now().Add(10 * time.Second); served.Load() < 10; {
+	for deadline := time.Now().Add(time.Minute); served.Load() < 10; {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d requests served, want 10", served.Load())
 		}
@@ -59,7 +59,7 @@ func TestTrafficIsBounded(t *testing.T) {
 		select {
 		case conn := <-accepted:
 			conns = append(conns, conn)
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%d clients came, want %d", len(conns), atOnce)
 		}
 	}
@@ -74,7 +74,7 @@ func TestTrafficIsBounded(t *testing.T) {
 	cancel()
 	running.Wait()
 	for _, conn := range conns {
-		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 		if _, err := io.Copy(io.Discard, conn); err != nil {
 			t.Errorf("client did not end cleanly: %v", err)
 		}
