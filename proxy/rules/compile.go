@@ -15,7 +15,8 @@ func Compile(list *List, before *Set, o Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err = checkJumps(list, byName); err != nil {
+	order, err := checkJumps(list, byName)
+	if err != nil {
 		return nil, err
 	}
 	c := compiler{
@@ -38,6 +39,7 @@ func Compile(list *List, before *Set, o Options) (*Set, error) {
 			c.set.chains[i].rules = append(c.set.chains[i].rules, compiled)
 		}
 	}
+	c.set.program = link(c.set.chains, order)
 	return c.set, nil
 }
 
@@ -153,7 +155,7 @@ func (c *compiler) matcher(m Match, seed uint64) matcher {
 
 func portRange(r *PortRange, not bool) portSet {
 	if r == nil {
-		return allPorts
+		return allPorts()
 	}
 	return portSetOf([]PortRange{*r}, not)
 }
@@ -162,9 +164,9 @@ func multiport(m *Multiport) matcher {
 	set := portSetOf(m.Ranges, m.Not)
 	switch {
 	case m.Side == SourcePort:
-		return &portsMatcher{All, set, allPorts}
+		return &portsMatcher{All, set, allPorts()}
 	case m.Side == DestinationPort:
-		return &portsMatcher{All, allPorts, set}
+		return &portsMatcher{All, allPorts(), set}
 	case m.Not:
 		return &portsMatcher{All, set, set}
 	}

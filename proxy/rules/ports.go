@@ -8,7 +8,8 @@ import (
 // portSet is a set of ports: ranges in order that neither meet nor touch.
 type portSet []PortRange
 
-var allPorts = portSet{{0, 65535}}
+// allPorts returns the set of all ports.
+func allPorts() portSet { return portSet{{0, 65535}} }
 
 // portSetOf returns the ports that are in a range, or those in none.
 func portSetOf(ranges []PortRange, not bool) portSet {
@@ -29,6 +30,8 @@ func portSetOf(ranges []PortRange, not bool) portSet {
 	}
 	return set
 }
+
+func (s portSet) isAll() bool { return len(s) == 1 && s[0] == PortRange{0, 65535} }
 
 func (s portSet) complement() portSet {
 	var gaps portSet

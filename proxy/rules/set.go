@@ -61,6 +61,7 @@ type Set struct {
 	hashlimits     map[string]*hashlimit  // by name
 	recents        map[string]*recentList // by name
 	needsInterface bool
+	program        *program // of INPUT
 }
 
 // chain is a chain of a set with its states.
@@ -102,7 +103,7 @@ func (s *Set) Decide(p *Packet, now time.Duration, h *limit.Holds) Verdict {
 	if s == nil {
 		return Verdict{Target: Accept}
 	}
-	v := s.walk(&visit{packet: p, now: now, holds: h, mode: deciding})
+	v := s.visit(&visit{packet: p, now: now, holds: h, mode: deciding})
 	if v.Target != Accept {
 		h.Release()
 	}
@@ -115,14 +116,14 @@ func (s *Set) Judge(p *Packet) Verdict {
 	if s == nil {
 		return Verdict{Target: Accept}
 	}
-	return s.walk(&visit{packet: p, mode: judging})
+	return s.visit(&visit{packet: p, mode: judging})
 }
 
 // Rejoin enters a flow that lives, but whose holds were lost, in the counts of living flows
 // that it comes to. It has no other effect.
 func (s *Set) Rejoin(p *Packet, h *limit.Holds) {
 	if s != nil {
-		s.walk(&visit{packet: p, holds: h, mode: rejoining})
+		s.visit(&visit{packet: p, holds: h, mode: rejoining})
 	}
 }
 
