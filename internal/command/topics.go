@@ -11,6 +11,10 @@ import (
 // topics are the pages of usher help WORD. Their texts about options are in the table of package config.
 func topics() map[string]string {
 	return map[string]string{
+		"sni":   sniHelp + optionsHelp(config.ServiceOptions(), "sni"),
+		"proxy": proxyHelp + optionsHelp(config.ServiceOptions(), "proxy"),
+		"access": accessHelp + optionsHelp(config.ServiceOptions(), "access") + accessProcessHelp +
+			optionsHelp(config.ProcessOptions(), "access"),
 		"schedulers": schedulersHelp() + optionsHelp(config.ServiceOptions(), "schedulers"),
 		"backends":   backendsHelp + optionsHelp(config.ServiceOptions(), "backends"),
 		"config":     configFileHelp,
@@ -89,6 +93,7 @@ const listenersHelp = `Listeners: --listen [NAME=]ADDR, or ADDR=BACKEND[,BACKEND
                                a socket file; the mode is octal, user and group are names or numbers. A file that no
                                process listens on is replaced
   unix:@app                    a name in the abstract namespace of Linux, which has no file
+  :443,sni=www.example.com     of tcp and unix: the clients with that server name (usher help sni)
 
 An address that systemd has passed a socket for (LISTEN_FDS) is not bound: usher accepts from that socket. Each such
 socket needs a listener of the same address.

@@ -184,6 +184,9 @@ func (s *Service) check() error {
 	if err := pool.Check(); err != nil {
 		return s.errorf("scheduler", s.Scheduler.String(), ": %v", err)
 	}
+	if err := s.checkAccess(); err != nil {
+		return err
+	}
 	return s.checkEffect()
 }
 

@@ -49,7 +49,10 @@ type Service struct {
 	HalfCloseTimeout time.Duration // how long one direction may outlive the other
 	Wait             time.Duration // how long a client may wait while no backend is up; 0: not at all
 	AbortOnClose     bool          // ends a client that closes while it waits
-	UDP              UDPOptions    // of a udp service; the timeouts above are of one that is not
+	Access           Access
+	SendProxy        SendProxy
+	SendProxyID      bool       // with a unique-id TLV
+	UDP              UDPOptions // of a udp service; the timeouts above are of one that is not
 }
 
 // UDPOptions are the options that only a udp service has: one whose listeners and backends are udp.
@@ -77,6 +80,7 @@ func NewService(name, network string) *Service {
 		Health:           defaultHealth(network),
 		ConnectTimeout:   5 * time.Second,
 		HalfCloseTimeout: 5 * time.Minute,
+		Access:           defaultAccess(),
 	}
 	if network == UDP {
 		s.UDP = UDPOptions{IdleTimeout: time.Minute, UnrepliedTimeout: 30 * time.Second}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"usher/balancer"
+	"usher/proxy/limit"
 )
 
 // Option is one option of a service or of the process; S is Service, Backend or Process. The tables have a row for each. It
@@ -14,6 +15,7 @@ type Option[S any] struct {
 	Name    Field
 	Network string // UDP, or TCP with unix: only services of that network have it; empty: all
 	Switch  bool   // means true without a value
+	List    bool   // of words with commas between them
 	Topic   string // the help page with Form and Help; empty: the first one, which has them in its own words
 	Form    string // of the value; words that can be counted stand between |
 	Help    string
@@ -47,6 +49,11 @@ func (o Option[S]) help(topic, form, help string) Option[S] {
 
 func (o Option[S]) asSwitch() Option[S] {
 	o.Switch = true
+	return o
+}
+
+func (o Option[S]) asList() Option[S] {
+	o.List = true
 	return o
 }
 
@@ -104,7 +111,31 @@ var serviceOptions = slices.Concat([]Option[Service]{
 		help("backends", "SHARE", "with a smaller share of backends up, those that are down are used too"),
 	option("reserve", func(s *Service) *int { return &s.Reserve }, number(1, maxCount), strconv.Itoa).
 		help("listeners", "N", "flows that other services cannot take, also of udp; default: a fair share of half"),
+	option("allow", func(s *Service) *Prefixes { return &s.Access.Allow }, parsePrefixes, Prefixes.String).asList().
+		help("access", "CIDR,...", "lets only these clients in"),
+	option("deny", func(s *Service) *Prefixes { return &s.Access.Deny }, parsePrefixes, Prefixes.String).asList().
+		help("access", "CIDR,...", "refuses these clients"),
+	option("client-rate", func(s *Service) *ClientRate { return &s.Access.ClientRate }, parseClientRate, ClientRate.String).
+		help("access", "N/s[,burst=N][/24[/64]]", "how often a client (of a /24) may come: in a second, m, h or d; at once "+
+			"as many as burst says (default: N)"),
+	option("rate", func(s *Service) *limit.Rate { return &s.Access.Rate }, parseRate, formatRate).
+		help("access", "N/s[,burst=N]", "the same for all clients of the service together"),
+	option("accept-proxy", func(s *Service) *Prefixes { return &s.Access.AcceptProxy }, parsePrefixes, Prefixes.String).asList().
+		help("proxy", "CIDR,...", "requires a header from these peers"),
+	option("accept-proxy-only", func(s *Service) *bool { return &s.Access.ProxyOnly }, parseBool, strconv.FormatBool).asSwitch().
+		help("proxy", "", "refuses all other peers; without it they are clients themselves"),
+	option("send-proxy", func(s *Service) *SendProxy { return &s.SendProxy }, parseSendProxy, SendProxy.String).
+		help("proxy", "v1|v2[,every]", "sends backends a header; v2 has the TLVs of the one that came in. Datagrams need v2: "+
+			"the first one of a flow has it, or every one"),
+	option("send-proxy-id", func(s *Service) *bool { return &s.SendProxyID }, parseBool, strconv.FormatBool).asSwitch().
+		help("proxy", "", "with an id of the flow (PP2_TYPE_UNIQUE_ID), which the access log has, too"),
 }, of(TCP,
+	option("max-client-conns", func(s *Service) *ClientLimit { return &s.Access.MaxClientConns }, parseClientLimit, ClientLimit.String).
+		help("access", "N[/24[/64]]", "how many connections a client (of a /24) may have at once"),
+	option("accept-proxy-timeout", func(s *Service) *time.Duration { return &s.Access.HeaderTimeout }, duration(minTimeout), Delay).
+		help("proxy", "5s", "how long a header may take"),
+	option("sni-timeout", func(s *Service) *time.Duration { return &s.Access.HelloTimeout }, duration(minTimeout), Delay).
+		help("sni", "5s", "how long a ClientHello may take"),
 	option("connect-timeout", func(s *Service) *time.Duration { return &s.ConnectTimeout }, duration(minTimeout), Delay).
 		help("", "TIME", "the time for all attempts to reach a backend together"),
 	option("wait", func(s *Service) *time.Duration { return &s.Wait }, parseOptional, Limit).
@@ -139,6 +170,10 @@ var processOptions = []Option[Process]{
 		help("", "TIME", "how long flows may go on after a signal"),
 	option("max-conns", func(p *Process) *int { return &p.MaxConns }, number(1, maxCount), strconv.Itoa).
 		help("", "N", "the number of flows"),
+	option("max-dropped", func(p *Process) *int { return &p.MaxDropped }, number(0, maxCount), strconv.Itoa).
+		help("access", "1000", "how many clients that a rule drops are held at once; more are closed at once"),
+	option("drop-timeout", func(p *Process) *time.Duration { return &p.DropTimeout }, duration(minTimeout), Delay).
+		help("access", "30s", "how long each of them is held"),
 	option("workers", func(p *Process) *int { return &p.Workers }, number(1, maxWorkers), strconv.Itoa).
 		help("", "N", "the number of event loops"),
 	option("engine", func(p *Process) *string { return &p.Engine }, oneOf("auto", "epoll", "portable"), asIs).
@@ -175,7 +210,10 @@ func (o *Option[S]) networkOf(value string) string {
 }
 
 // counterparts are options with the same meaning for services of the other network.
-var counterparts = map[Field]Field{"idle-timeout": "udp-idle-timeout", "udp-idle-timeout": "idle-timeout"}
+var counterparts = map[Field]Field{
+	"idle-timeout": "udp-idle-timeout", "udp-idle-timeout": "idle-timeout",
+	"max-client-conns": "max-client-flows", "max-client-flows": "max-client-conns",
+}
 
 // otherNetwork returns an error about an option that only services of network have.
 func otherNetwork(service string, name Field, value, network, format string, args ...any) error {

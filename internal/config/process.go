@@ -11,6 +11,8 @@ import (
 type Process struct {
 	DrainTimeout time.Duration // 0: cut what is left at once; see Drain
 	MaxConns     int           // 0: derived from the descriptor limit
+	MaxDropped   int           // clients that rules drop and that are held at once
+	DropTimeout  time.Duration // how long each of them is held
 	Workers      int           // 0: derived from the CPUs
 	Engine       string        // auto, epoll or portable
 	LogFormat    string        // console, json, or "": console on a terminal, JSON otherwise
@@ -29,7 +31,7 @@ const ControlOff = "off"
 
 // DefaultProcess is a process with every option at its default.
 func DefaultProcess() Process {
-	return Process{DrainTimeout: drainDefault, Engine: "auto", LogLevel: "info"}
+	return Process{DrainTimeout: drainDefault, MaxDropped: 1000, DropTimeout: 30 * time.Second, Engine: "auto", LogLevel: "info"}
 }
 
 // drainDefault stands for a drain timeout that is not set.

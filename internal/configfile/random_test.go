@@ -27,6 +27,11 @@ var words = map[config.Field][]string{
 	"abort-on-close": {"true", "false"}, "idle-timeout": {"1h", "off"}, "half-close-timeout": {"90s"}, "reclaim-idle": {"5m", "off"},
 	"udp-idle-timeout": {"10s", "2m"}, "udp-unreplied-timeout": {"5s"}, "udp-replies": {"1", "0"}, "ops": {"true", "false"},
 	"max-flows": {"1000"}, "max-client-flows": {"10", "off"},
+	"allow": {"10.0.0.0/8,::1", "off"}, "deny": {"10.1.0.0/16,fd00::/8", "0.0.0.0/0"}, "max-client-conns": {"10", "3/24/64", "off"},
+	"client-rate": {"10/s", "100/m,burst=5/24", "1/d/24/64", "off"}, "rate": {"1000/s,burst=2000", "off"},
+	"accept-proxy": {"127.0.0.1,::1", "10.0.0.0/8"}, "accept-proxy-only": {"true", "false"}, "accept-proxy-timeout": {"3s"},
+	"send-proxy": {"v1", "v2", "v2,every", "off"}, "send-proxy-id": {"true", "false"}, "sni-timeout": {"3s", "1m"},
+	"max-dropped": {"0", "10"}, "drop-timeout": {"1m"},
 	"drain-timeout": {"0s", "20s"}, "max-conns": {"1000"}, "workers": {"3"}, "engine": {"portable", "auto"}, "log-format": {"json"},
 	"log-level": {"debug", "info"}, "access-log": {"true", "false"}, "name": {"edge-1", "3.14", "null"}, "control": {"off", "/run/a b/#x"},
 	"admin": {"9090", "[::1]:9090", "off"}, "admin-token-file": {"/run/token"}, "watch-config": {"true"},
@@ -154,7 +159,7 @@ func TestEncode(t *testing.T) {
 	}
 }
 
-var equate = cmp.Options{cmpopts.EquateComparable(config.Addr{}, netip.AddrPort{}), cmpopts.EquateEmpty()}
+var equate = cmp.Options{cmpopts.EquateComparable(config.Addr{}, netip.AddrPort{}, netip.Prefix{}), cmpopts.EquateEmpty()}
 
 // mustParseWhole reads a text in one piece, as YAML also if it is JSON.
 func mustParseWhole(t *testing.T, text []byte) *File {

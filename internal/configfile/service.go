@@ -3,6 +3,7 @@ package configfile
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/go-sockaddr/template"
 
@@ -69,12 +70,12 @@ func (d decoder) change(s *config.Service, nameAt position, n *node) *Error {
 		if e.key == keyListen || e.key == keyBackends {
 			continue
 		}
-		word, err := d.word(e.value, e)
+		word, err := d.optionWord(e)
 		if err != nil {
 			return err
 		}
 		if err := s.Set(config.Field(e.key), word); err != nil {
-			return d.value(e.value.at, err)
+			return d.value(wrongItem(s, e), err)
 		}
 	}
 	if err := s.Complete(); err != nil {
@@ -244,6 +245,37 @@ func (d decoder) word(n *node, of entry) (string, *Error) {
 		return "", d.errorf(of.at, "%s has no value", of.key)
 	}
 	return n.text, d.want(n, scalar, of.key)
+}
+
+// optionWord is word for an option of a service, which may have a list of words as its value. An empty list is off.
+func (d decoder) optionWord(e entry) (string, *Error) {
+	isList := slices.ContainsFunc(config.ServiceOptions(), func(o config.Option[config.Service]) bool {
+		return o.List && string(o.Name) == e.key
+	})
+	if e.value.kind != list || !isList {
+		return d.word(e.value, e)
+	}
+	if len(e.value.items) == 0 {
+		return "off", nil
+	}
+	words := make([]string, len(e.value.items))
+	for i, item := range e.value.items {
+		var err *Error
+		if words[i], err = d.word(item, e); err != nil {
+			return "", err
+		}
+	}
+	return strings.Join(words, ","), nil
+}
+
+// wrongItem returns the place of the first word of a list that is no value by itself, or that of the value.
+func wrongItem(s *config.Service, e entry) position {
+	for _, item := range e.value.items {
+		if alone := *s; alone.Set(config.Field(e.key), item.text) != nil {
+			return item.at
+		}
+	}
+	return e.value.at
 }
 
 // items returns the items of a list, or of a list with one item that stands alone.

@@ -9,6 +9,7 @@ import (
 	"usher/internal/config"
 	"usher/internal/reconcile"
 	"usher/proxy"
+	"usher/proxy/flow"
 )
 
 // service is one service, as it runs. It does not change once others have it: a change makes another one.
@@ -98,8 +99,31 @@ func dataConfig(s *config.Service, keeper *reconcile.Service) (*proxy.ServiceCon
 		Wait:             s.Wait,
 		WaitUp:           s.Health.IsDeep(),
 		AbortOnClose:     s.AbortOnClose,
+		Access:           accessConfig(&s.Access),
+		SendProxy:        flow.SendProxy{Version: s.SendProxy.Version, Every: s.SendProxy.Every, ID: s.SendProxyID},
 		UDP:              udpConfig(s.UDP),
 	}, nil
+}
+
+// accessConfig returns the data path's part of who may come in.
+func accessConfig(a *config.Access) flow.AccessConfig {
+	return flow.AccessConfig{
+		Allow:          a.Allow,
+		Deny:           a.Deny,
+		MaxClientConns: a.MaxClientConns.Most,
+		ConnsBits:      clientBits(a.MaxClientConns.Bits4, a.MaxClientConns.Bits6),
+		ClientRate:     a.ClientRate.Rate,
+		RateBits:       clientBits(a.ClientRate.Bits4, a.ClientRate.Bits6),
+		Rate:           a.Rate,
+		AcceptProxy:    a.AcceptProxy,
+		ProxyOnly:      a.ProxyOnly,
+		HeaderTimeout:  a.HeaderTimeout,
+		HelloTimeout:   a.HelloTimeout,
+	}
+}
+
+func clientBits(four, six int) flow.ClientBits {
+	return flow.ClientBits{IPv4: uint8(four), IPv6: uint8(six)}
 }
 
 // udpConfig returns the data path's part of a udp service's options.

@@ -49,6 +49,7 @@ func serviceFields(s *service, more []zap.Field) []zap.Field {
 		zap.String("health", checked(s.config)),
 		zap.String("fail", fail))
 	fields = append(fields, limits(s.config, s.running)...)
+	fields = append(fields, accessFields(s.config)...)
 	return append(fields, backendFields(s.config)...)
 }
 
@@ -161,6 +162,17 @@ func backendFields(c *config.Service) []zap.Field {
 		zap.Stringer("on-drain", c.OnDrain),
 		zap.Stringer("on-remove", c.OnRemove),
 	)
+	return fields
+}
+
+// accessFields are the options about who may come in, as far as they are set: most services let everybody in.
+func accessFields(c *config.Service) []zap.Field {
+	var fields []zap.Field
+	for _, o := range config.ServiceOptions() {
+		if text := o.Text(c); slices.Contains([]string{"access", "proxy", "sni"}, o.Topic) && text != o.Text(c.Defaults()) {
+			fields = append(fields, zap.String(string(o.Name), text))
+		}
+	}
 	return fields
 }
 

@@ -142,16 +142,16 @@ func TestOptions(t *testing.T) {
 			{
 				Name: "8080", Scheduler: config.Scheduler{Name: "lc"}, Health: config.Health{Kind: "off"},
 				ConnectTimeout: 3 * time.Second, IdleTimeout: time.Hour, HalfCloseTimeout: time.Minute,
-				OnDown: config.TerminationPolicy{How: "keep"}, OnDrain: config.TerminationPolicy{How: "keep"}, OnRemove: config.TerminationPolicy{How: "keep"}, Agent: defaults.Agent,
+				OnDown: config.TerminationPolicy{How: "keep"}, OnDrain: config.TerminationPolicy{How: "keep"}, OnRemove: config.TerminationPolicy{How: "keep"}, Agent: defaults.Agent, Access: defaults.Access,
 			},
 			{
 				Name: "8081", Scheduler: config.Scheduler{Name: "mh"}, FailClosed: true,
 				Health:         config.Health{Kind: "tcp", Interval: 250 * time.Millisecond, Timeout: 100 * time.Millisecond, Rise: 1, Fall: 5},
 				ConnectTimeout: 3 * time.Second, HalfCloseTimeout: time.Minute, Wait: 250 * time.Millisecond,
-				OnDown: config.TerminationPolicy{How: "keep"}, OnDrain: config.TerminationPolicy{How: "keep"}, OnRemove: config.TerminationPolicy{How: "keep"}, Agent: defaults.Agent,
+				OnDown: config.TerminationPolicy{How: "keep"}, OnDrain: config.TerminationPolicy{How: "keep"}, OnRemove: config.TerminationPolicy{How: "keep"}, Agent: defaults.Agent, Access: defaults.Access,
 			},
 		},
-		Process: config.Process{MaxConns: 10, Workers: 3, Engine: "portable", LogFormat: "json", LogLevel: "debug", AccessLog: true},
+		Process: config.Process{MaxConns: 10, MaxDropped: 1000, DropTimeout: 30 * time.Second, Workers: 3, Engine: "portable", LogFormat: "json", LogLevel: "debug", AccessLog: true},
 	}
 	if diff := cmp.Diff(want, c, cmpopts.IgnoreFields(config.Service{}, "Listeners", "Backends"), equateAddrs); diff != "" {
 		t.Error(diff)
@@ -159,7 +159,7 @@ func TestOptions(t *testing.T) {
 }
 
 // equateAddrs compares addresses, whose type has fields of its own.
-var equateAddrs = cmpopts.EquateComparable(config.Addr{}, netip.AddrPort{})
+var equateAddrs = cmpopts.EquateComparable(config.Addr{}, netip.AddrPort{}, netip.Prefix{})
 
 func TestDefaults(t *testing.T) {
 	t.Parallel()
@@ -173,7 +173,7 @@ func TestDefaults(t *testing.T) {
 			Name: "8080", Scheduler: config.Scheduler{Name: "rr"},
 			Health:         config.Health{Kind: "tcp", Interval: 2 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3},
 			ConnectTimeout: 5 * time.Second, HalfCloseTimeout: 5 * time.Minute,
-			OnDown: config.TerminationPolicy{How: "keep"}, OnDrain: config.TerminationPolicy{How: "keep"}, OnRemove: config.TerminationPolicy{How: "keep"}, Agent: defaults.Agent,
+			OnDown: config.TerminationPolicy{How: "keep"}, OnDrain: config.TerminationPolicy{How: "keep"}, OnRemove: config.TerminationPolicy{How: "keep"}, Agent: defaults.Agent, Access: defaults.Access,
 		}},
 		Process: config.DefaultProcess(),
 	}

@@ -1,0 +1,64 @@
+package command
+
+const accessHelp = `Access: who may come in, how often, and as whom
+
+A client passes these, in this order. The access log and the metrics count who is refused by the word in brackets:
+
+  1. a PROXY protocol header from a peer that sends them (usher help proxy) names the client [bad-proxy-header]
+  2. the rules, in the syntax of iptables [denied]
+  3. --allow, --deny: the longest prefix that the client is in decides. Clients in none are let in, unless there is an
+     --allow [denied]
+  4. --client-rate, --rate [rate-limited]; --max-client-conns [client-limit], of udp --max-client-flows
+  5. the server name, where services share an address (usher help sni) [no-sni]; then 3 and 4 of the service that has it
+
+A refused client of tcp is reset. It has seen its connection accepted, since the kernel does that before usher is asked.
+A refused datagram is ignored. A rule may also drop: the client is neither served nor told, is held for a while, and is
+closed then. It knows that a port is there; only a packet filter can hide that. Clients of unix sockets have no address
+and pass 1 to 4. Flows that live are not touched. Refused clients have at most a line a second in the access log.
+
+Options of services, [NAME=]VALUE as all of them; CIDR,... are prefixes or addresses, off is none:
+
+`
+
+const accessProcessHelp = `
+Options of the process:
+
+`
+
+const sniHelp = `Server names: services share an address, and the ClientHello with which a client begins TLS says whose it is
+
+  usher -l 'web=:443,sni=www.example.com' -b web=10.0.0.1:443 -l 'api=:443,sni=*.api.example.com' -b api=10.0.0.2:443 \
+        -l 'grpc=:443,alpn=h2' -b grpc=10.0.0.3:443 -l rest=:443 -b rest=10.0.0.4:443
+
+  ,sni=NAME      clients that ask for this name; *.NAME stands for all names below NAME, of any depth
+  ,alpn=PROTO    clients that offer this protocol; with sni both must match
+
+They follow any address of tcp or unix. The name itself comes before a wildcard, a longer wildcard before a shorter one,
+and these before alpn alone; of one name, a protocol that the client offers comes before any protocol. A listener
+without both takes all other clients. Without one those are reset [no-sni], as is who says no hello in time.
+
+Nothing is decrypted: the hello passes unchanged to the backend, which has the certificate. Until the hello is there, a
+client counts for the listener without both, else for the first one, and that service's timeouts hold. Services at one
+address have the same --accept-proxy and --accept-proxy-only. Where the server speaks first, as in SMTP, FTP, MySQL, or
+before STARTTLS, no client would ever say hello: such a service needs an address of its own.
+
+Options, [NAME=]VALUE as all of services:
+
+`
+
+const proxyHelp = `PROXY protocol: a header before the first byte says whose connection it is, as HAProxy, nginx and clouds send it
+
+  usher 8080=9001 --accept-proxy 10.0.0.5,10.0.0.6      behind two other balancers
+  usher 8080=9001 --send-proxy v2                       in front of a server that shall know its clients
+
+The address in the header is the client everywhere: in rules, limits, hashes, persistence, the access log (which has the
+peer as well) and usher flows. From the peers of --accept-proxy the header is required, v1 or v2; a wrong, late or
+missing one ends that client [bad-proxy-header]. So whoever checks usher from such a peer must send it, too; a header
+without addresses (v1 UNKNOWN, v2 LOCAL) leaves the peer as the client. A peer can name any client: list trusted ones.
+
+A backend must expect what --send-proxy sends, or it takes the header for what the client says. --health ...,proxy has
+the checks send one.
+
+Options, [NAME=]VALUE as all of services; CIDR,... are prefixes or addresses, off is none:
+
+`
