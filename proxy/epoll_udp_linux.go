@@ -41,6 +41,8 @@ type datagrams struct {
 	held     int // slots of back whose replies have not left
 	down     sendBatch
 	downFrom int32 // the listener that they leave by
+
+	head []byte // the PROXY header of the session whose datagrams are sent
 }
 
 type udpListener struct {
@@ -228,6 +230,10 @@ func (d *datagrams) append(id conntrack.ID, s *udpSocket, k int) {
 
 // forward sends what a batch holds for one session.
 func (d *datagrams) forward(x *flow.Session, s *udpSocket) {
+	if x.SendsProxy() {
+		d.forwardHeaded(x, s)
+		return
+	}
 	svc, left := x.Service, s.pending
 	s.pending = 0
 	d.up.reset()
@@ -258,13 +264,22 @@ func (d *datagrams) sendUp(x *flow.Session, s *udpSocket) (done int, ok bool) {
 		for i := first; i < first+r.messages; i++ {
 			gone += d.up.groups[i].count
 		}
-		x.Answered(gone - r.datagrams) // those were dropped
+		if lost := gone - r.datagrams; lost > 0 {
+			x.Answered(lost)
+			x.HeaderDropped()
+		}
 		if d.sessions.Doubts(x, d.w.now) {
 			d.keep(x, first, first+r.messages)
 		}
 		first, done = first+r.messages, done+gone
-		if r.refused && !d.failover(x, s) {
+		if !r.refused {
+			continue
+		}
+		if !d.failover(x, s) {
 			return done, false
+		}
+		if x.SendsProxy() {
+			break // what is left is gathered anew, with what this backend has to be told
 		}
 	}
 	d.up.reset()
@@ -278,7 +293,7 @@ func (d *datagrams) keep(x *flow.Session, first, end int) {
 		if !t.sent {
 			continue
 		}
-		if _, p := d.sessions.Keep(x, t.count, t.total, t.segment, d.w.now); p != nil {
+		if _, p := d.sessions.Keep(x, t.count, t.payload(), t.segment-t.head, d.w.now); p != nil {
 			d.up.copyTo(p, i)
 		}
 	}
@@ -344,15 +359,23 @@ func (d *datagrams) failover(x *flow.Session, s *udpSocket) bool {
 func (d *datagrams) resend(x *flow.Session, s *udpSocket) bool {
 	d.again.reset()
 	for p, segment := range d.sessions.Copies(x) {
-		rest, all := d.again.gather(p, segment, s.gso)
+		rest, all := d.gatherAgain(x, s, p, segment)
 		for !all {
 			if !d.sendAgain(x, s) {
 				return false
 			}
-			rest, all = d.again.gather(rest, segment, s.gso)
+			rest, all = d.gatherAgain(x, s, rest, segment)
 		}
 	}
 	return d.sendAgain(x, s)
+}
+
+// gatherAgain adds a copy, or a group of them, to those that resend sends.
+func (d *datagrams) gatherAgain(x *flow.Session, s *udpSocket, p []byte, segment int) (rest []byte, all bool) {
+	if x.SendsProxy() {
+		return d.gatherHeaded(&d.again, x, s, p, segment)
+	}
+	return d.again.gather(p, segment, s.gso)
 }
 
 // sendAgain sends what resend has gathered.

@@ -15,6 +15,7 @@ import (
 
 	"usher/conntrack"
 	"usher/proxy/flow"
+	"usher/proxy/proxyheader"
 )
 
 // epollUDP makes a server of one worker that does not run yet: what clients send
@@ -72,6 +73,44 @@ func TestTrainsAreCutAgain(t *testing.T) {
 			if got := heard(t, c); len(got) != n {
 				t.Fatalf("offload %v: datagram %d of %d bytes came back as %d bytes", gso, i, n, len(got))
 			}
+		}
+	}
+}
+
+// TestTrainsWithHeaders passes groups on to a backend that is told of the client, and then by a
+// socket that cannot cut groups.
+func TestTrainsWithHeaders(t *testing.T) {
+	t.Parallel()
+	for _, every := range []bool{false, true} {
+		told := make(chan proxyheader.Header, 300)
+		config := udpService(t, UDPConfig{}, toldUDP(t, told))
+		config.SendProxy = flow.SendProxy{Version: 2, Every: every}
+		s, _, at := epollUDP(t, config)
+		c := dialUDP(t, at)
+		_ = c.SetReadBuffer(1 << 20)
+		var want []int
+		for _, group := range [][2]int{{1000, 100}, {501, 100}, {483, 8}, {3600, 1200}, {5, 5}, {600, 599}, {900, 20}} {
+			n, segment := group[0], group[1]
+			sendGroup(t, c, make([]byte, n), segment)
+			for ; n > 0; n -= segment {
+				want = append(want, min(n, segment))
+			}
+		}
+		s.Start()
+		heads := 0
+		for i, n := range want {
+			got := heard(t, c)
+			if len(got) != min(1+n, 1000) {
+				t.Fatalf("every %v: datagram %d of %d bytes came back as %d bytes", every, i, n, len(got))
+			}
+			if got[0] == 'h' {
+				heads++
+			} else if every || i == 0 {
+				t.Errorf("every %v: datagram %d came without a header", every, i)
+			}
+		}
+		if heads < 1 || every && heads != len(want) {
+			t.Errorf("every %v: %d headers of %d datagrams", every, heads, len(want))
 		}
 	}
 }
@@ -343,7 +382,7 @@ type rawDatagrams struct {
 	from            unix.RawSockaddrInet4
 }
 
-func newRawDatagrams(t testing.TB, c UDPConfig) *rawDatagrams {
+func newRawDatagrams(t testing.TB, c UDPConfig, edit ...func(*ServiceConfig)) *rawDatagrams {
 	t.Helper()
 	p := &rawDatagrams{buffer: make([]byte, 64<<10)}
 	open := func() int {
@@ -366,7 +405,11 @@ func newRawDatagrams(t testing.TB, c UDPConfig) *rawDatagrams {
 		t.Fatal(err)
 	}
 	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(sa.(*unix.SockaddrInet4).Port))
-	_, addr := start(t, Options{Engine: "epoll", Workers: 1}, udpService(t, c, at))
+	config := udpService(t, c, at)
+	for _, edit := range edit {
+		edit(&config)
+	}
+	_, addr := start(t, Options{Engine: "epoll", Workers: 1}, config)
 	var server sockaddr
 	server.setAddrPort(netip.MustParseAddrPort(strings.TrimPrefix(addr, "udp://")))
 	if e := connect(int32(p.client), &server); e != noError {
@@ -411,6 +454,8 @@ func TestDatagramsAllocateNothing(t *testing.T) {
 	t.Run("bursts", func(t *testing.T) { steady(t, 500, func() { p.exchange(t, 32, 1200) }) })
 	p = newRawDatagrams(t, UDPConfig{Replies: 1})
 	t.Run("flows", func(t *testing.T) { steady(t, 2000, func() { p.exchange(t, 1, 128) }) })
+	p = newRawDatagrams(t, UDPConfig{Replies: 1}, func(c *ServiceConfig) { c.SendProxy = flow.SendProxy{Version: 2} })
+	t.Run("with headers", func(t *testing.T) { steady(t, 2000, func() { p.exchange(t, 1, 128) }) })
 }
 
 func BenchmarkDatagram(b *testing.B) {

@@ -36,7 +36,7 @@ func (d *datagrams) send(o *sendBatch, first int, fd int32, gso *bool, svc *Serv
 		n, e := o.sendmmsg(fd, i, count)
 		for k := i; k < i+n; k++ {
 			o.groups[k].sent = true
-			r.add(o.groups[k].count, o.groups[k].total)
+			r.add(o.groups[k].count, o.groups[k].payload())
 		}
 		r.messages += n
 		if e == noError {
@@ -95,13 +95,16 @@ func (d *datagrams) sendParts(o *sendBatch, i int, fd int32, svc *Service) (r se
 	t, m := &o.groups[i], &o.msgs[i]
 	name := (*unix.RawSockaddrInet6)(unsafe.Pointer(m.hdr.Name))
 	d.single.reset()
-	for _, v := range unsafe.Slice(m.hdr.Iov, int(m.hdr.Iovlen)) {
-		for p := unsafe.Slice(v.Base, int(v.Len)); len(p) > 0; {
-			part := p[:min(t.segment, len(p))]
-			if d.single.add(part, 0, name, m.hdr.Namelen, t.receiver, t.source, t.v6, false) {
-				p = p[len(part):]
-			} else if !d.sendSingle(fd, svc, &r) {
-				return r
+	for head, p := range o.parts(i) {
+		for d.single.head = head; ; {
+			part := p[:min(t.segment-t.head, len(p))]
+			if !d.single.add(part, 0, name, m.hdr.Namelen, t.receiver, t.source, t.v6, false) {
+				if !d.sendSingle(fd, svc, &r) {
+					return r
+				}
+				d.single.head = head
+			} else if p = p[len(part):]; len(p) == 0 {
+				break
 			}
 		}
 	}

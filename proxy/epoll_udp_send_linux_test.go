@@ -199,22 +199,25 @@ func TestSendWithoutSegmentation(t *testing.T) {
 			d, svc, gso := new(datagrams), new(Service), true
 			var sent []int
 			for round := range 2 {
-				// Two receivers make two groups, and one more datagram is none.
+				// Two receivers make two groups, one more datagram is none, and heads make another.
 				d.up.reset()
-				for receiver, sizes := range [][]int{{100, 100, 100, 7}, {50, 50}, {9}} {
+				for receiver, sizes := range [][]int{{100, 100, 100, 7}, {50, 50}, {9}, {20, 20, 3}} {
 					for _, n := range sizes {
+						if receiver == 3 {
+							d.up.head = make([]byte, 28)
+						}
 						if !d.up.add(make([]byte, n), 0, nil, 0, uint32(receiver), netip.Addr{}, false, gso) {
 							t.Fatal("no room")
 						}
-						sent = append(sent, n)
+						sent = append(sent, len(d.up.head)+n)
 					}
 				}
 				messages := d.up.n
-				if want := map[bool]int{true: 3, false: 7}[gso]; messages != want {
+				if want := map[bool]int{true: 4, false: 10}[gso]; messages != want {
 					t.Fatalf("round %d: %d messages, want %d", round, messages, want)
 				}
 				r := d.send(&d.up, 0, int32(fd), &gso, svc)
-				if r.refused || r.messages != messages || r.datagrams != 7 || r.bytes != 416 {
+				if r.refused || r.messages != messages || r.datagrams != 10 || r.bytes != 459 {
 					t.Errorf("round %d: %+v", round, r)
 				}
 				if gso != tc.gso || svc.FellBack() != tc.fellBack {

@@ -39,6 +39,7 @@ func TestEveryFieldIsHandedOver(t *testing.T) {
 			"leaving": "empty between two Applies", "nowLeft": "of leaving",
 			"in": "of a turn", "segments": "of a turn", "next": "of a turn", "turn": "of a turn", "up": "of a turn",
 			"single": "of a turn", "again": "of a turn", "back": "flushed", "held": "flushed", "down": "flushed", "downFrom": "flushed",
+			"head": "of a call",
 		}},
 		{worker{}, []string{"table", "conns", "udp", "load"}, map[string]string{
 			"server": "the new one", "number": "the index", "ep": "a new one", "wakeup": "a new one", "workers": "the new ones",

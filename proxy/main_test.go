@@ -88,6 +88,7 @@ const (
 	promisedSilence   = time.Second            // ends a session that is owed nothing while draining
 	promisedVouch     = 250 * time.Millisecond // a reply vouches for a backend
 	promisedLook      = time.Second            // the first in a queue looks so often
+	promisedHeader    = 500 * time.Millisecond // a backend is not told of a client again
 )
 
 // loopback is a listener on a port that the kernel chooses.

@@ -134,9 +134,7 @@ func (u *portableUDP) receiveFront(l *packetListener) {
 	for l.raw.Read(waits) == nil {
 		buffer := u.engine.large.Get().(*[]byte)
 		if n, from, local, err := l.read(*buffer); err == nil {
-			if s, at := u.route(l, from, local, (*buffer)[:n]); s != nil {
-				u.forward(s, at, w, l, from, local, (*buffer)[:n])
-			}
+			u.pass(&passage{writer: w, listener: l, from: from, local: local, p: (*buffer)[:n]})
 		}
 		u.engine.large.Put(buffer)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
@@ -16,11 +17,25 @@ import (
 
 // send sends p by c, whose raw form is raw, without waiting for room.
 func (w *datagramWriter) send(c *net.UDPConn, raw syscall.RawConn, p []byte) flow.SendVerdict {
+	if len(w.head) > 0 {
+		w.joined = append(append(w.joined[:0], w.head...), p...)
+		p = w.joined
+	}
 	v := classifySend(w.write(c, raw, p), false)
 	if v == flow.SendAgain {
 		v = classifySend(w.write(c, raw, p), true)
 	}
 	return v
+}
+
+// address has the datagram p of a session, which is sent next, tell its backend of the client
+// if it must.
+func (w *datagramWriter) address(x *flow.Session, p []byte, now time.Duration) {
+	w.head = w.head[:0]
+	if x.SendsProxy() && x.NeedsHeader(p, now) {
+		w.head = x.AppendHeader(w.head)
+		x.HeaderSent(now)
+	}
 }
 
 // classifySend says what the error of a send means. Where a socket cannot be told not to

@@ -142,41 +142,62 @@ func (u *portableUDP) receive(l *packetListener) {
 			continue // what an earlier reply has met
 		}
 		isIdle = false
-		if s, at := u.route(l, from, local, buffer[:n]); s != nil {
-			u.forward(s, at, w, l, from, local, buffer[:n])
+		u.pass(&passage{writer: w, listener: l, from: from, local: local, p: buffer[:n]})
+	}
+}
+
+// passage is a datagram on its way to a backend.
+type passage struct {
+	writer      *datagramWriter
+	listener    *packetListener // that it has come by
+	from, local netip.AddrPort
+	p           []byte
+	kept        uint64 // where, if its backend is in doubt
+}
+
+// pass sends a datagram to the backend of its session. If that moves to another backend or
+// ends meanwhile, it is routed anew.
+func (u *portableUDP) pass(d *passage) {
+	s := u.route(d)
+	for s != nil {
+		v := d.writer.send(s.UDPConn, s.raw, d.p)
+		next, isGone := u.sent(s, d, v)
+		if s = next; isGone {
+			s = u.route(d)
 		}
 	}
 }
 
-// route returns the socket that a datagram leaves by, or nil if it is dropped, and where
-// it is kept if its backend is in doubt.
-func (u *portableUDP) route(l *packetListener, from, local netip.AddrPort, p []byte) (s *packetSocket, at uint64) {
+// route returns the socket that a datagram leaves by, or nil if it is dropped.
+func (u *portableUDP) route(d *passage) *packetSocket {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	now := u.engine.server.Now()
+	now, l := u.engine.server.Now(), d.listener
 	var x *flow.Session
 	var a flow.Action
-	if !l.refuses.Load() || u.sessions.Has(l.at, from, local) {
-		x, a = u.sessions.Route(l.at, from, local, now)
+	if !l.refuses.Load() || u.sessions.Has(l.at, d.from, d.local) {
+		x, a = u.sessions.Route(l.at, d.from, d.local, now)
 	}
 	if x == nil || a.Do == flow.Open && !u.open(x, l.replies, now) {
 		l.at.Destination().Service.CountDrop(flow.DropRefused, 1)
-		return nil, 0
+		return nil
 	}
-	s = u.sockets[x.ID]
+	s := u.sockets[x.ID]
 	s.replyBy(l.replies)
 	if f := u.fronts[x.ID]; f != nil {
 		f.replies = s.listener
 	}
+	d.writer.address(x, d.p, now)
 	// Now, for the reply, and the end with it, or the refusal may be faster than the
 	// return of the call.
-	u.sessions.Sent(x, 1, len(p), now)
+	u.sessions.Sent(x, 1, len(d.p), now)
+	d.kept = 0
 	if u.sessions.Doubts(x, now) {
 		var copied []byte
-		at, copied = u.sessions.Keep(x, 1, len(p), 0, now)
-		copy(copied, p)
+		d.kept, copied = u.sessions.Keep(x, 1, len(d.p), 0, now)
+		copy(copied, d.p)
 	}
-	return s, at
+	return s
 }
 
 // open makes a session's socket. It reports false if the session is over. It
@@ -222,21 +243,9 @@ func (u *portableUDP) dial(x *flow.Session) (*packetSocket, error) {
 	return &packetSocket{UDPConn: c, raw: raw}, nil
 }
 
-// forward sends a datagram to the backend of the session that it was routed to. If that
-// has moved to another backend or ended meanwhile, it is routed anew.
-func (u *portableUDP) forward(s *packetSocket, at uint64, w *datagramWriter, l *packetListener, from, local netip.AddrPort, p []byte) {
-	for s != nil {
-		v := w.send(s.UDPConn, s.raw, p)
-		next, isGone := u.sent(s, at, len(p), v)
-		if s = next; isGone {
-			s, at = u.route(l, from, local, p)
-		}
-	}
-}
-
 // sent takes note of what came of sending a datagram. It returns the socket to try next, or
 // nil, and whether there is none because s is its session's no more.
-func (u *portableUDP) sent(s *packetSocket, at uint64, n int, v flow.SendVerdict) (next *packetSocket, isGone bool) {
+func (u *portableUDP) sent(s *packetSocket, d *passage, v flow.SendVerdict) (next *packetSocket, isGone bool) {
 	now := u.engine.server.Now()
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -245,24 +254,25 @@ func (u *portableUDP) sent(s *packetSocket, at uint64, n int, v flow.SendVerdict
 	switch {
 	case v != flow.SendRefused:
 		if x != nil && v != flow.SendDone {
-			u.sessions.Unsent(x, at, n, now)
+			u.sessions.Unsent(x, d.kept, len(d.p), now)
 		}
 		svc.CountUnsent(v)
 		return nil, false
 	case x == nil:
-		return nil, at == 0 || !s.refused // with all that was kept it was sent again, or dropped
+		return nil, d.kept == 0 || !s.refused // with all that was kept it was sent again, or dropped
 	}
-	if at == 0 {
-		u.sessions.Unsent(x, 0, n, now)
+	if d.kept == 0 {
+		u.sessions.Unsent(x, 0, len(d.p), now)
 	}
 	next = u.failover(x, s, now)
 	switch {
-	case at != 0: // it was sent again, or dropped and counted
+	case d.kept != 0: // it was sent again, or dropped and counted
 		return nil, false
 	case next == nil:
 		svc.CountUnsent(v)
 	default:
-		u.sessions.Sent(x, 1, n, now)
+		d.writer.address(x, d.p, now)
+		u.sessions.Sent(x, 1, len(d.p), now)
 	}
 	return next, false
 }

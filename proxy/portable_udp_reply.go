@@ -41,6 +41,7 @@ func (u *portableUDP) failover(x *flow.Session, s *packetSocket, now time.Durati
 // backend is not there either. It needs mu.
 func (u *portableUDP) resend(x *flow.Session, s *packetSocket, now time.Duration) bool {
 	for p := range u.sessions.Copies(x) {
+		u.again.address(x, p, now)
 		switch v := u.again.send(s.UDPConn, s.raw, p); v {
 		case flow.SendDone:
 			u.sessions.Resent(x, 1, len(p), now)
@@ -48,6 +49,7 @@ func (u *portableUDP) resend(x *flow.Session, s *packetSocket, now time.Duration
 			return false
 		default:
 			x.Service.CountUnsent(v)
+			x.HeaderDropped()
 		}
 	}
 	return true

@@ -19,6 +19,8 @@ const patience = time.Millisecond
 // full would hold up all clients that share a goroutine or a socket with it. One
 // goroutine at a time may use it.
 type datagramWriter struct {
+	head          []byte          // goes before each datagram
+	joined        []byte          // both
 	listener      *packetListener // nil: the socket is connected
 	client, local netip.AddrPort
 }

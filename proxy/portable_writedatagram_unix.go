@@ -18,6 +18,8 @@ import (
 // full would hold up all clients that share a goroutine or a socket with it. One
 // goroutine at a time may use it.
 type datagramWriter struct {
+	head    []byte        // goes before each datagram
+	joined  []byte        // both
 	to      unix.Sockaddr // nil: the socket is connected
 	control []byte        // the address to send from, if it has to be said
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"iter"
 	"net/netip"
 	"syscall"
 	"unsafe"
@@ -132,6 +133,9 @@ func (b *batch) ancillary(i int) (a ancillary) {
 // they are. Datagrams of one receiver and of equal size, the last may be smaller,
 // make one message that the kernel cuts again (UDP_SEGMENT).
 type sendBatch struct {
+	// head goes before each datagram that is added. It stays as it is until the batch is sent.
+	head []byte
+
 	msgs    [maxSegments]mmsghdr
 	iovs    [2 * maxSegments]unix.Iovec
 	control [maxSegments][controlSize]byte
@@ -143,6 +147,7 @@ type sendBatch struct {
 type segmentGroup struct {
 	receiver uint32 // tells receivers apart
 	segment  int    // the size of all datagrams but the last
+	head     int    // the bytes before each, which are no payload
 	total    int    // bytes
 	count    int    // datagrams
 	sent     bool   // it left, or a part of it
@@ -151,27 +156,32 @@ type segmentGroup struct {
 	v6       bool // the socket is one of IPv6
 }
 
-func (o *sendBatch) reset() { o.n, o.used = 0, 0 }
+// payload returns the bytes of the message without those before its datagrams.
+func (t *segmentGroup) payload() int { return t.total - t.count*t.head }
+
+func (o *sendBatch) reset() { o.n, o.used, o.head = 0, 0, nil }
 
 // add appends a datagram, or a group with parts of the given size. It reports
 // false if there is no room: send and reset first. gso says whether the socket
-// can cut groups; without it the caller adds datagrams one by one.
+// can cut groups; without it, and with a head, the caller adds datagrams one by one.
 func (o *sendBatch) add(p []byte, segment int, to *unix.RawSockaddrInet6, toLen uint32, receiver uint32, source netip.Addr, v6, gso bool) bool {
-	if o.used == len(o.iovs) {
+	if o.used+2 > len(o.iovs) { // one is for a head
 		return false
 	}
-	size, count := len(p), 1
+	head := len(o.head)
+	length := head + len(p)
+	size, count := length, 1
 	if segment > 0 && segment < size {
 		count = (size + segment - 1) / segment
 		size = segment
 	}
 	if gso && o.n > 0 {
 		t := &o.groups[o.n-1]
-		if !t.closed && t.receiver == receiver && t.source == source && size <= t.segment && len(p) > 0 &&
-			(size == t.segment || count == 1) && t.total+len(p) <= maxDatagram && t.count+count <= maxSegments {
+		if !t.closed && t.receiver == receiver && t.source == source && t.head == head && size <= t.segment && len(p) > 0 &&
+			(size == t.segment || count == 1) && t.total+length <= maxDatagram && t.count+count <= maxSegments {
 			o.extend(t, p)
 			t.count += count
-			t.closed = len(p)%t.segment != 0
+			t.closed = length%t.segment != 0
 			return true
 		}
 	}
@@ -180,8 +190,8 @@ func (o *sendBatch) add(p []byte, segment int, to *unix.RawSockaddrInet6, toLen 
 	}
 	i := o.n
 	o.n++
-	o.groups[i] = segmentGroup{receiver: receiver, segment: size, count: count, source: source, v6: v6,
-		closed: size == 0 || len(p)%size != 0}
+	o.groups[i] = segmentGroup{receiver: receiver, segment: size, head: head, count: count, source: source, v6: v6,
+		closed: len(p) == 0 || length%size != 0}
 	m := &o.msgs[i]
 	m.n = 0
 	m.hdr = unix.Msghdr{Iov: &o.iovs[o.used]}
@@ -213,22 +223,51 @@ func (o *sendBatch) gather(p []byte, segment int, gso bool) (rest []byte, all bo
 	}
 }
 
-// copyTo copies the datagrams of message i.
+// copyTo copies the datagrams of message i, without what goes before each.
 func (o *sendBatch) copyTo(p []byte, i int) {
-	h := &o.msgs[i].hdr
-	for _, v := range unsafe.Slice(h.Iov, int(h.Iovlen)) {
-		p = p[copy(p, unsafe.Slice(v.Base, int(v.Len))):]
+	for _, part := range o.parts(i) {
+		p = p[copy(p, part):]
 	}
 }
 
+// parts yields the payload of message i piece by piece, and what goes before each piece.
+func (o *sendBatch) parts(i int) iter.Seq2[[]byte, []byte] {
+	return func(yield func(head, part []byte) bool) {
+		h := &o.msgs[i].hdr
+		all := unsafe.Slice(h.Iov, int(h.Iovlen))
+		for len(all) > 0 {
+			var head []byte
+			if o.groups[i].head > 0 {
+				head = bytesOf(&all[0])
+				all = all[1:]
+			}
+			if !yield(head, bytesOf(&all[0])) {
+				return
+			}
+			all = all[1:]
+		}
+	}
+}
+
+func bytesOf(v *unix.Iovec) []byte { return unsafe.Slice(v.Base, int(v.Len)) }
+
+// extend appends a head, if there is one, and a payload to the last message.
 func (o *sendBatch) extend(t *segmentGroup, p []byte) {
+	if t.head > 0 {
+		o.point(o.head)
+	}
+	o.point(p)
+	t.total += t.head + len(p)
+}
+
+// point has the last message go on with p.
+func (o *sendBatch) point(p []byte) {
 	v := &o.iovs[o.used]
 	o.used++
 	v.Base = unsafe.SliceData(p)
 	v.SetLen(len(p))
 	m := &o.msgs[o.n-1]
 	m.hdr.SetIovlen(int(m.hdr.Iovlen) + 1)
-	t.total += len(p)
 }
 
 // finish writes the control data of message i.

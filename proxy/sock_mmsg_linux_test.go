@@ -15,6 +15,7 @@ type given struct {
 	sizes    []int
 	receiver uint32
 	source   netip.Addr
+	head     string // before each
 }
 
 func run(n, size int, rest ...int) given {
@@ -27,6 +28,8 @@ func run(n, size int, rest ...int) given {
 }
 
 func (g given) to(receiver uint32) given { g.receiver = receiver; return g }
+
+func (g given) after(head string) given { g.head = head; return g }
 
 func (g given) from(source string) given { g.source = netip.MustParseAddr(source); return g }
 
@@ -53,6 +56,12 @@ func TestTrains(t *testing.T) {
 		{"one byte more", []given{run(1, 30000), run(1, 30000), run(1, 5508)}, 2},
 		{"receivers", []given{run(1, 100), run(1, 100).to(1), run(1, 100)}, 3},
 		{"sources", []given{run(1, 100).from("127.0.0.1"), run(1, 100).from("127.0.0.2")}, 2},
+		{"heads", []given{run(3, 100).after("head"), run(2, 100, 7).after("head"), run(1, 7).after("head")}, 2},
+		{"some with heads", []given{run(1, 100).after("head"), run(2, 100), run(1, 100).after("head")}, 3},
+		{"heads of the empty", []given{run(1, 0).after("head"), run(1, 0).after("head")}, 2},
+		{"65507 bytes with heads", []given{run(3, 20000, 5503-12).after("head"), run(1, 20000).after("head")}, 2},
+		{"one byte more with heads", []given{run(3, 20000, 5503-11).after("head")}, 2},
+		{"65 with heads", []given{run(65, 10).after("head")}, 2},
 		{"sources of IPv6", []given{run(1, 100).from("::1"), run(1, 100).from("::1")}, 1},
 	}
 	for _, x := range tests {
@@ -85,7 +94,11 @@ func FuzzTrains(f *testing.F) {
 				}
 			}
 			g.receiver = uint32(kind >> 5 & 1)
-			if kind&64 != 0 {
+			switch {
+			case kind&192 == 128:
+				g.head = "head"
+				g.sizes = g.sizes[:min(len(g.sizes), 3)]
+			case kind&64 != 0:
 				g.source = netip.AddrFrom4([4]byte{127, 0, 0, 1 + kind>>7})
 			}
 			all = append(all, g)
@@ -106,6 +119,7 @@ func checkTrains(t *testing.T, all []given, gso bool) (messages int) {
 		source   netip.Addr
 	}
 	var want, got []datagram
+	var copies, raw []byte
 	o := new(sendBatch)
 	flush := func() {
 		messages += o.n
@@ -116,6 +130,9 @@ func checkTrains(t *testing.T, all []given, gso bool) (messages int) {
 			for _, v := range unsafe.Slice(m.hdr.Iov, int(m.hdr.Iovlen)) {
 				whole = append(whole, unsafe.Slice(v.Base, int(v.Len))...)
 			}
+			copied := make([]byte, x.payload())
+			o.copyTo(copied, i)
+			copies = append(copies, copied...)
 			segment := len(whole)
 			var source netip.Addr
 			if m.hdr.Control != nil {
@@ -166,11 +183,13 @@ func checkTrains(t *testing.T, all []given, gso bool) (messages int) {
 			for k := range part {
 				part[k] = stamp
 			}
-			want = append(want, datagram{part, g.receiver, g.source})
+			raw = append(raw, part...)
+			want = append(want, datagram{append([]byte(g.head), part...), g.receiver, g.source})
 		}
-		// Without offload the caller adds one by one.
+		// Without offload, and with heads, the caller adds one by one.
 		adds := [][]byte{whole}
-		if !gso {
+		oneByOne := !gso || g.head != ""
+		if oneByOne {
 			adds = adds[:0]
 			for rest, i := whole, 0; i < len(g.sizes); i++ {
 				adds = append(adds, rest[:g.sizes[i]:g.sizes[i]])
@@ -179,11 +198,13 @@ func checkTrains(t *testing.T, all []given, gso bool) (messages int) {
 		}
 		for _, p := range adds {
 			segment := 0
-			if len(g.sizes) > 1 && gso {
+			if len(g.sizes) > 1 && !oneByOne {
 				segment = g.sizes[0]
 			}
+			o.head = []byte(g.head)
 			if !o.add(p, segment, nil, 0, g.receiver, g.source, g.source.Is6(), gso) {
 				flush()
+				o.head = []byte(g.head)
 				if !o.add(p, segment, nil, 0, g.receiver, g.source, g.source.Is6(), gso) {
 					t.Fatal("no room after reset")
 				}
@@ -199,6 +220,9 @@ func checkTrains(t *testing.T, all []given, gso bool) (messages int) {
 			t.Fatalf("datagram %d is of %d bytes to %d from %v, want %d to %d from %v", i,
 				len(got[i].payload), got[i].receiver, got[i].source, len(want[i].payload), want[i].receiver, want[i].source)
 		}
+	}
+	if !bytes.Equal(copies, raw) {
+		t.Error("copies of the messages are not of the datagrams that were given")
 	}
 	return messages
 }

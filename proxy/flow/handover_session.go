@@ -39,6 +39,8 @@ type SessionState struct {
 	Listed  bool          `cbor:"20,keyasint,omitempty"` // it gets the next datagram that is scheduled by itself
 
 	Row RowState `cbor:"21,keyasint"`
+
+	Header time.Duration `cbor:"22,keyasint,omitempty"`
 }
 
 // KeptState is what a session has sent and its backend may yet refuse.
@@ -74,7 +76,7 @@ func (m *Sessions) Save(x *Session, n *Numbers) SessionState {
 		ChosenDown: x.chosenDown, MadeRoom: x.madeRoom, Places: x.places, Stale: x.stale, Aged: x.aged,
 		Origin: x.Origin, Opened: x.opened, Counted: x.counted, Ends: x.ends, Sticky: x.Settings.holds(&x.sticky),
 		Asked: x.asked, Replies: x.replies, Waiting: x.waiting, Refused: x.refused.IDs(), Heard: x.heard,
-		Row: saveRow(x.ent, x.told),
+		Row: saveRow(x.ent, x.told), Header: x.header,
 	}
 	if id, ok := m.once[onceKey{x.ent.Key(), x.backend}]; ok {
 		st.Listed = id == x.ID
@@ -151,7 +153,7 @@ func (m *Sessions) Restore(s *SessionState, r *Refs) (*Session, error) {
 		chosenDown: s.ChosenDown, madeRoom: s.MadeRoom, places: s.Places, stale: s.Stale, aged: s.Aged,
 		Origin: s.Origin, opened: s.Opened, counted: s.Counted, ends: s.Ends,
 		asked: s.Asked, replies: s.Replies, waiting: s.Waiting, heard: s.Heard,
-		told: counted{s.Row.ToldUp, s.Row.ToldDown},
+		told: counted{s.Row.ToldUp, s.Row.ToldDown}, header: s.Header,
 	}
 	x.refused.SetIDs(s.Refused)
 	m.restoreKept(x, s.Kept)

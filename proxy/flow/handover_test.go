@@ -30,7 +30,7 @@ func TestEveryFieldIsSaved(t *testing.T) {
 		{counted{}, []string{"up", "down"}, nil},
 		{Session{}, []string{
 			"Settings", "Binding", "backend", "chosenDown", "madeRoom", "places", "stale", "aged", "Origin", "opened",
-			"counted", "told", "ends", "sticky", "asked", "replies", "waiting", "refused", "heard", "kept",
+			"counted", "told", "ends", "sticky", "asked", "replies", "waiting", "refused", "heard", "kept", "header",
 		}, []string{"Service", "ent", "ID", "idle"}},
 		{unconfirmed{}, []string{"first", "last", "since", "datagrams", "bytes"}, []string{"used", "copies"}},
 		{Sessions{}, []string{"table", "slots", "once", "resend"}, []string{

@@ -40,6 +40,7 @@ type Session struct {
 	refused balancer.Tried
 	heard   time.Duration // when a reply last vouched for the backend
 	kept    unconfirmed
+	header  time.Duration // the next datagram from then on tells the backend of the client
 }
 
 // tries is how many backends the session was sent to.
@@ -194,6 +195,7 @@ func (x *Session) given(b *balancer.Backend, now time.Duration) {
 	x.heard = now - doubtAfter // nothing vouches for it
 	x.chosenDown = b.Status() == balancer.Down && x.Settings.Pool.AllDown()
 	x.madeRoom = false
+	x.header = 0
 	x.ent.SetBackend(b)
 	x.ent.SetTries(x.tries())
 }
@@ -272,6 +274,7 @@ func (m *Sessions) Unsent(x *Session, at uint64, n int, now time.Duration) {
 	x.ent.CountUp(-n, now)
 	m.withdraw(x, at, n)
 	x.Answered(1)
+	x.HeaderDropped()
 }
 
 // Replied notes a datagram of n bytes from the backend. It ends a session that has had the
@@ -284,7 +287,7 @@ func (m *Sessions) Replied(x *Session, n int, now time.Duration) Action {
 	if x.idle.marked {
 		m.inUse(x, now)
 	}
-	x.heard, x.kept = now, unconfirmed{}
+	x.heard, x.kept, x.header = now, unconfirmed{}, now+headerFresh
 	if x.replies++; x.replies == 1 {
 		m.table.Assure(x.ID)
 		m.table.Arm(x.ID, m.deadline(x))

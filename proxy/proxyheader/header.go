@@ -68,6 +68,9 @@ func Parse(b []byte) (h Header, n int, err error) {
 	return Header{}, 0, ErrNoHeader
 }
 
+// IsVersion2 reports whether b begins with the signature of version 2.
+func IsVersion2(b []byte) bool { return len(b) >= len(signatureV2) && beginsLike(b, signatureV2) }
+
 // beginsLike reports whether b begins with a signature, as far as b goes.
 func beginsLike(b []byte, signature string) bool {
 	n := min(len(b), len(signature))
