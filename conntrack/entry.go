@@ -172,11 +172,7 @@ func (e *Entry[S, B]) touch(now time.Duration) {
 
 // publish fills a free slot, then shows it to readers.
 func (e *Entry[S, B]) publish(k Key, s *S, state State, now time.Duration) {
-	storeChanged(&e.key[0], k.client.hi)
-	storeChanged(&e.key[1], k.client.lo)
-	storeChanged(&e.key[2], k.local.hi)
-	storeChanged(&e.key[3], k.local.lo)
-	storeChanged(&e.key[4], k.rest)
+	e.setKey(k)
 	e.service.Store(s)
 	e.SetTries(0)
 	storeChanged(&e.up, 0)
@@ -186,11 +182,29 @@ func (e *Entry[S, B]) publish(k Key, s *S, state State, now time.Duration) {
 	e.setVersion(e.loadVersion().nextGeneration(state))
 }
 
+// Rename gives the entry another key, and what it belongs to. Rows from before are of a flow that has ended. It is not for
+// indexed tables, nor for entries marked by [Table.MarkIdle].
+func (e *Entry[S, B]) Rename(k Key, s *S) {
+	v := e.loadVersion()
+	e.setVersion(v.withState(0))
+	e.setKey(k)
+	e.service.Store(s)
+	e.setVersion(v.nextGeneration(v.state()))
+}
+
 // retract hides the entry from readers, then drops its pointers.
 func (e *Entry[S, B]) retract() {
 	e.setVersion(e.loadVersion().withState(0))
 	e.service.Store(nil)
 	e.backend.Store(nil)
+}
+
+func (e *Entry[S, B]) setKey(k Key) {
+	storeChanged(&e.key[0], k.client.hi)
+	storeChanged(&e.key[1], k.client.lo)
+	storeChanged(&e.key[2], k.local.hi)
+	storeChanged(&e.key[3], k.local.lo)
+	storeChanged(&e.key[4], k.rest)
 }
 
 // storeChanged skips a store that changes nothing. On amd64 an atomic store is a

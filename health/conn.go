@@ -41,7 +41,7 @@ func dial(ctx context.Context, t Target) (net.Conn, error) {
 	}
 	switch {
 	case err == nil:
-		return sendPreface(ctx, t, conn)
+		return conn, nil
 	case isFull && os.IsTimeout(err): // also true for EAGAIN
 		return nil, cmp.Or(cancelled(ctx), fmt.Errorf("dial unix %s: the listen queue is full", t.Address))
 	}
@@ -75,17 +75,14 @@ func withConn(ctx context.Context, t Target, secure *TLS, name string, protocols
 
 	limited := &limitedConn{Conn: raw, left: maxRead}
 	if secure == nil {
-		err := talk(limited)
-		return wrapError(ctx, t, err, limited.hasData)
+		return limited.wrapError(ctx, t, talk(limited))
 	}
 	conn := secure.client(limited, name, protocols)
 	if err := conn.Handshake(); err != nil {
-		err = fmt.Errorf("TLS handshake: %w", explainRead(err, limited.hasData))
-		return wrapError(ctx, t, err, limited.hasData)
+		return limited.wrapError(ctx, t, fmt.Errorf("TLS handshake: %w", explainRead(err, limited.hasData)))
 	}
 	limited.hasData = false // from here on it is about the reply
-	err = talk(conn)
-	err = wrapError(ctx, t, err, limited.hasData)
+	err = limited.wrapError(ctx, t, talk(conn))
 	_ = conn.CloseWrite() // close_notify, before the FIN
 	return err
 }
@@ -111,9 +108,8 @@ func (c *limitedConn) SetDeadline(time.Time) error      { return nil }
 func (c *limitedConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *limitedConn) SetWriteDeadline(time.Time) error { return nil }
 
-// wrapError makes the result of a check from the error of a connection, which may have read
-// something.
-func wrapError(ctx context.Context, t Target, err error, hasData bool) error {
+// wrapError makes the result of a check from the error of talk.
+func (c *limitedConn) wrapError(ctx context.Context, t Target, err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -122,5 +118,5 @@ func wrapError(ctx context.Context, t Target, err error, hasData bool) error {
 	case isNoResources(err):
 		return fmt.Errorf("%w: %w", ErrInconclusive, err)
 	}
-	return fmt.Errorf("ask %s: %w", t.Address, sanitizedError{explainRead(err, hasData)})
+	return fmt.Errorf("ask %s: %w", t.Address, sanitizedError{explainRead(err, c.hasData)})
 }

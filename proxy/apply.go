@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"go.uber.org/zap"
+
+	"usher/proxy/flow"
 )
 
 // ErrShutDown is what Apply returns once the server shuts down.
@@ -109,11 +111,8 @@ func (s *Server) bind(p *plan) error {
 	}
 	for i := range p.wants {
 		w := &p.wants[i]
-		if w.site != nil && w.binding == nil {
-			w.binding = w.site.binding
-		}
 		if w.binding == nil {
-			b := &binding{at: w.at.Socket(), path: w.at.Path, splits: w.owner.settings.UDP.OnePacket, descriptors: w.sockets}
+			b := &binding{at: w.at, path: w.at.Path, splits: w.owner.settings.UDP.OnePacket}
 			if other := leaves[b.port()]; other != nil {
 				b.joins = b.overlaps(other)
 			}
@@ -130,9 +129,6 @@ func (s *Server) bind(p *plan) error {
 			}
 			if w.at.Network != "unix" && w.at.Addr.Port() == 0 {
 				w.owner.choose(w.request, b.address())
-			}
-			if w.site != nil {
-				w.site.binding = w.binding
 			}
 		}
 		w.owner.bindings = append(w.owner.bindings, w.binding)
@@ -159,13 +155,11 @@ func (s *Server) keepsLost(p *plan, w *want) bool {
 // After an error those before have theirs from before, as far as that goes.
 func (p *plan) changeFiles() error {
 	var undo []func()
-	isChanged := make(map[*binding]bool)
 	for i := range p.wants {
 		w := &p.wants[i]
-		if w.at.Socket() == w.binding.at || w.binding.file.path == "" || isChanged[w.binding] {
+		if w.at == w.binding.at || w.binding.file.path == "" {
 			continue
 		}
-		isChanged[w.binding] = true
 		back, err := w.binding.file.change(w.at)
 		if err != nil {
 			for _, f := range undo {
@@ -194,15 +188,14 @@ func (s *Server) commit(p *plan) {
 		now.service.SetSettings(now.settings)
 		persists = persists || now.settings.Persist.On
 	}
-	s.adopt(p)
 	for i := range p.wants {
-		if w := &p.wants[i]; w.at.Network == "unix" {
-			w.binding.at = w.at.Socket()
+		w := &p.wants[i]
+		if w.at.Network == "unix" {
+			w.binding.at = w.at
 		}
+		w.binding.Assign(flow.Claim{Service: w.owner.service, Offset: w.offset})
 	}
-	for b, claims := range p.claims() {
-		b.assign(claims)
-	}
+	s.adopt(p)
 	s.running.Store(&running{services: p.services, notes: p.notes})
 	if persists && !s.expires {
 		s.expires = true

@@ -138,7 +138,15 @@ func (w *worker) giveTurn(slot int32) {
 func (w *worker) admit(fd int32, a *acceptor) {
 	to := a.at.Destination()
 	cfg := to.Settings()
-	n := newcomer{fd, a.at, to.Offset, cfg, w.sa.addrPort(), w.server.admission.Admit(cfg)}
+	n := newcomer{fd: fd, at: a.at, offset: to.Offset, cfg: cfg, from: w.sa.addrPort()}
+	if w.server.admission.MustEnter(&a.at.Binding, cfg) && !w.screen(&n) {
+		return
+	}
+	if n.entrance.Greets() {
+		n.short = w.server.admission.Place(cfg)
+	} else {
+		n.short = w.server.admission.Admit(cfg)
+	}
 	if n.short != flow.Running {
 		n.short = w.server.admission.MakeRoom(flow.Shortage{Settings: cfg, Of: n.short}, w.evict)
 	}
@@ -157,21 +165,37 @@ type newcomer struct {
 	cfg    *flow.Settings
 	from   netip.AddrPort
 	short  Outcome // what there is no room for
+
+	entrance flow.Entrance
+	pass     flow.Pass
+}
+
+func (n *newcomer) origin() flow.Origin {
+	return flow.Origin{Client: n.from, Local: n.at.local, Path: n.at.path, Offset: n.offset}
 }
 
 // begin starts the flow of a client that has its place.
 func (w *worker) begin(n *newcomer) {
 	local := n.at.local
-	if n.cfg.Pool.UsesDestination() && local.Addr().IsUnspecified() {
-		local = netip.AddrPortFrom(localAddr(n.fd, &w.sa).Addr(), local.Port())
+	if n.cfg.Pool.UsesDestination() {
+		local = w.actual(n.fd, local)
 	}
 	c := w.newConn(n, local)
-	c.half[flow.Client].fd, c.half[flow.Client].probed = n.fd, true
+	c.Carry(&n.pass)
+	if n.entrance.Greets() {
+		w.follow(c, c.Greet(n.entrance, &n.at.Binding, w.now))
+		return
+	}
 	w.follow(c, c.Next(w.now))
 }
 
 func (w *worker) turnAway(n *newcomer) {
-	w.server.admission.Refuse(n.cfg, flow.Origin{Client: n.from, Local: n.at.local, Path: n.at.path, Offset: n.offset}, n.short)
+	n.pass.Release()
+	if n.entrance.Greets() {
+		w.server.admission.TurnAway(n.cfg, n.origin(), n.short, w.now)
+	} else {
+		w.server.admission.Refuse(n.cfg, n.origin(), n.short, w.now)
+	}
 	closeReset(n.fd)
 }
 

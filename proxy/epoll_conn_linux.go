@@ -3,6 +3,7 @@ package proxy
 import (
 	"math/bits"
 	"net/netip"
+	"time"
 
 	"usher/conntrack"
 	"usher/proxy/flow"
@@ -33,13 +34,29 @@ type half struct {
 
 	// The direction from this side to the other.
 	splicing bool
-	nosplice bool  // the kernel cannot splice from or to such a socket
-	bulk     bool  // the last read was a large one
-	full     uint8 // reads in a row that filled the buffer
-	small    uint8 // splices in a row that moved little
+	nosplice bool   // the kernel cannot splice from or to such a socket
+	bulk     bool   // the last read was a large one
+	full     uint8  // reads in a row that filled the buffer
+	small    uint8  // splices in a row that moved little
+	preface  uint16 // how many bytes of rest are not the client's: they are a PROXY header
 	pipe     *pipe
 	rest     []byte // unsent part of buf
 	buf      []byte // from the restPool; nil while rest is empty
+}
+
+// payload returns how many of n bytes that were sent are the client's own: the first ones may
+// be those of the PROXY header.
+func (h *half) payload(n int) int {
+	header := min(n, int(h.preface))
+	h.preface -= uint16(header)
+	return n - header
+}
+
+// passed counts n bytes from side s that were sent.
+func (c *conn) passed(s flow.Side, n int, now time.Duration) {
+	if n = c.half[s].payload(n); n > 0 {
+		c.Passed(s, n, now)
+	}
 }
 
 // pending reports whether bytes wait for the other side.
@@ -63,12 +80,13 @@ func (w *worker) newConn(n *newcomer, local netip.AddrPort) *conn {
 	id, ent := w.table.Insert(conntrack.NewKey(proto, n.from, local), n.cfg.Service, w.now)
 	w.grow(id)
 	c := w.conn(id)
-	if c.NeedsTicket(n.cfg) {
+	if c.NeedsTicket(n.cfg, n.entrance.Greets()) {
 		c.GiveTicket(func() { w.enqueue(func() { w.woken(c) }) }) // once a slot, which never moves
 	}
 	c.Begin(n.cfg, id, ent, &flow.Origin{Client: n.from, Local: local, Path: n.at.path, Offset: n.offset}, w.now)
 	c.queued = false
-	c.half[flow.Client].open(-1)
+	c.half[flow.Client].open(n.fd)
+	c.half[flow.Client].probed = true
 	c.half[flow.Backend].open(-1)
 	return c
 }

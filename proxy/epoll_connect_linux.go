@@ -12,7 +12,7 @@ import (
 // follow carries out what the policy answers, until the flow waits for an event or has
 // ended.
 func (w *worker) follow(c *conn, a flow.Action) {
-	for {
+	for hasPeeked := false; ; {
 		if a.Do != flow.End {
 			flow.MustHold(&c.Flow)
 		}
@@ -29,6 +29,22 @@ func (w *worker) follow(c *conn, a flow.Action) {
 		case flow.Wait:
 			w.abandon(c)
 			if w.watch(c, flow.Client) {
+				c.Arm(w.table, w.now)
+				return
+			}
+			a = flow.EndAs(flow.Failed)
+		case flow.Peek:
+			if hasPeeked {
+				a.Do = flow.Wait
+				continue
+			}
+			hasPeeked = true
+			a = w.peek(c)
+		case flow.Discard:
+			hasPeeked = false // more may be behind the header
+			a = w.name(c, a.Bytes)
+		case flow.Hold:
+			if w.hold(c) {
 				c.Arm(w.table, w.now)
 				return
 			}
@@ -142,6 +158,9 @@ func (w *worker) connected(c *conn) {
 	// If nothing was sent this sends the ACK, which a server that speaks first
 	// waits for; in any case later ACKs are prompt again.
 	fd := c.half[flow.Backend].fd
+	if c.SendsProxy() {
+		w.sendHeader(c)
+	}
 	w.relay(c)
 	if c.half[flow.Backend].fd == fd {
 		setsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)

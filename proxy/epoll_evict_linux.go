@@ -20,7 +20,7 @@ const newcomersMost = 64
 // await holds a client that the other workers may have room for, until they have
 // answered: a moment, for nothing else is waited for. It reports false if none can have any.
 func (w *worker) await(n *newcomer) bool {
-	if !w.server.admission.Evicts.Load() || len(w.workers) == 1 || len(w.newcomers) == newcomersMost {
+	if !w.server.admission.CanEvict() || len(w.workers) == 1 || len(w.newcomers) == newcomersMost {
 		return false
 	}
 	w.newcomers = append(w.newcomers, *n)
@@ -127,7 +127,10 @@ func (w *worker) reclaim(s flow.Shortage) bool {
 			return false
 		}
 		c := w.conn(id)
-		a := w.inspect(c) // the peers may have acknowledged something
+		var a flow.Action
+		if c.IsRelaying() {
+			a = w.inspect(c) // the peers may have acknowledged something
+		}
 		if a.Do != flow.End {
 			a = c.Flow.Reclaim(w.table, w.now)
 		}

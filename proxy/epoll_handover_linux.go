@@ -13,6 +13,7 @@ import (
 	"usher/balancer"
 	"usher/conntrack"
 	"usher/proxy/flow"
+	"usher/proxy/rules"
 )
 
 // A state has room for all that a flow may have in flight.
@@ -148,7 +149,7 @@ func (h *half) save() halfState {
 	st := halfState{
 		FD: h.fd, Readable: h.readable, Writable: h.writable, Probing: h.probing, Watched: h.watched, Roomy: h.roomy,
 		Probed: h.probed, Ended: h.ended, Broken: h.broken, Splicing: h.splicing, NoSplice: h.nosplice, Bulk: h.bulk,
-		Full: h.full, Small: h.small, Rest: h.rest,
+		Full: h.full, Small: h.small, Rest: h.rest, Preface: h.preface,
 	}
 	if p := h.pipe; p != nil && p.held > 0 {
 		st.Pipe = &pipeState{p.r, p.w, p.held}
@@ -162,6 +163,15 @@ func (d *datagrams) save(x *flow.Session, n *flow.Numbers) sessionState {
 	return sessionState{
 		Flow: d.sessions.Save(x, n), FD: s.fd, GSO: s.gso, Drops: s.drops, Listener: s.listener, Front: s.front,
 		Name: slices.Clone(name[:s.nameLen]),
+	}
+}
+
+func (e *epollEngine) rejoin(set *rules.Set) {
+	for _, w := range e.workers {
+		for c := range w.live {
+			w.identify(set, c.half[flow.Client].fd, c.Client, c.Local)
+			c.RejoinRules(set, &w.door.Packet)
+		}
 	}
 }
 
@@ -240,7 +250,7 @@ func (w *worker) restore(st *workerState, r *flow.Refs) (queued []flow.Queued, e
 func (w *worker) restoreConn(slot conntrack.ID, st *connState, r *flow.Refs) (*conn, error) {
 	w.grow(slot)
 	c := w.conn(slot)
-	if c.NeedsTicket(r.Settings[st.Flow.Settings-1]) {
+	if c.NeedsTicket(r.Settings[st.Flow.Settings-1], st.Flow.IsGreeting()) {
 		c.GiveTicket(func() { w.enqueue(func() { w.woken(c) }) })
 	}
 	if err := c.Flow.Restore(&st.Flow, r, w.table); err != nil {
@@ -273,6 +283,7 @@ func (w *worker) restoreHalf(h *half, st *halfState) {
 	h.readable, h.writable, h.probing, h.probed = st.Readable, st.Writable, st.Probing, st.Probed
 	h.ended, h.broken, h.roomy = st.Ended, st.Broken, st.Roomy
 	h.splicing, h.nosplice, h.bulk, h.full, h.small = st.Splicing, st.NoSplice, st.Bulk, st.Full, st.Small
+	h.preface = st.Preface
 	if len(st.Rest) > 0 {
 		h.buf = w.rests.get(st.Rest)
 		h.rest = h.buf
@@ -290,7 +301,9 @@ func (w *worker) watchAgain(c *conn, s flow.Side) error {
 		return nil
 	}
 	interest := uint32(epollRead)
-	if h.roomy = h.roomy || s == flow.Backend || !h.writable && c.half[s.Other()].pending(); h.roomy {
+	if c.IsSilent() {
+		interest = epollEnd
+	} else if h.roomy = h.roomy || s == flow.Backend || !h.writable && c.half[s.Other()].pending(); h.roomy {
 		interest |= epollWrite
 	}
 	if e := epollAdd(w.ep, h.fd, interest, c.tag(s), h.gen); e != noError {

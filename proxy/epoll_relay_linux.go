@@ -32,8 +32,15 @@ func (w *worker) ready(c *conn, s flow.Side, ev uint32) {
 		switch {
 		case s == flow.Backend:
 			w.follow(c, w.attemptEnded(c, ev))
+		case c.IsSilent():
+			w.follow(c, c.ClientEnded())
 		case ev&unix.EPOLLERR != 0:
 			w.end(c, s.Broken(classifyErrno(socketError(h.fd)).IsLost()))
+		case c.IsGreeting():
+			if ev&unix.EPOLLRDHUP != 0 {
+				c.ReceivedFIN(s)
+			}
+			w.follow(c, flow.Action{Do: flow.Peek})
 		case ev&unix.EPOLLRDHUP != 0:
 			w.follow(c, c.ClientEnded())
 		}
@@ -286,7 +293,7 @@ func (w *worker) flush(c *conn, s flow.Side) bool {
 			return w.stuck(c, s.Other(), e)
 		}
 		src.rest = src.rest[n:]
-		c.Passed(s, n, w.now)
+		c.passed(s, n, w.now)
 	}
 	w.rests.put(src.buf)
 	src.rest, src.buf = nil, nil

@@ -61,6 +61,9 @@ type worker struct {
 	answers   int        // that are still to come
 	roomFound bool       // one of them was that there is room
 
+	door       flow.Door
+	interfaces interfaceNames
+
 	udp       *datagrams
 	acceptors []acceptor // by slot
 	freeSlots []int32
@@ -106,6 +109,7 @@ func newWorker(s *Server, number int) (*worker, error) {
 		ephemeral: firstEphemeral(),
 	}
 	w.fire = w.expired
+	w.door.Admission = &s.admission
 	w.udp = newDatagrams(w)
 	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {

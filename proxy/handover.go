@@ -9,6 +9,7 @@ import (
 
 	"usher/balancer"
 	"usher/proxy/flow"
+	"usher/proxy/rules"
 )
 
 // ErrNotHandedOver is why a server has no State: the reason is in the error that wraps it.
@@ -30,6 +31,8 @@ type handoverEngine interface {
 	// restore makes an engine that has not started what the state says. bindings are those
 	// that are not gone, in the order of the state.
 	restore(st *State, r *flow.Refs, bindings []*binding) error
+	// rejoin counts restored flows at the rules that would let them in.
+	rejoin(set *rules.Set)
 	// release closes what the engine has opened itself, and nothing that was restored.
 	release()
 }

@@ -88,11 +88,6 @@ func (st *State) checkBindings(l flow.Limits) error {
 		if err := b.Flow.Check(len(st.Services), l); err != nil {
 			return err
 		}
-		for r := range b.Flow.Services() {
-			if st.Services[r-1].Removed && !b.Flow.Gone {
-				return fmt.Errorf("listener %v is that of service %s, which is gone", b.At, st.Services[r-1].Name)
-			}
-		}
 		if b.Flow.Gone {
 			if len(b.FDs)+len(b.Slots) > 0 {
 				return fmt.Errorf("listener %v is gone and has sockets", b.At)
@@ -182,13 +177,15 @@ func (c *connState) check(l flow.Limits) error {
 			return fmt.Errorf("flow from %v has lost a socket", c.Flow.Origin.Client)
 		case !flow.IsOutcome(h.Broken):
 			return fmt.Errorf("flow from %v: outcome %d", c.Flow.Origin.Client, h.Broken)
+		case int(h.Preface) > len(h.Rest):
+			return fmt.Errorf("flow from %v: a header of %d bytes in %d that are left", c.Flow.Origin.Client, h.Preface, len(h.Rest))
 		case h.Pipe == nil && len(h.Rest) == 0: // most
 		case !isRelaying, len(h.Rest) > stateRestMost, h.Pipe != nil && (h.Pipe.Held <= 0 || h.Pipe.Held > stateRestMost):
 			return fmt.Errorf("flow from %v: %d bytes are left", c.Flow.Origin.Client, len(h.Rest))
 		}
 	}
-	if c.Flow.IsWaiting() && c.Half[flow.Backend].FD >= 0 {
-		return fmt.Errorf("flow from %v waits for a backend, and has a socket to one", c.Flow.Origin.Client)
+	if !c.Flow.IsTrying() && !isRelaying && c.Half[flow.Backend].FD >= 0 {
+		return fmt.Errorf("flow from %v tries no backend, and has a socket to one", c.Flow.Origin.Client)
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ func TestEveryFieldIsHandedOver(t *testing.T) {
 		{conn{}, []string{"half", "Flow"}, map[string]string{"queued": "all with something to do are queued"}},
 		{half{}, []string{
 			"fd", "readable", "writable", "probing", "watched", "roomy", "probed", "ended", "broken",
-			"splicing", "nosplice", "bulk", "full", "small", "pipe", "rest",
+			"splicing", "nosplice", "bulk", "full", "small", "pipe", "rest", "preface",
 		}, map[string]string{"gen": "events are those of the new epoll instance", "buf": "of the new pool"}},
 		{pipe{}, []string{"r", "w", "held"}, map[string]string{"size": "the kernel is asked"}},
 		{udpSocket{}, []string{"fd", "gso", "drops", "listener", "front", "name", "nameLen"}, map[string]string{
@@ -29,7 +29,7 @@ func TestEveryFieldIsHandedOver(t *testing.T) {
 			"fd", "at", "local", "wildcard", "v6", "gso", "merges", "drops", "replies", "isLeaving", "hasLeft", "isInherited",
 		}, map[string]string{"gen": "events are those of the new epoll instance", "sessions": "counted"}},
 		{binding{}, []string{"Binding", "at", "local", "path", "splits", "file", "sockets"}, map[string]string{
-			"joins": "of the time when it was bound", "claims": "of Binding", "descriptors": "counted",
+			"joins": "of the time when it was bound",
 		}},
 		{epollSockets{}, []string{"fds", "isShared", "udp", "slots"}, map[string]string{
 			"first": "chosen anew", "isRestored": "set",
@@ -42,6 +42,7 @@ func TestEveryFieldIsHandedOver(t *testing.T) {
 			"head": "of a call",
 		}},
 		{worker{}, []string{"table", "conns", "udp", "load"}, map[string]string{
+			"door": "of a call", "interfaces": "asked anew",
 			"server": "the new one", "number": "the index", "ep": "a new one", "wakeup": "a new one", "workers": "the new ones",
 			"asking": "an old request", "asked": "answered", "newcomers": "answered", "answers": "answered", "roomFound": "answered",
 			"acceptors": "adopted by Start", "freeSlots": "of acceptors", "closing": "empty between two Applies",
@@ -53,11 +54,11 @@ func TestEveryFieldIsHandedOver(t *testing.T) {
 		{Server{}, []string{
 			"affinity", "given", "byName", "bindings", "files", "running", "epoch", "workers",
 		}, map[string]string{
-			"engine": "epoll", "kind": "epoll", "log": "an option", "access": "an option", "wanted": "an option",
+			"seed": "a new one", "engine": "epoll", "kind": "epoll", "log": "an option", "access": "an option", "wanted": "an option",
 			"capacity": "from the limit", "pipes": "from the limit", "admission": "counted flow by flow", "expiry": "started",
 			"done": "open", "applying": "free", "started": "by Start", "expires": "started", "sockets": "summed", "datagrams": "summed",
 			"inherited": "the first image has taken all", "places": "divided", "ports": "divided", "draining": "no", "stopping": "free", "stopped": "no",
-			"restored": "found again", "counting": "free", "countedAt": "asked anew", "rebalancing": "the caller asks anew", "cutting": "free", "hasLoop": "by Start",
+			"restored": "found again", "rejoins": "set", "counting": "free", "countedAt": "asked anew", "rebalancing": "the caller asks anew", "cutting": "free", "hasLoop": "by Start",
 		}},
 	} {
 		kind := reflect.TypeOf(tt.of)

@@ -97,6 +97,7 @@ type halfState struct {
 	Small    uint8      `cbor:"14,keyasint,omitempty"`
 	Pipe     *pipeState `cbor:"15,keyasint,omitempty"`
 	Rest     []byte     `cbor:"16,keyasint,omitempty"`
+	Preface  uint16     `cbor:"17,keyasint,omitempty"`
 }
 
 // pipeState is a pipe with bytes inside.

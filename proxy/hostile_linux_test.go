@@ -260,7 +260,7 @@ func TestWorkersLetGoOfASharedListener(t *testing.T) {
 // TestFlowSize keeps an idle flow under a kilobyte of user memory.
 func TestFlowSize(t *testing.T) {
 	t.Parallel()
-	if n := unsafe.Sizeof(conn{}) + conntrack.EntryBytes; n > 768 {
+	if n := unsafe.Sizeof(conn{}) + conntrack.EntryBytes; n > 832 {
 		t.Errorf("a flow takes %d bytes", n)
 	} else {
 		t.Logf("a flow takes %d bytes", n)

@@ -131,7 +131,7 @@ func newServer(o Options, services ...ServiceConfig) (*Server, error) {
 
 // serviceOf returns a service with its config, which no server has.
 func serviceOf(c ServiceConfig) *Service {
-	svc := flow.NewService(c.Name)
+	svc := flow.NewService(c.Name, 0)
 	svc.SetSettings(flow.NewSettings(svc, c, nil, nil))
 	return svc
 }

@@ -104,24 +104,59 @@ func (e *portableEngine) admit(conn net.Conn, b *binding) {
 	s := e.server
 	to := b.Destination()
 	cfg := to.Settings()
-	o := s.admission.Admit(cfg)
+	n := &portableNewcomer{conn: conn, at: b, offset: to.Offset, cfg: cfg, from: from}
+	if s.admission.MustEnter(&b.Binding, cfg) && !e.screen(n) {
+		return
+	}
+	var o Outcome
+	if n.entrance.Greets() {
+		o = s.admission.Place(cfg)
+	} else {
+		o = s.admission.Admit(cfg)
+	}
 	if o != flow.Running {
 		o = s.admission.MakeRoom(flow.Shortage{Settings: cfg, Of: o}, e.evict)
 	}
-	if o != flow.Running {
-		s.admission.Refuse(cfg, flow.Origin{Client: from, Local: b.local, Path: b.path, Offset: to.Offset}, o)
-		reset(conn)
+	switch {
+	case o == flow.Running:
+		local := b.local
+		if cfg.Pool.UsesDestination() {
+			local = actualLocal(conn, local)
+		}
+		e.begin(n, local)
 		return
+	case n.entrance.Greets():
+		s.admission.TurnAway(cfg, n.origin(), o, s.Now())
+	default:
+		s.admission.Refuse(cfg, n.origin(), o, s.Now())
 	}
-	local := b.local
-	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok && cfg.Pool.UsesDestination() && local.Addr().IsUnspecified() {
-		local = netip.AddrPortFrom(a.AddrPort().Addr().Unmap().WithZone(""), local.Port())
-	}
-	x := &stream{engine: e}
-	if cfg.ReclaimIdle > 0 {
+	n.pass.Release()
+	reset(conn)
+}
+
+// portableNewcomer is a client that was accepted and has no flow yet.
+type portableNewcomer struct {
+	conn     net.Conn
+	at       *binding
+	offset   uint16
+	cfg      *flow.Settings
+	from     netip.AddrPort
+	door     *flow.Door // nil: nobody had to judge it
+	entrance flow.Entrance
+	pass     flow.Pass
+}
+
+func (n *portableNewcomer) origin() flow.Origin {
+	return flow.Origin{Client: n.from, Local: n.at.local, Path: n.at.path, Offset: n.offset}
+}
+
+// begin starts the goroutine of the flow of a client that has its place.
+func (e *portableEngine) begin(n *portableNewcomer, local netip.AddrPort) {
+	x := &stream{engine: e, door: n.door}
+	if n.cfg.ReclaimIdle > 0 || n.entrance.Greets() || n.entrance.IsDropped {
 		x.gone = make(chan struct{})
 	}
-	if x.NeedsTicket(cfg) {
+	if x.NeedsTicket(n.cfg, n.entrance.Greets()) {
 		x.woken = make(chan struct{}, 1)
 		x.GiveTicket(func() {
 			select {
@@ -130,18 +165,28 @@ func (e *portableEngine) admit(conn net.Conn, b *binding) {
 			}
 		})
 	}
-	x.conn[flow.Client] = conn
+	x.conn[flow.Client] = n.conn
 	proto := conntrack.TCP
 	if !local.IsValid() {
 		proto = conntrack.Unix
 	}
-	now := s.Now()
+	from := n.origin()
+	from.Local = local
+	now := e.server.Now()
 	e.mu.Lock()
-	id, ent := e.table.Insert(conntrack.NewKey(proto, from, local), cfg.Service, now) // room: see Admission.Settle
-	x.Begin(cfg, id, ent, &flow.Origin{Client: from, Local: local, Path: b.path, Offset: to.Offset}, now)
+	id, ent := e.table.Insert(conntrack.NewKey(proto, n.from, local), n.cfg.Service, now) // room: see Admission.Settle
+	x.Begin(n.cfg, id, ent, &from, now)
+	x.Carry(&n.pass)
 	e.streams[id] = x // others can find it from now on
 	e.mu.Unlock()
-	e.serving.Go(x.serve)
+	first := x.Next
+	switch {
+	case n.entrance.IsDropped:
+		first = func(now time.Duration) flow.Action { return x.Silence(n.door.Admission, now) }
+	case n.entrance.Greets():
+		first = func(now time.Duration) flow.Action { return x.Greet(n.entrance, &n.at.Binding, now) }
+	}
+	e.serving.Go(func() { x.serve(first) })
 }
 
 // evict ends the flow that will be missed least among those whose end eases a shortage.

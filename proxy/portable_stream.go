@@ -31,6 +31,10 @@ type stream struct {
 	lacksDescriptor bool          // it waits for one to reach a backend by; of the goroutine of serve
 	woken           chan struct{} // room may have come for a client in the queue; nil: there is none
 
+	door   *flow.Door // that judges it while greeting; nil: nobody does
+	early  []byte     // read of the client before there was a backend
+	peeked int        // how much of it was reported; -1: it is to be reported anew
+
 	watcher sync.WaitGroup // of the client while no backend has accepted
 	watched bool
 }
@@ -40,15 +44,15 @@ type stream struct {
 const lastBytesGrace = 100 * time.Millisecond
 
 // serve takes the stream from the accepted client to its end.
-func (x *stream) serve() {
-	if x.connect() {
+func (x *stream) serve(first func(now time.Duration) flow.Action) {
+	if x.connect(first) {
 		var up sync.WaitGroup
 		up.Go(func() { x.pump(flow.Client) })
 		x.pump(flow.Backend)
 		up.Wait()
 		x.close()
 	} else {
-		reset(x.conn[flow.Client])
+		x.closeClient()
 		x.watcher.Wait()
 	}
 	x.mu.Lock()
@@ -68,11 +72,29 @@ func (x *stream) serve() {
 	}
 }
 
-// connect tries backends until one accepts. It reports false when the flow ends instead.
-func (x *stream) connect() bool {
+// closeClient closes the client of a stream that has ended without a backend.
+func (x *stream) closeClient() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.IsOrderly(x.ending, false) {
+		_ = x.conn[flow.Client].Close()
+	} else {
+		reset(x.conn[flow.Client])
+	}
+}
+
+// connect hears the client as far as is needed, and tries backends until one accepts. It
+// reports false when the flow ends instead.
+func (x *stream) connect(first func(now time.Duration) flow.Action) bool {
 	defer x.hasDescriptors()
-	for a := x.report(x.Next); ; {
+	for a := x.report(first); ; {
 		switch a.Do {
+		case flow.Peek:
+			a = x.listen(a.Until)
+		case flow.Discard:
+			a = x.name(a.Bytes)
+		case flow.Hold:
+			a = x.hold(a.Until)
 		case flow.Dial:
 			a = x.dial(a.Until)
 		case flow.Relay:
@@ -276,7 +298,7 @@ func (x *stream) rest(until time.Duration) flow.Action {
 // pump passes on what side s sends, and its end. A side that sends nothing more, or has
 // nobody to send to, may still fail, so it is watched until the flow ends.
 func (x *stream) pump(s flow.Side) {
-	if x.copyFrom(s) {
+	if (s == flow.Backend || x.sendFirst()) && x.copyFrom(s) {
 		x.fin(s)
 	}
 	if err := awaitError(x.conn[s]); err != nil {
@@ -333,7 +355,7 @@ func (x *stream) copyFrom(s flow.Side) (fin bool) {
 func (x *stream) reclaim() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.ending == flow.Running {
+	if x.ending == flow.Running && x.joined {
 		x.followLocked(flow.Action{Do: flow.Inspect}) // the peers may have acknowledged something
 	}
 	if x.ending != flow.Running {
@@ -346,7 +368,11 @@ func (x *stream) reclaim() bool {
 	if a.Do == flow.End {
 		x.engine.reclaimed.Add(1)
 	}
-	x.followLocked(a)
+	if x.joined {
+		x.followLocked(a)
+	} else if a.Do == flow.End {
+		x.cutLocked(a.Outcome)
+	}
 	return a.Do == flow.End
 }
 

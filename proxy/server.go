@@ -1,11 +1,13 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"maps"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
@@ -33,6 +35,10 @@ type Options struct {
 	Logger *zap.Logger
 	// AccessLog writes one line to Logger for each flow that ended.
 	AccessLog bool
+	// MaxDropped bounds the clients that a rule drops and that are held without an answer,
+	// each for DropTimeout at the most. Zero is [DefaultMaxDropped] and [DefaultDropTimeout].
+	MaxDropped  int
+	DropTimeout time.Duration
 	// Inherited are sockets that listen already. A server that was not made, or that was restored, owns none.
 	Inherited []Inherited
 }
@@ -46,9 +52,10 @@ type Server struct {
 	access   *accessLog
 	epoch    time.Time // of every time.Duration on the data path
 	workers  int
-	wanted   int // flows at most, as asked for; zero: as many as fit
-	capacity int // flows that the tables have room for
-	pipes    int // that each worker may own
+	wanted   int    // flows at most, as asked for; zero: as many as fit
+	capacity int    // flows that the tables have room for
+	seed     uint64 // of the tables of limits
+	pipes    int    // that each worker may own
 
 	admission flow.Admission
 	affinity  *flow.Affinity
@@ -68,7 +75,8 @@ type Server struct {
 
 	running  atomic.Pointer[running]
 	draining atomic.Bool
-	restored Removed // until Start
+	restored Removed     // until Start
+	rejoins  atomic.Bool // flows were restored, and rules do not know of them: until SetRules or Start
 	stopping sync.Mutex
 	stopped  bool // under stopping
 
@@ -97,6 +105,7 @@ func New(o Options) (*Server, error) {
 		workers: o.Workers,
 		wanted:  o.MaxConns,
 		done:    make(chan struct{}),
+		seed:    rand.Uint64(),
 
 		affinity:  conntrack.NewAffinity[Service, balancer.Backend](maxClients),
 		byName:    make(map[string]*instance),
@@ -105,6 +114,9 @@ func New(o Options) (*Server, error) {
 		inherited: make(map[address]Inherited),
 	}
 	s.admission.Idle = make(chan struct{}, 1)
+	s.admission.Seed = s.seed
+	s.admission.MaxDropped.Store(int64(cmp.Or(o.MaxDropped, DefaultMaxDropped)))
+	s.admission.DropTimeout = cmp.Or(o.DropTimeout, DefaultDropTimeout)
 	s.running.Store(new(running))
 	if s.log == nil {
 		s.log = zap.NewNop()
@@ -152,6 +164,7 @@ func (s *Server) Start() {
 		return
 	}
 	s.restored = Removed{}
+	s.rejoins.Store(false)
 	s.cutting.Lock()
 	s.engine.start()
 	s.started, s.hasLoop = true, true

@@ -19,6 +19,7 @@ const noError = syscall.Errno(0)
 const (
 	epollRead  = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLRDHUP | unix.EPOLLET
 	epollWrite = unix.EPOLLOUT
+	epollEnd   = unix.EPOLLRDHUP | unix.EPOLLET // errors are always told
 )
 
 // epollKeep waits for events for at most ms milliseconds, which have to be few: the Go

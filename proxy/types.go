@@ -6,6 +6,12 @@ import (
 	"usher/proxy/flow"
 )
 
+// What Options mean by zero.
+const (
+	DefaultMaxDropped  = flow.DefaultMaxDropped
+	DefaultDropTimeout = flow.DefaultDropTimeout
+)
+
 // What a server runs is described in terms of its policy.
 type (
 	// Service is a running service.

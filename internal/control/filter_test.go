@@ -47,7 +47,7 @@ func newFakeServer(t *testing.T, n int) *fakeServer {
 	pool.Update([]balancer.Spec{{Endpoint: balancer.Endpoint{Addr: netip.MustParseAddrPort("10.0.0.1:80")}, Weight: 1}}, 0)
 	var services [2]*proxy.Service
 	for i, name := range []string{"web", "dns"} {
-		services[i] = flow.NewService(name)
+		services[i] = flow.NewService(name, 0)
 		c := &proxy.ServiceConfig{Name: name, Pool: pool, Listeners: []proxy.Listener{
 			{Network: []string{"tcp", "udp"}[i], Addr: netip.MustParseAddrPort("[::]:80")}}}
 		services[i].SetSettings(flow.NewSettings(services[i], *c, nil, nil))

@@ -52,7 +52,7 @@ func (s *fakeSource) add(t testing.TB, name, network string, backends int) *bala
 		specs = append(specs, balancer.Spec{Endpoint: balancer.Endpoint{Addr: at}, Weight: 1, Check: balancer.Up})
 	}
 	pool.Update(specs, 0)
-	svc := flow.NewService(name)
+	svc := flow.NewService(name, 0)
 	c := proxy.ServiceConfig{Name: name, Pool: pool, Listeners: []proxy.Listener{{Network: network}}}
 	svc.SetSettings(flow.NewSettings(svc, c, nil, nil))
 	s.services = append(s.services, svc)

@@ -1,10 +1,12 @@
 package flow
 
 import (
+	"sync/atomic"
 	"time"
 
 	"usher/balancer"
 	"usher/conntrack"
+	"usher/proxy/rules"
 )
 
 // Record is what there is to say of a flow that has ended, or was refused.
@@ -17,6 +19,7 @@ type Record struct {
 	Up, Down uint64
 	Tries    uint8
 	Outcome  Outcome
+	Others   uint64 // that ended so before the client was let in, and have no record
 }
 
 func (a *Admission) write(r Record) {
@@ -26,14 +29,69 @@ func (a *Admission) write(r Record) {
 }
 
 // Refuse accounts for a client that was turned away.
-func (a *Admission) Refuse(c *Settings, from Origin, o Outcome) {
+func (a *Admission) Refuse(c *Settings, from Origin, o Outcome, now time.Duration) {
 	c.Service.ended[o].Add(1)
-	a.write(Record{Origin: from, Settings: c, Connect: -1, Outcome: o})
+	r := Record{Origin: from, Settings: c, Connect: -1, Outcome: o}
+	if o.IsFrontDoor() {
+		a.writeFew(&r, now)
+	} else {
+		a.write(r)
+	}
+}
+
+// TurnAway accounts for a newcomer that is not let in.
+func (a *Admission) TurnAway(c *Settings, from Origin, o Outcome, now time.Duration) {
+	c.Service.accepted.Add(1)
+	a.Refuse(c, from, o, now)
+}
+
+// lineEvery is how often clients that were not let in have a line in the access log, of each
+// service and outcome. A flood of them costs as little as it can.
+const lineEvery = time.Second
+
+type lineLimits [outcomes]struct {
+	next   atomic.Int64 // when there may be a line again
+	others atomic.Uint64
+}
+
+// writeFew records a client that was not let in, or counts it among the others of a later
+// record.
+func (a *Admission) writeFew(r *Record, now time.Duration) {
+	if a.Record == nil {
+		return
+	}
+	svc := r.Settings.Service
+	all := svc.lines.Load()
+	if all == nil {
+		svc.lines.CompareAndSwap(nil, new(lineLimits))
+		all = svc.lines.Load()
+	}
+	l := &all[r.Outcome]
+	if next := l.next.Load(); int64(now) < next || !l.next.CompareAndSwap(next, int64(now+lineEvery)) {
+		l.others.Add(1)
+		return
+	}
+	r.Others = l.others.Swap(0)
+	a.Record(*r)
 }
 
 // Settle ends an admitted flow: once, after its sockets are closed. It has the engine remove
 // the flow's row, and then gives back the place, which stands for a row in the table.
 func (a *Admission) Settle(f *Flow, o Outcome, now time.Duration, remove func(conntrack.ID)) {
+	if f.phase == silent {
+		a.breakSilence(f)
+	} else {
+		a.settle(f, o, now)
+	}
+	remove(f.ID)
+	cfg := f.Settings
+	f.pass.Release()
+	f.ent, f.Service, f.Settings, f.backend, f.doubted, f.at, f.Via = nil, nil, nil, nil, nil, nil, nil // they may be gone before the memory is used again
+	a.leave(cfg)
+}
+
+// settle records a flow, and closes its accounts.
+func (a *Admission) settle(f *Flow, o Outcome, now time.Duration) {
 	f.uncount()
 	r := Record{
 		Origin: f.Origin, Settings: f.Settings, Backend: f.backend, Connect: -1,
@@ -42,12 +100,13 @@ func (a *Admission) Settle(f *Flow, o Outcome, now time.Duration, remove func(co
 	if f.phase == relaying {
 		r.Connect = f.connected - f.accepted
 	}
-	a.write(r)
+	if f.phase == greeting {
+		f.Service.accepted.Add(1)
+		a.writeFew(&r, now)
+	} else {
+		a.write(r)
+	}
 	f.account(o, now)
-	remove(f.ID)
-	cfg := f.Settings
-	f.ent, f.Service, f.Settings, f.backend, f.doubted = nil, nil, nil, nil, nil // they may be gone before the memory is used again
-	a.leave(cfg)
 }
 
 // account closes the flow's accounts: the reservation is given back, the outcome
@@ -72,9 +131,9 @@ func (f *Flow) account(o Outcome, now time.Duration) {
 	s.lifetime.Observe(&LifetimeBounds, now-f.accepted)
 }
 
-// CountBytes adds what was passed on since the last call to the counters of the service and
-// of the backend.
-func (f *Flow) CountBytes() { f.told.add(f.ent, f.Service, f.backend) }
+// CountBytes adds what was passed on since the last call to the counters of the service, of
+// the backend, and of the rule that has let the client in.
+func (f *Flow) CountBytes() { f.told.add(f.ent, f.Service, f.backend, f.pass.counter) }
 
 // settleSession is settle for a session.
 func (a *Admission) settleSession(x *Session, o Outcome, now time.Duration) {
@@ -98,7 +157,7 @@ func (a *Admission) settleBytes(x *Session, o Outcome, now time.Duration) {
 		Origin: x.Origin, Settings: x.Settings, Backend: x.backend, Connect: -1,
 		Duration: now - x.counted, Up: up, Down: down, Tries: x.tries(), Outcome: o,
 	})
-	x.told.add(x.ent, x.Service, x.backend)
+	x.told.add(x.ent, x.Service, x.backend, nil)
 }
 
 // LifetimeBounds are the buckets of how long flows last.
@@ -114,7 +173,7 @@ var LifetimeBounds = balancer.Bounds{
 type counted struct{ up, down uint64 }
 
 // add adds what is not counted yet.
-func (c *counted) add(ent *entry, svc *Service, b *balancer.Backend) {
+func (c *counted) add(ent *entry, svc *Service, b *balancer.Backend, rule *rules.Counter) {
 	up, down := ent.Up(), ent.Down()
 	newUp, newDown := max(up, c.up)-c.up, max(down, c.down)-c.down
 	if newUp|newDown == 0 {
@@ -125,5 +184,8 @@ func (c *counted) add(ent *entry, svc *Service, b *balancer.Backend) {
 	svc.down.Add(newDown)
 	if b != nil {
 		b.CountBytes(newUp, newDown)
+	}
+	if rule != nil {
+		rule.Bytes.Add(newUp + newDown)
 	}
 }

@@ -17,7 +17,7 @@ func TestBytesAreCountedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	pool.Update([]balancer.Spec{{Endpoint: balancer.Endpoint{Addr: netip.MustParseAddrPort("10.0.0.1:80")}}}, 0)
-	b, svc := pool.Backends()[0], NewService("test")
+	b, svc := pool.Backends()[0], NewService("test", 0)
 	_, ent := conntrack.New[Service, balancer.Backend](1).Insert(conntrack.Key{}, svc, 0)
 	var c counted
 	for _, step := range []struct {
@@ -26,7 +26,7 @@ func TestBytesAreCountedOnce(t *testing.T) {
 	}{{10, 0, 10, 0}, {0, 0, 10, 0}, {5, 7, 15, 7}, {-3, 0, 15, 7}, {2, 1, 15, 8}, {2, 0, 16, 8}} {
 		ent.CountUp(step.up, 0)
 		ent.CountDown(step.down, 0)
-		c.add(ent, svc, b)
+		c.add(ent, svc, b, nil)
 		up, down := svc.Bytes()
 		backendUp, backendDown := b.Bytes()
 		if up != step.wantUp || down != step.wantDown || backendUp != up || backendDown != down {
@@ -38,7 +38,7 @@ func TestBytesAreCountedOnce(t *testing.T) {
 // TestFailedOutcomes: those that ended well, or by their client's doing, are no failures.
 func TestFailedOutcomes(t *testing.T) {
 	t.Parallel()
-	svc := NewService("test")
+	svc := NewService("test", 0)
 	for o := range Outcomes() {
 		svc.ended[o].Add(1)
 	}

@@ -7,7 +7,8 @@ import "time"
 type Action struct {
 	Do      Step
 	Outcome Outcome       // of End
-	Until   time.Duration // of GoOn, Dial and Wait before a backend has accepted: report Expired then
+	Bytes   int           // of Discard
+	Until   time.Duration // of all but Relay before a backend has accepted: report Expired then
 }
 
 // Step is what to do.
@@ -34,6 +35,14 @@ const (
 	Open
 	// Send: send by the session's socket.
 	Send
+	// Peek: look at what the client has sent, leave it where it is, and report Peeked: now,
+	// and each time that there is more.
+	Peek
+	// Discard: take Bytes of what was peeked at off the client's queue, have the door's packet
+	// be of the flow's client, and report Named.
+	Discard
+	// Hold: keep the client, read nothing of it, and report ClientEnded if it goes.
+	Hold
 )
 
 // EndAs ends a flow.

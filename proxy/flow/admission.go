@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"usher/conntrack"
+	"usher/proxy/rules"
 )
 
 // Admission is who may come in: the places of a server, and who has them. It accounts for
@@ -13,9 +14,17 @@ type Admission struct {
 	Idle   chan struct{} // signalled when the last flow ends; buffered
 	Record func(Record)  // gets each flow that has ended or was refused; nil: nobody does
 
+	Seed uint64        // of ids; no two servers have the same
+	ids  atomic.Uint64 // given so far
+
+	MaxDropped  atomic.Int64  // clients held without an answer; see silence.go
+	DropTimeout time.Duration // how long, at the most
+	dropped     atomic.Int64  // that are held
+
+	rules    atomic.Pointer[rules.Set] // of newcomers; nil: there are none
 	clients  clientFlows
 	maxConns atomic.Int64 // flows that may be
-	Evicts   atomic.Bool  // flows of some service may end for others
+	evicts   atomic.Bool  // flows of some service may end for others
 	places   quota        // of all flows
 	ports    quota        // of udp flows: each has a local port of its own
 	Open     atomic.Int64 // flows admitted and not yet settled
@@ -162,8 +171,12 @@ func (i *idleness) update(t rows, id conntrack.ID, active, after, now time.Durat
 	}
 }
 
-// markIdle marks a flow that has been idle for so long that it may make room for others.
+// markIdle marks a flow that has been idle for so long that it may make room for others. One
+// that gets no answer may at once.
 func (f *Flow) markIdle(t rows, now time.Duration) {
+	if f.phase == silent {
+		f.idle.update(t, f.ID, f.lastProgress(), 0, now)
+	}
 	if d := f.Settings.ReclaimIdle; d > 0 && f.phase == relaying {
 		f.idle.update(t, f.ID, f.lastProgress(), d, now)
 	}

@@ -248,6 +248,9 @@ func (f *Flow) uncount() {
 		if n > 0 && f.HasPassedFIN(s.Other()) {
 			n-- // the FIN
 		}
+		if s == Backend {
+			n = min(n, int(f.ent.Up())) // a PROXY header is not counted
+		}
 		if n > 0 && s == Client {
 			f.ent.CountDown(-n, f.ent.Touched())
 		} else if n > 0 {
@@ -267,6 +270,8 @@ func (f *Flow) IsOrderly(o Outcome, pending bool) bool {
 		return !pending
 	case BackendDown, Rebalanced:
 		return f.gentle && !pending
+	case Denied:
+		return f.phase == silent
 	}
 	return false
 }

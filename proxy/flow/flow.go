@@ -34,9 +34,12 @@ const (
 
 // phase is where a flow stands:
 //
+//	 greeting ── refused, late ──▶ ended       ┌──▶ silent ──▶ ended
+//	    │  └───────────── dropped by a rule ────┘
+//	    ▼ let in
 //	            ┌──── dialFailed, attempt timed out ────┐
 //	            ▼                                       │
-//	begin ──▶ choose ── a backend is reserved ──▶ connecting ── connected ──▶ relaying
+//	start ──▶ choose ── a backend is reserved ──▶ connecting ── connected ──▶ relaying
 //	            ▲  └─── none, and the client may wait ──▶ waiting
 //	            └──────────── expired, woken ──────────────┘
 //
@@ -47,6 +50,8 @@ const (
 	connecting phase = iota // an attempt is under way
 	waiting                 // no backend was left; the client is held
 	relaying                // both sides are connected
+	greeting                // the client is not known yet, or what it wants; see greeting.go
+	silent                  // a rule has dropped the client, which is held; see silence.go
 )
 
 // Flow is the policy of one TCP connection: which backend, for how long, what
@@ -71,6 +76,11 @@ type Flow struct {
 	told  counted      // of its bytes
 
 	Origin
+	pass  Pass     // that its client has got at the door
+	at    *Binding // while greeting: by which it came
+	needs needs    // while greeting
+
+	isHeld   bool  // while silent: it is one of Admission.dropped
 	tries    uint8 // saturates
 	step     uint8 // tries since the client was last held; saturates
 	portless uint8 // tries that found no local port; saturates
@@ -101,10 +111,14 @@ type Origin struct {
 	Local  netip.AddrPort // what the client asked for, as far as it is known; invalid for a unix listener
 	Path   string         // of a unix listener
 	Offset uint16         // of the listener's port within its range
+	Via    *Via           `cbor:",omitempty"` // nil: nothing more is known
 }
 
-// NeedsTicket reports whether giveTicket is to be called before begin.
-func (f *Flow) NeedsTicket(cfg *Settings) bool { return f.ticket == nil && cfg.QueueLength > 0 }
+// NeedsTicket reports whether giveTicket is to be called before begin. A client that greets may
+// come to another service.
+func (f *Flow) NeedsTicket(cfg *Settings, greets bool) bool {
+	return f.ticket == nil && (greets || cfg.QueueLength > 0)
+}
 
 // GiveTicket lets a flow, and all that use its memory after it, wait in a queue. wake has
 // the engine report woken soon. It is called with no lock held.
@@ -114,15 +128,22 @@ func (f *Flow) GiveTicket(wake func()) { f.ticket = &ticket{wake: wake} }
 func (f *Flow) Begin(cfg *Settings, id conntrack.ID, ent *entry, from *Origin, now time.Duration) {
 	f.Origin, f.Service, f.Settings, f.ID, f.ent = *from, cfg.Service, cfg, id, ent
 	f.backend, f.holding, f.doubted = nil, false, nil
-	f.phase, f.tries, f.step, f.portless = connecting, 0, 0, 0
-	f.accepted, f.connected, f.redial = now, 0, 0
+	f.tries, f.step, f.portless = 0, 0, 0
+	f.connected, f.redial = 0, 0
 	f.endState = endState{}
-	f.budget = now + cfg.ConnectTimeout
-	f.hold = now + cfg.Wait
 	f.patience, f.ends = 0, 0
 	f.gentle, f.answered, f.idle, f.told = false, false, idleness{}, counted{}
 	f.asked.Store(0)
 	f.tried.Reset()
+	f.start(now)
+}
+
+// start has the time of a flow begin.
+func (f *Flow) start(now time.Duration) {
+	f.phase = connecting
+	f.accepted = now
+	f.budget = now + f.Settings.ConnectTimeout
+	f.hold = now + f.Settings.Wait
 }
 
 // Next has a flow that has none choose a backend: when it has begun, and with each event
@@ -277,6 +298,10 @@ func (f *Flow) Expired(now time.Duration) Action {
 		return f.attemptTimeout(now)
 	case waiting:
 		return f.Next(now)
+	case greeting:
+		return f.unheard()
+	case silent:
+		return EndAs(Denied)
 	}
 	return f.overdue(now)
 }
@@ -326,6 +351,9 @@ func (f *Flow) Woken(now time.Duration) Action {
 // ClientEnded is reported when the FIN of a client is seen before a backend has accepted:
 // unless the flow ends, it is to be passed on.
 func (f *Flow) ClientEnded() Action {
+	if f.phase == silent {
+		return EndAs(Denied)
+	}
 	if f.Settings.AbortOnClose {
 		return EndAs(Aborted)
 	}

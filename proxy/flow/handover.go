@@ -8,6 +8,7 @@ import (
 
 	"usher/balancer"
 	"usher/conntrack"
+	"usher/proxy/rules"
 )
 
 // A flow, a session, a service and its settings can be saved as plain data, and made again
@@ -123,6 +124,9 @@ type FlowState struct {
 	Place  int      `cbor:"37,keyasint,omitempty"` // in a queue, from one
 
 	Row RowState `cbor:"38,keyasint"`
+
+	Needs uint8 `cbor:"39,keyasint,omitempty"` // while greeting
+	At    Ref   `cbor:"40,keyasint,omitempty"` // while greeting, where a ClientHello decides: the binding
 }
 
 // RowState is the row of a flow or a session.
@@ -171,13 +175,13 @@ func (f *Flow) Save(n *Numbers) FlowState {
 		Accepted: f.accepted, Connected: f.connected, Attempt: f.attempt, Redial: f.redial,
 		Budget: f.budget, Began: f.began, Hold: f.hold, Patience: f.patience, Ends: f.ends, Given: f.given,
 		Tried: f.tried.IDs(), Sticky: f.Settings.holds(&f.sticky), Place: n.place(f.Settings.queue, f.ticket),
-		Row: saveRow(f.ent, f.told),
+		Row: saveRow(f.ent, f.told), Needs: uint8(f.needs), At: n.Bindings.Of(f.at),
 	}
 }
 
 // Visit shows what a flow refers to.
 func (f *Flow) Visit(visit func(*Settings, *balancer.Backend, *Binding)) {
-	visit(f.Settings, f.backend, nil)
+	visit(f.Settings, f.backend, f.at)
 	visit(f.Settings, f.doubted, nil)
 }
 
@@ -199,7 +203,7 @@ func (s *FlowState) Check(l Limits) error {
 	switch {
 	case s.Settings == 0 || int(s.Settings) > l.Settings || int(s.Backend) > l.Backends || int(s.Doubted) > l.Backends:
 		return fmt.Errorf("flow: settings %d of %d, backends %d and %d of %d", s.Settings, l.Settings, s.Backend, s.Doubted, l.Backends)
-	case s.Phase > uint8(relaying) || s.FailedSide > Backend || s.EndsAs >= outcomes || (s.Fins|s.Finished|s.Muted)&^3 != 0:
+	case s.Phase > uint8(silent) || s.FailedSide > Backend || s.EndsAs >= outcomes || (s.Fins|s.Finished|s.Muted)&^3 != 0:
 		return fmt.Errorf("flow: phase %d, side %d, outcome %d, sides %b %b %b", s.Phase, s.FailedSide, s.EndsAs, s.Fins, s.Finished, s.Muted)
 	case s.Fins == 3:
 		return errors.New("flow: both FINs are passed on, and it has not ended")
@@ -211,6 +215,12 @@ func (s *FlowState) Check(l Limits) error {
 		return errors.New("flow: it has no backend")
 	case phase(s.Phase) == connecting && !s.Holding:
 		return errors.New("flow: it is connecting to no backend")
+	case phase(s.Phase) > relaying && s.Backend != 0:
+		return errors.New("flow: it has a backend before it is let in")
+	case (phase(s.Phase) == greeting) != (s.Needs != 0) || needs(s.Needs)&^(needsHeader|needsHello) != 0:
+		return fmt.Errorf("flow: phase %d, it needs %b", s.Phase, s.Needs)
+	case int(s.At) > l.Bindings || (s.At != 0) != (needs(s.Needs)&needsHello != 0):
+		return fmt.Errorf("flow: it needs %b, binding %d of %d", s.Needs, s.At, l.Bindings)
 	}
 	return checkOrigin(&s.Origin)
 }
@@ -218,8 +228,14 @@ func (s *FlowState) Check(l Limits) error {
 // IsRelaying reports whether a backend has accepted.
 func (s *FlowState) IsRelaying() bool { return phase(s.Phase) == relaying }
 
-// IsWaiting reports whether the client is held, or in a queue.
-func (s *FlowState) IsWaiting() bool { return phase(s.Phase) == waiting }
+// IsTrying reports whether the flow is connecting to a backend.
+func (s *FlowState) IsTrying() bool { return phase(s.Phase) == connecting }
+
+// IsGreeting reports whether the client is not let in yet.
+func (s *FlowState) IsGreeting() bool { return phase(s.Phase) == greeting }
+
+// IsSilent reports whether the client gets no answer.
+func (s *FlowState) IsSilent() bool { return phase(s.Phase) == silent }
 
 // IsOutcome reports whether there is such an outcome.
 func IsOutcome(o Outcome) bool { return o < outcomes }
@@ -257,6 +273,7 @@ func (f *Flow) Restore(s *FlowState, r *Refs, t *Table) error {
 	f.idle = idleness{} // Arm marks it
 	f.told = counted{s.Row.ToldUp, s.Row.ToldDown}
 	f.Origin = s.Origin
+	f.needs, f.at = needs(s.Needs), at(r.Bindings, s.At)
 	f.tries, f.step, f.portless = s.Tries, s.Step, s.Portless
 	f.accepted, f.connected, f.attempt, f.redial = s.Accepted, s.Connected, s.Attempt, s.Redial
 	f.budget, f.began, f.hold, f.patience, f.ends = s.Budget, s.Began, s.Hold, s.Patience, s.Ends
@@ -264,6 +281,7 @@ func (f *Flow) Restore(s *FlowState, r *Refs, t *Table) error {
 	f.tried.SetIDs(s.Tried)
 	f.sticky = conntrack.AffinityRef{}
 	r.Admission.restore(cfg)
+	f.rejoin(r.Admission)
 	if s.Sticky {
 		cfg.join(&f.sticky, &f.Origin, r.Now)
 	}
@@ -271,6 +289,33 @@ func (f *Flow) Restore(s *FlowState, r *Refs, t *Table) error {
 		return fmt.Errorf("flow from %v: %w", s.Origin.Client, err)
 	}
 	return nil
+}
+
+// rejoin counts a restored flow where it was counted before, but for the counts of rules:
+// see [Flow.RejoinRules].
+func (f *Flow) rejoin(a *Admission) {
+	c := &f.Settings.Access
+	f.pass, f.isHeld = Pass{}, f.phase == silent
+	switch client := f.Client.Addr(); {
+	case f.isHeld:
+		a.dropped.Add(1)
+	case f.phase != greeting && client.IsValid() && c.MaxClientConns > 0:
+		f.Service.needLimits(f.Settings)
+		count, _ := f.Service.limits.Load().flows.Enter(c.ConnsBits.key(client))
+		f.pass.holds.Add(count)
+	}
+}
+
+// RejoinRules counts a restored flow at the rules that would let it in today. The packet says
+// who its client is.
+func (f *Flow) RejoinRules(set *rules.Set, p *rules.Packet) {
+	if f.phase == greeting || f.phase == silent || !p.Client.IsValid() {
+		return
+	}
+	set.Rejoin(p, &f.pass.holds)
+	if v := set.Judge(p); v.Target == rules.Accept {
+		f.pass.counter = v.Counter
+	}
 }
 
 // restore takes the place of a flow that was admitted before.

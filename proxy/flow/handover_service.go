@@ -74,9 +74,10 @@ func (st *ServiceState) Check(l Limits) error {
 	return nil
 }
 
-// RestoreService returns a service of the state. It has no settings yet.
-func RestoreService(st *ServiceState) *Service {
-	s := NewService(st.Name)
+// RestoreService returns a service of the state. It has no settings yet, and its rates begin
+// anew.
+func RestoreService(st *ServiceState, seed uint64) *Service {
+	s := NewService(st.Name, seed)
 	s.isRemoved.Store(st.Removed)
 	s.persisted = st.Persisted
 	s.accepted.Store(st.Accepted)

@@ -20,13 +20,15 @@ func TestEveryFieldIsSaved(t *testing.T) {
 		{Flow{}, []string{
 			"Settings", "backend", "holding", "phase", "gentle", "answered", "endState", "asked", "told", "Origin",
 			"tries", "step", "portless", "accepted", "connected", "attempt", "redial", "budget", "began", "hold", "patience",
-			"ends", "doubted", "given", "tried", "sticky", "ticket",
-		}, []string{"ent", "Service", "ID", "idle"}},
+			"ends", "doubted", "given", "tried", "sticky", "ticket", "at", "needs",
+		}, []string{"ent", "Service", "ID", "idle", "pass", "isHeld"}},
 		{endState{}, []string{
 			"fins", "finished", "muted", "failedSide", "endsAs", "failedAt", "quiet", "inspected", "settled", "progress",
 			"unacked", "undelivered",
 		}, nil},
-		{Origin{}, []string{"Client", "Local", "Path", "Offset"}, nil},
+		{Origin{}, []string{"Client", "Local", "Path", "Offset", "Via"}, nil},
+		{Via{}, []string{"Peer", "Destination", "TLVs", "ServerName", "ID"}, nil},
+		{Pass{}, nil, []string{"counter", "holds"}},
 		{counted{}, []string{"up", "down"}, nil},
 		{Session{}, []string{
 			"Settings", "Binding", "backend", "chosenDown", "madeRoom", "places", "stale", "aged", "Origin", "opened",
@@ -39,8 +41,8 @@ func TestEveryFieldIsSaved(t *testing.T) {
 		{Service{}, []string{
 			"Name", "running", "isRemoved", "persisted", "accepted", "starved", "ended", "up", "down", "connects", "lifetime",
 			"dropped", "fellBack",
-		}, []string{"places", "ports", "most", "clientMost"}},
-		{Settings{}, []string{"ServiceConfig", "Service", "queue"}, []string{"affinity"}},
+		}, []string{"places", "ports", "most", "clientMost", "seed", "limits", "lines"}}, // rates begin anew
+		{Settings{}, []string{"ServiceConfig", "Service", "queue"}, []string{"affinity", "access"}},
 		{Binding{}, []string{"to", "isGone"}, nil},
 		{Destination{}, []string{"Claim", "last"}, nil},
 		{Claim{}, []string{"Service", "Offset", "ServerName", "Protocol"}, nil},
@@ -67,7 +69,7 @@ func TestEveryFieldIsSaved(t *testing.T) {
 // version of the format.
 func TestNumbersOfTheFormat(t *testing.T) {
 	t.Parallel()
-	if connecting != 0 || waiting != 1 || relaying != 2 || Client != 0 || Backend != 1 {
+	if connecting != 0 || waiting != 1 || relaying != 2 || greeting != 3 || silent != 4 || needsHeader != 1 || needsHello != 2 || Client != 0 || Backend != 1 {
 		t.Error("phases or sides have other numbers")
 	}
 	for n, want := range []string{

@@ -11,7 +11,7 @@ import (
 
 // testService returns a service with its config, which no server has.
 func testService(c ServiceConfig) *Service {
-	svc := NewService(c.Name)
+	svc := NewService(c.Name, 0)
 	svc.SetSettings(NewSettings(svc, c, nil, nil))
 	return svc
 }

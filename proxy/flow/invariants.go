@@ -45,8 +45,14 @@ func (f *Flow) checkOwn() error {
 		return fmt.Errorf("%d tries, %d of them since the hold, %d without a port", f.tries, f.step, f.portless)
 	case f.fins&^f.finished != 0:
 		return fmt.Errorf("FINs %b passed on, %b received", f.fins, f.finished)
-	case f.phase != relaying && (f.fins != 0 || f.IsDelivering() || f.idle.marked):
-		return fmt.Errorf("phase %d, FINs %b, delivering: %v, marked as idle: %v", f.phase, f.fins, f.IsDelivering(), f.idle.marked)
+	case f.phase != greeting && f.needs != 0:
+		return fmt.Errorf("phase %d, and it needs %b", f.phase, f.needs)
+	case f.isHeld && f.phase != silent:
+		return fmt.Errorf("phase %d, and it is held", f.phase)
+	case f.phase != relaying && f.phase != silent && f.idle.marked:
+		return fmt.Errorf("phase %d, marked as idle", f.phase)
+	case f.phase != relaying && (f.fins != 0 || f.IsDelivering()):
+		return fmt.Errorf("phase %d, FINs %b, delivering: %v", f.phase, f.fins, f.IsDelivering())
 	case f.IsDelivering() && !f.HasReceivedFIN(f.failedSide):
 		return fmt.Errorf("side %d has failed before its FIN and is delivered", f.failedSide)
 	}

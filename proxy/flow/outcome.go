@@ -119,6 +119,9 @@ func (o Outcome) IsFailure() bool {
 	return false
 }
 
+// IsFrontDoor reports whether a client that ends so was not let in.
+func (o Outcome) IsFrontDoor() bool { return o >= Denied && o <= NoServerName }
+
 // Side is one end of a flow.
 type Side uint8
 

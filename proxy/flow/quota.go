@@ -249,7 +249,7 @@ func (a *Admission) Redivide(d *Division, removed []*Service) {
 	a.maxConns.Store(d.places)
 	a.places.shared.Store(d.shared)
 	a.ports.shared.Store(d.sharedPorts)
-	a.Evicts.Store(d.evicts)
+	a.evicts.Store(d.evicts)
 }
 
 // leastClientShare is what one address may have of a service however small that is.

@@ -112,6 +112,10 @@ type Service struct {
 	lifetime balancer.Histogram // of flows that have ended; bounded by LifetimeBounds
 	dropped  [drops]atomic.Uint64
 	fellBack atomic.Uint64
+
+	seed   uint64                       // of limits
+	limits atomic.Pointer[clientLimits] // nil: no settings had any yet
+	lines  atomic.Pointer[lineLimits]   // nil: nobody was refused yet
 }
 
 // Settings are a service's config and what follows from it. They never change: a new
@@ -121,12 +125,13 @@ type Settings struct {
 	Service  *Service
 	affinity *Affinity // nil: clients are not kept together
 	queue    *queue    // of the clients that wait for the pool
+	access   access
 }
 
 // NewSettings returns settings of a service. They take the queue over from those before
 // if the pool stays; nil: there are none.
 func NewSettings(svc *Service, c ServiceConfig, a *Affinity, before *Settings) *Settings {
-	s := &Settings{ServiceConfig: c, Service: svc}
+	s := &Settings{ServiceConfig: c, Service: svc, access: newAccess(&c.Access)}
 	if c.Persist.On {
 		s.affinity = a
 	}
@@ -138,13 +143,22 @@ func NewSettings(svc *Service, c ServiceConfig, a *Affinity, before *Settings) *
 	return s
 }
 
-// NewService returns a service that nobody has yet.
-func NewService(name string) *Service { return &Service{Name: name} }
+// NewService returns a service that nobody has yet. The seed keeps clients from choosing which
+// of them share a place in its tables.
+func NewService(name string, seed uint64) *Service { return &Service{Name: name, seed: seed} }
 
-// SetSettings has new flows get these settings.
+// SetSettings has new flows get these settings. One goroutine at a time may call it.
 func (s *Service) SetSettings(c *Settings) {
+	s.needLimits(c)
 	s.running.Store(c)
 	s.persisted = s.persisted || c.Persist.On
+}
+
+// needLimits makes the state of limits if settings have the first ones.
+func (s *Service) needLimits(c *Settings) {
+	if c.Access.hasLimits() && s.limits.Load() == nil {
+		s.limits.CompareAndSwap(nil, newClientLimits(s.seed))
+	}
 }
 
 // HasPersisted reports whether clients of the service may be kept together.

@@ -124,7 +124,7 @@ func (m *Sessions) Route(at *Binding, client, local netip.AddrPort, now time.Dur
 		}
 		m.end(x, BackendDown, now)
 	}
-	a := &arrival{Origin{client, local, "", to.Offset}, k, at, to.Settings()}
+	a := &arrival{Origin{Client: client, Local: local, Offset: to.Offset}, k, at, to.Settings()}
 	if a.Settings.UDP.OnePacket {
 		return m.routeOnce(a, now)
 	}

@@ -68,7 +68,7 @@ func (m *Sessions) end(x *Session, o Outcome, now time.Duration) {
 func (m *Sessions) CountBytes(from int) (more bool) {
 	some, more := m.InTurn(from)
 	for x := range some {
-		x.told.add(x.ent, x.Service, x.backend)
+		x.told.add(x.ent, x.Service, x.backend, nil)
 	}
 	return more
 }

@@ -84,7 +84,7 @@ func (m *Sessions) refuse(a *arrival, o Outcome, now time.Duration) Action {
 		m.lines, m.counts = 0, now
 	}
 	if m.lines++; m.lines <= refusalLines {
-		m.admission.Refuse(a.Settings, a.Origin, o)
+		m.admission.Refuse(a.Settings, a.Origin, o, now)
 	} else {
 		svc.ended[o].Add(1)
 	}

@@ -15,7 +15,8 @@ import (
 	"net/netip"
 )
 
-// Header is what a PROXY protocol header says.
+// Header is what a PROXY protocol header says. Slices are parts of the bytes that Parse was
+// given, so they are copied if they are kept.
 type Header struct {
 	Version int // 1 or 2
 	// Local: the connection is the peer's own, or its client has no address that the
@@ -25,10 +26,12 @@ type Header struct {
 	// not say.
 	Datagram bool
 	// Source is the client, Destination the address that it has reached. Both are valid or
-	// neither, as with a client on a unix socket. IPv4-mapped addresses are unmapped.
+	// neither. IPv4-mapped addresses are unmapped.
 	Source, Destination netip.AddrPort
-	// TLVs are the extensions of version 2, unparsed. After Parse they are a part of the bytes
-	// that it was given.
+	// SourcePath and DestinationPath are those of a client on a unix socket, each of up to
+	// 108 bytes. Both are nil with other clients.
+	SourcePath, DestinationPath []byte
+	// TLVs are the extensions of version 2, unparsed.
 	TLVs []byte
 }
 
