@@ -3,7 +3,7 @@ package limit
 import "sync"
 
 const (
-	maxShards    = 64  // a power of two
+	maxShards    = 32  // a power of two
 	leastInShard = 128 // entries, or the table has fewer shards
 	chunkEntries = 32
 )

@@ -16,6 +16,7 @@ import (
 // An address or an interface is found by the longest prefix. A port is found by the interval
 // between two bounds. So there are as many vectors as there are different conditions.
 type index struct {
+	layout
 	vectors                  *vectors
 	sources, destinations    *addressVectors // or nil
 	interfaces               *interfaceVectors
@@ -44,21 +45,25 @@ type portVectors struct {
 }
 
 // newIndex returns the index of steps with conditions.
-func newIndex(all []conditions) *index {
-	x := &index{vectors: newVectors(len(all))}
-	if slices.ContainsFunc(all, func(c conditions) bool { return len(c.sources) > 0 }) {
+func newIndex(steps []conditions) *index {
+	x := &index{layout: newLayout(steps), vectors: newVectors(len(steps))}
+	all := x.arrange(steps)
+	has := func(is func(c *conditions) bool) bool {
+		return slices.ContainsFunc(all, func(c conditions) bool { return is(&c) })
+	}
+	if has(func(c *conditions) bool { return len(c.sources) > 0 }) {
 		x.sources = x.addresses(all, func(c *conditions) []Prefix { return c.sources })
 	}
-	if slices.ContainsFunc(all, func(c conditions) bool { return len(c.destinations) > 0 }) {
+	if has(func(c *conditions) bool { return len(c.destinations) > 0 }) {
 		x.destinations = x.addresses(all, func(c *conditions) []Prefix { return c.destinations })
 	}
-	if slices.ContainsFunc(all, func(c conditions) bool { return len(c.interfaces) > 0 }) {
+	if has(func(c *conditions) bool { return len(c.interfaces) > 0 }) {
 		x.interfaces = x.interfaceNames(all)
 	}
-	if slices.ContainsFunc(all, func(c conditions) bool { return !c.sourcePorts.isAll() }) {
+	if has(func(c *conditions) bool { return !c.sourcePorts.isAll() }) {
 		x.sourcePorts = x.ports(all, func(c *conditions) portSet { return c.sourcePorts })
 	}
-	if slices.ContainsFunc(all, func(c conditions) bool { return c.protocols != bothProtocols || !c.destinationPorts.isAll() }) {
+	if has(func(c *conditions) bool { return c.protocols != bothProtocols || !c.destinationPorts.isAll() }) {
 		x.tcpServices = x.ports(all, func(c *conditions) portSet { return c.services(onlyTCP) })
 		x.udpServices = x.ports(all, func(c *conditions) portSet { return c.services(onlyUDP) })
 	}
@@ -67,7 +72,7 @@ func newIndex(all []conditions) *index {
 
 // find sets the candidates of a packet.
 func (x *index) find(c *candidates, p *Packet) {
-	c.vectors = x.vectors
+	c.index = x
 	if x.sources != nil {
 		c.add(x.sources.find(p.Client.Addr()))
 	}
@@ -87,6 +92,7 @@ func (x *index) find(c *candidates, p *Packet) {
 	if x.interfaces != nil {
 		c.add(x.interfaces.find(p.Interface))
 	}
+	c.start()
 }
 
 func (a *addressVectors) find(addr netip.Addr) uint32 {
@@ -129,20 +135,20 @@ type treeNode struct {
 	conditions []treeCondition
 }
 
-// treeCondition is of a step: to be within the node, or not to be.
+// treeCondition is of a position: to be within the node, or not to be.
 type treeCondition struct {
-	step int32
-	not  bool
+	position int32
+	not      bool
 }
 
-// tree returns the vector of what is in no node, and of each node: the steps that are
+// tree returns the vector of what is in no node, and of each node: the positions that are
 // content with what is in it, and in none of those within it.
-func (x *index) tree(steps int, nodes []treeNode) (other uint32, of []uint32) {
-	unmet := make([]int32, steps)
+func (x *index) tree(positions int, nodes []treeNode) (other uint32, of []uint32) {
+	unmet := make([]int32, positions)
 	for _, n := range nodes {
 		for _, c := range n.conditions {
 			if !c.not {
-				unmet[c.step]++
+				unmet[c.position]++
 			}
 		}
 	}
@@ -156,14 +162,14 @@ func (x *index) tree(steps int, nodes []treeNode) (other uint32, of []uint32) {
 	// move counts what changes by going into a node, or out of it again.
 	move := func(n treeNode, by int32) (changes []change) {
 		for _, c := range n.conditions {
-			before := unmet[c.step]
+			before := unmet[c.position]
 			if c.not {
-				unmet[c.step] += by
+				unmet[c.position] += by
 			} else {
-				unmet[c.step] -= by
+				unmet[c.position] -= by
 			}
-			if after := unmet[c.step]; (before == 0) != (after == 0) {
-				changes = append(changes, change{c.step, after == 0})
+			if after := unmet[c.position]; (before == 0) != (after == 0) {
+				changes = append(changes, change{c.position, after == 0})
 			}
 		}
 		return changes

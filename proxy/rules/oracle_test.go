@@ -107,7 +107,7 @@ func (o *oracle) inherit(before *oracle) {
 			}
 			rest := slices.Clone(old.Rules)
 			for _, r := range chain.Rules {
-				i := slices.IndexFunc(rest, func(x *Rule) bool { return reflect.DeepEqual(x, r) })
+				i := slices.IndexFunc(rest, func(x *Rule) bool { return x == r || reflect.DeepEqual(x, r) })
 				if i >= 0 {
 					o.states[r] = before.states[rest[i]]
 					rest = slices.Delete(rest, i, i+1)

@@ -31,6 +31,13 @@ func portSetOf(ranges []PortRange, not bool) portSet {
 	return set
 }
 
+func (s portSet) size() (n int) {
+	for _, r := range s {
+		n += int(r.Last) - int(r.First) + 1
+	}
+	return n
+}
+
 func (s portSet) isAll() bool { return len(s) == 1 && s[0] == PortRange{0, 65535} }
 
 func (s portSet) complement() portSet {

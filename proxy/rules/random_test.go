@@ -136,13 +136,13 @@ func (g *generator) rule(chain int) *Rule {
 	return r
 }
 
-func (g *generator) list() *List {
+func (g *generator) list(rules int) *List {
 	g.chains, g.jumps = 1+g.IntN(12), [20]int{}
 	list := &List{[]*Chain{{Name: Input, Policy: oneOf(g, Accept, Drop)}}}
 	for n := 1; n < g.chains; n++ {
 		list.Chains = append(list.Chains, &Chain{Name: fmt.Sprint(n)})
 	}
-	for range oneOf(g, g.IntN(15), g.IntN(100), g.IntN(1000)) {
+	for range rules {
 		n := oneOf(g, 0, g.IntN(g.chains))
 		list.Chains[n].Rules = append(list.Chains[n].Rules, g.rule(n))
 	}
@@ -269,11 +269,11 @@ func (p *pair) compare() error {
 	return err
 }
 
-// TestCompiledIsWalked sends random packets through random lists: verdicts, lines and all
-// counters are those of a plain walk of the list.
+// TestCompiledIsWalked sends random packets through random lists, which change meanwhile:
+// verdicts, lines and all counters are those of a plain walk of the list.
 func TestCompiledIsWalked(t *testing.T) {
 	t.Parallel()
-	lists, packets := 200, 500
+	lists := 200
 	if testing.Short() {
 		lists = 20
 	}
@@ -281,18 +281,30 @@ func TestCompiledIsWalked(t *testing.T) {
 	for n := range lists {
 		seed := first + uint64(n)
 		g := &generator{Rand: rand.New(rand.NewPCG(seed, 0))}
-		p := &pair{generator: g}
-		p.compile(t, g.list(), seed)
-		for i := range packets {
-			if i%250 == 249 {
-				p.compile(t, g.change(p.set.list), g.Uint64())
-			}
-			if err := p.step(); err != nil {
-				t.Fatalf("seed %d, packet %d: %v", seed, i, err)
-			}
+		g.check(t, seed, oneOf(g, g.IntN(15), g.IntN(100), g.IntN(1000)), 500)
+	}
+}
+
+// TestLongListIsWalked does so with a list whose vectors have several pages.
+func TestLongListIsWalked(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0))}
+	g.check(t, seed, 9000, 50)
+}
+
+func (g *generator) check(t *testing.T, seed uint64, rules, packets int) {
+	p := &pair{generator: g}
+	p.compile(t, g.list(rules), seed)
+	for i := range packets {
+		if i == packets/2 {
+			p.compile(t, g.change(p.set.list), g.Uint64())
 		}
-		if err := p.compare(); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
+		if err := p.step(); err != nil {
+			t.Fatalf("seed %d, packet %d: %v", seed, i, err)
 		}
+	}
+	if err := p.compare(); err != nil {
+		t.Fatalf("seed %d: %v", seed, err)
 	}
 }
