@@ -38,6 +38,7 @@ type Env struct {
 // Start is what a run begins with.
 type Start struct {
 	Services []*config.Service   // of the command line
+	Rules    *config.Rules       // the same
 	Options  []configfile.Option // of the process, of the command line: they stand above those of the file
 	File     string              // the path of the config file; empty: there is none
 }

@@ -48,9 +48,16 @@ func (b *Start) Plan() (*config.Config, error) {
 		return nil, err
 	}
 	plan := &config.Config{Process: s.process, Services: b.Services}
+	parts := []config.RulePart{{Owner: "the command line", Rules: b.Rules}}
 	if s.file != nil {
 		plan.Services = slices.Concat(s.file.Services, b.Services)
+		parts = append(parts, config.RulePart{Owner: "the file " + s.file.Path, Rules: s.file.Rules})
 	}
+	joined, err := config.JoinRules(parts...)
+	if err != nil {
+		return nil, inFile(s.file, err)
+	}
+	plan.Rules = config.RulesOf(joined)
 	if err := plan.Complete(); err != nil {
 		return nil, inFile(s.file, err)
 	}

@@ -5,7 +5,7 @@ const accessHelp = `Access: who may come in, how often, and as whom
 A client passes these, in this order. The access log and the metrics count who is refused by the word in brackets:
 
   1. a PROXY protocol header from a peer that sends them (usher help proxy) names the client [bad-proxy-header]
-  2. the rules, in the syntax of iptables [denied]
+  2. the rules, in the syntax of iptables (usher help iptables) [denied]
   3. --allow, --deny: the longest prefix that the client is in decides. Clients in none are let in, unless there is an
      --allow [denied]
   4. --client-rate, --rate [rate-limited]; --max-client-conns [client-limit], of udp --max-client-flows

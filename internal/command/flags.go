@@ -26,6 +26,7 @@ func allFlags() []cli.Flag {
 	all := append(serviceFlags(), &cli.StringFlag{
 		Name: "config", Aliases: []string{"c"}, Usage: "FILE\tof services, and of options of the process", Category: topical,
 	})
+	all = append(all, ruleFlags()...)
 	for _, o := range config.ProcessOptions() {
 		usage := o.Form + "\t" + o.Help
 		if o.Switch {
@@ -35,6 +36,14 @@ func allFlags() []cli.Flag {
 		all = append(all, &cli.StringFlag{Name: string(o.Name), Usage: usage, Category: topical})
 	}
 	return all
+}
+
+// ruleFlags are the flags of rules for all services.
+func ruleFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "rule", Usage: "RULE\tin iptables' words, as in '-s 10.0.0.0/8 -p tcp --dport 8080 -j DROP'", Category: topical},
+		&cli.StringFlag{Name: "policy", Usage: "ACCEPT|DROP\twhat becomes of clients that no rule decides", Category: topical},
+	}
 }
 
 // serviceFlags are the flags that describe services.
@@ -67,6 +76,7 @@ func impliedValue(name string) (value string, ok bool) {
 func gather(c *cli.Context) flags.Words {
 	w := gatherService(c)
 	w.File = c.String("config")
+	w.Rules, w.Policy = c.StringSlice("rule"), c.String("policy")
 	for _, o := range config.ProcessOptions() {
 		if name := string(o.Name); c.IsSet(name) {
 			w.Options = append(w.Options, flags.Option{Name: name, Value: fmt.Sprint(c.Value(name))})

@@ -54,7 +54,7 @@ Flags of the process
   -c, --config FILE              more services and options, from usher.yaml (usher help config); SIGHUP reads it again
   --drain-timeout 30s            on a terminal 5s; how long flows may go on after Ctrl-C, SIGTERM or SIGHUP; 0 ends them
   --max-conns N, --workers N     default: from descriptors, from CPUs; --reserve [NAME=]N keeps some for a service
-  --max-dropped 1000, --drop-timeout 30s   (usher help access)
+  --rule RULE, --policy DROP   (usher help iptables)     --max-dropped 1000, --drop-timeout 30s   (usher help access)
   --engine auto|epoll|portable   default auto; --access-log logs each flow: a connection, or a client of udp
   --log-format console|json      default: console on a terminal, json elsewhere; --log-level debug|info|warn|error
   --name, --control, --admin, --admin-token-file, --watch-config   (usher help control)     -v, --version   -h, --help

@@ -44,7 +44,7 @@ func begin(c *cli.Context, words flags.Words) (app.Start, error) {
 	if err != nil {
 		return app.Start{}, usageError{err}
 	}
-	begin := app.Start{Services: cfg.Services, File: words.File}
+	begin := app.Start{Services: cfg.Services, Rules: cfg.Rules, File: words.File}
 	for _, o := range words.ProcessOptions() {
 		begin.Options = append(begin.Options, configfile.Option{Name: config.Field(o.Name), Value: o.Value})
 	}

@@ -20,6 +20,7 @@ func topics() map[string]string {
 		"config":     configFileHelp,
 		"control":    controlHelp + optionsHelp(config.ProcessOptions(), "control"),
 		"health":     healthHelp,
+		"iptables":   iptablesHelp,
 		"listeners":  listenersHelp + optionsHelp(config.ServiceOptions(), "listeners"),
 		"udp":        udpHelp + optionsHelp(config.ServiceOptions(), "udp") + udpTail,
 	}
@@ -179,6 +180,8 @@ const configFileHelp = `The config file: usher -c usher.yaml
       scheduler: lc                   # options of services, by the names of their flags
       health: http:/ready,interval=2s
     dns: {listen: "udp:5353", backends: ["1.1.1.1:53", "8.8.8.8:53"], udp-replies: 1}
+  rules: ["-s 10.0.0.0/8 -j ACCEPT"]  # in iptables' words (usher help iptables)
+  policy: DROP                        # for clients that no rule decides
 
 Between braces an address needs quotes, as a template always does: "{{ GetPrivateIP }}:8080". Unknown keys are refused.
 

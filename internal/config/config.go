@@ -21,6 +21,7 @@ import (
 type Config struct {
 	Services []*Service // in the order in which they were first named; immutable once others have the plan
 	Process  Process
+	Rules    *Rules // nil: none
 }
 
 // Service is a named thing that clients connect to.

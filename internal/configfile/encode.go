@@ -14,6 +14,14 @@ func Encode(plan *config.Config) []byte {
 	var w writer
 	defaults := config.DefaultProcess()
 	writeOptions(&w, 0, config.ProcessOptions(), &plan.Process, &defaults)
+	if r := plan.Rules; r != nil {
+		if r.Policy != "" {
+			w.line(0, keyPolicy, r.Policy)
+		}
+		if len(r.Lines) > 0 {
+			w.words(0, keyRules, r.Lines)
+		}
+	}
 	if len(plan.Services) == 0 {
 		w.line(0, keyServices, "{}")
 		return w.Bytes()

@@ -82,8 +82,11 @@ func (s source) value(at position, err error) *Error {
 
 // spell writes a field of the plan as a file does.
 func spell(f config.Field) string {
-	if f == "backend" {
-		return "backends"
+	switch f {
+	case "backend":
+		return keyBackends
+	case "rule":
+		return keyRules
 	}
 	return string(f)
 }

@@ -37,10 +37,12 @@ type File struct {
 	Path     string
 	Services []*config.Service // in the order of the file; each is checked by itself, and must not be changed
 	Options  []Option          // of the process; each is valid
+	Rules    *config.Rules     // nil: none
 
 	decoder                     // of the text
 	parts   []part              // of each service; nil: the text was parsed as a whole
 	given   map[string]position // the values of the top level
+	words   ruleWords           // of the text
 	room    room                // of the next load; see Reuse
 }
 
@@ -138,6 +140,14 @@ func (f *File) parse(previous *File) *Error {
 	if err := f.checkText(); err != nil {
 		return err
 	}
+	if err := f.parseTree(previous); err != nil {
+		return err
+	}
+	return f.parseRules(previous)
+}
+
+// parseTree reads services and options, and the words of rules.
+func (f *File) parseTree(previous *File) *Error {
 	f.given = make(map[string]position)
 	before := newEarlier(previous)
 	if parts, ok := cut(f.text, previous.nextRoom().parts); ok {
@@ -181,7 +191,7 @@ func (f *File) parseParts(parts []part, before *earlier) (ok bool, err *Error) {
 				return false, err
 			}
 			if root == nil || root.kind != mapping || len(root.entries) != 1 || root.entries[0].key != string(p.name) {
-				f.Services, f.parts, f.Options = nil, nil, nil
+				f.Services, f.parts, f.Options, f.words = nil, nil, nil, ruleWords{}
 				clear(f.given)
 				return false, nil
 			}
@@ -293,6 +303,12 @@ func (f *File) decode(d decoder, root *node, before *earlier) *Error {
 		f.given[e.key] = at
 		if e.key == keyServices {
 			if err := f.decodeServices(d, e.value, before); err != nil {
+				return err
+			}
+			continue
+		}
+		if e.key == keyRules || e.key == keyPolicy {
+			if err := f.decodeRules(d, e); err != nil {
 				return err
 			}
 			continue

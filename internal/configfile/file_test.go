@@ -198,7 +198,7 @@ func plan(t *testing.T, f *File) *config.Config {
 			t.Fatal(err)
 		}
 	}
-	return &config.Config{Services: f.Services, Process: p}
+	return &config.Config{Services: f.Services, Process: p, Rules: f.Rules}
 }
 
 // wantSame compares the plans of two files.

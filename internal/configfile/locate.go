@@ -16,7 +16,7 @@ func (f *File) Locate(err error) error {
 		return err
 	}
 	if e.Service == "" {
-		if at, ok := f.given[string(e.Field)]; ok {
+		if at, ok := f.given[spell(e.Field)]; ok {
 			return f.value(at, e)
 		}
 		return err

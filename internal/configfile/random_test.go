@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -98,9 +99,35 @@ func randomService(t *testing.T, r *rand.Rand, i int) *config.Service {
 	return s
 }
 
+// ruleForms has lines of rules, of which any choice is a list.
+var ruleForms = []string{
+	"-j DROP", "-s 10.0.0.0/8,::1 -p tcp --dport 80 -j ACCEPT", "! -d 10.0.0.1 -i eth+ -j REJECT", `-m comment --comment "it's # \"a\": b" -j LOG`,
+	"-I INPUT 1 -m hashlimit --hashlimit-upto 10/sec --hashlimit-name a-web -j ACCEPT", "-m statistic --mode random --probability 0.3",
+	"-N web", "-N a.b", "-m recent --name ssh --update --seconds 60 -j DROP", "-p udp -m multiport ! --sports 1,2:3 -j RETURN",
+}
+
+// randomRules are valid rules, or none.
+func randomRules(t *testing.T, r *rand.Rand) *config.Rules {
+	t.Helper()
+	var lines []string
+	for _, line := range ruleForms {
+		if r.IntN(3) == 0 {
+			lines = append(lines, line)
+		}
+	}
+	if slices.Contains(lines, "-N web") {
+		lines = append(lines, "-j web", "-A web -j RETURN")
+	}
+	rules, err := config.ParseRules([]string{"", "ACCEPT", "DROP"}[r.IntN(3)], lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rules
+}
+
 func randomPlan(t *testing.T, r *rand.Rand) *config.Config {
 	t.Helper()
-	c := &config.Config{Process: config.DefaultProcess()}
+	c := &config.Config{Process: config.DefaultProcess(), Rules: randomRules(t, r)}
 	for i := range r.IntN(5) {
 		c.Services = append(c.Services, randomService(t, r, i))
 	}
@@ -159,7 +186,7 @@ func TestEncode(t *testing.T) {
 	}
 }
 
-var equate = cmp.Options{cmpopts.EquateComparable(config.Addr{}, netip.AddrPort{}, netip.Prefix{}), cmpopts.EquateEmpty()}
+var equate = cmp.Options{cmpopts.EquateComparable(config.Addr{}, netip.AddrPort{}, netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()}
 
 // mustParseWhole reads a text in one piece, as YAML also if it is JSON.
 func mustParseWhole(t *testing.T, text []byte) *File {
@@ -168,6 +195,9 @@ func mustParseWhole(t *testing.T, text []byte) *File {
 	root, err := f.yamlTree()
 	if err == nil {
 		err = f.decode(f.decoder, root, newEarlier(nil))
+	}
+	if err == nil {
+		err = f.parseRules(nil)
 	}
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)

@@ -88,6 +88,8 @@ func (d decoder) change(s *config.Service, nameAt position, n *node) *Error {
 
 const (
 	keyServices = "services"
+	keyRules    = "rules"
+	keyPolicy   = "policy"
 	keyListen   = "listen"
 	keyBackends = "backends"
 	keyAddress  = "address"
@@ -107,7 +109,7 @@ func (d decoder) checkKeys(n *node) *Error {
 var (
 	serviceKeys = append([]string{keyListen, keyBackends}, optionNames(config.ServiceOptions())...)
 	backendKeys = append([]string{keyAddress}, optionNames(config.BackendOptions())...)
-	processKeys = append(optionNames(config.ProcessOptions()), keyServices)
+	processKeys = append(optionNames(config.ProcessOptions()), keyRules, keyPolicy, keyServices)
 )
 
 func optionNames[S any](options []config.Option[S]) []string {

@@ -268,7 +268,11 @@ func (s source) checkTokens(tokens token.Tokens) *Error {
 		case token.CommentType:
 			continue
 		case token.TagType:
-			return s.errorf(place(t), "tags such as %s have no use here", t.Value)
+			hint := ""
+			if t.Value == "!" {
+				hint = " (a rule that begins with ! stands in quotes)"
+			}
+			return s.errorf(place(t), "tags such as %s have no use here%s", t.Value, hint)
 		case token.MappingKeyType:
 			return s.errorf(place(t), "a key is a word, without ? before it")
 		case token.DirectiveType:

@@ -19,6 +19,8 @@ type Words struct {
 	Mappings  []string // LISTEN=BACKEND[,BACKEND...]
 	Listen    []string // [NAME=]ADDR
 	Backend   []string // [NAME=]ADDR[@WEIGHT]
+	Rules     []string // in iptables' words
+	Policy    string   // ACCEPT or DROP; empty: none
 	Options   []Option // of services ([NAME=]VALUE) and of the process; the last one for an option holds
 	File      string   // of further services, and of the options of the process that are not given here
 	MayBeIdle bool     // without a service: they may come later
@@ -41,6 +43,9 @@ func parse(words Words, evaluate func(string) (string, error)) (*config.Config, 
 
 // parse builds the plan, and checks it.
 func (b *builder) parse(words Words) (*config.Config, error) {
+	if err := checkQuotes(words.Rules); err != nil {
+		return nil, err
+	}
 	if err := b.addresses(words); err != nil {
 		return nil, err
 	}
@@ -58,6 +63,10 @@ func (b *builder) parse(words Words) (*config.Config, error) {
 	if err := b.options(words.Options); err != nil {
 		return nil, err
 	}
+	var err error
+	if b.plan.Rules, err = config.ParseRules(words.Policy, words.Rules); err != nil {
+		return nil, inFlags(err)
+	}
 	process := b.plan.Process
 	switch {
 	case words.File != "":
@@ -70,6 +79,16 @@ func (b *builder) parse(words Words) (*config.Config, error) {
 	}
 	b.plan.Process = process
 	return b.plan, nil
+}
+
+// checkQuotes refuses rules whose words lack the quotes that make them one.
+func checkQuotes(rules []string) error {
+	for _, r := range rules {
+		if strings.HasPrefix(r, "-") && !strings.ContainsAny(r, " \t=") {
+			return fmt.Errorf("--rule %s: a rule is one word: put it in quotes, as in --rule '-s 10.0.0.0/8 -j DROP'", r)
+		}
+	}
+	return nil
 }
 
 // planError is an error of package config that spells fields as flags.

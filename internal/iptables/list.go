@@ -14,8 +14,8 @@ const (
 	maxChains = 4096
 )
 
-// Build makes a list of commands, one a line, as iptables would do one after the other. The policy is ACCEPT unless -P
-// says otherwise. The chains are in the order of Lines. The error is an *Error with the index of its line.
+// Build makes a list of commands, one a line, as iptables would do one after the other. The policy is ACCEPT, and is
+// not set by a line. The chains are in the order of Lines. The error is an *Error with the index of its line.
 func Build(lines []string) (*rules.List, error) {
 	input := &rules.Chain{Name: rules.Input, Policy: rules.Accept}
 	b := listBuilder{
@@ -57,8 +57,7 @@ func (b *listBuilder) add(i int, line string) *Error {
 	case NewChain:
 		return b.newChain(cmd.Chain).at(cmd.chainAt)
 	case Policy:
-		chain.Policy = cmd.Policy
-		return nil
+		return errorf("command -P has no use here").advise("the policy is an option of its own")
 	}
 	switch {
 	case chain == nil:

@@ -84,7 +84,7 @@ func writeRow(b *strings.Builder, number int, row *RuleListing, o ListingOptions
 	if o.Verbose {
 		b.WriteString(o.count(row.Packets, 8) + " " + o.count(row.Bytes, 10) + " ")
 	}
-	fmt.Fprintf(b, "%-9s %s%-4s -- ", targetName(r), sign(r.NotProtocol), protocolName(r.Protocol))
+	fmt.Fprintf(b, "%-9s %s%-4s -- ", TargetName(r), sign(r.NotProtocol), protocolName(r.Protocol))
 	if o.Verbose {
 		fmt.Fprintf(b, " %-6s %-6s ", listInterface(r.Interface), "*")
 	}

@@ -129,7 +129,7 @@ func parseLogLevel(r *rules.Rule, text string) *Error {
 
 // saveTarget writes -j with the options of the target.
 func saveTarget(b *strings.Builder, r *rules.Rule) {
-	name := targetName(r)
+	name := TargetName(r)
 	if name == "" {
 		return
 	}
@@ -167,8 +167,8 @@ func rejectWith(r *rules.Rule) string {
 	return r.RejectWith
 }
 
-// targetName returns the word behind -j; a rule that only counts has none.
-func targetName(r *rules.Rule) string {
+// TargetName returns the word behind -j; a rule that only counts has none.
+func TargetName(r *rules.Rule) string {
 	switch r.Target {
 	case rules.Accept:
 		return "ACCEPT"
