@@ -5,8 +5,6 @@ import (
 	"slices"
 
 	"go.uber.org/zap"
-
-	"usher/proxy/flow"
 )
 
 // ErrShutDown is what Apply returns once the server shuts down.
@@ -111,8 +109,11 @@ func (s *Server) bind(p *plan) error {
 	}
 	for i := range p.wants {
 		w := &p.wants[i]
+		if w.site != nil && w.binding == nil {
+			w.binding = w.site.binding
+		}
 		if w.binding == nil {
-			b := &binding{at: w.at, path: w.at.Path, splits: w.owner.settings.UDP.OnePacket}
+			b := &binding{at: w.at.Socket(), path: w.at.Path, splits: w.owner.settings.UDP.OnePacket, descriptors: w.sockets}
 			if other := leaves[b.port()]; other != nil {
 				b.joins = b.overlaps(other)
 			}
@@ -129,6 +130,9 @@ func (s *Server) bind(p *plan) error {
 			}
 			if w.at.Network != "unix" && w.at.Addr.Port() == 0 {
 				w.owner.choose(w.request, b.address())
+			}
+			if w.site != nil {
+				w.site.binding = w.binding
 			}
 		}
 		w.owner.bindings = append(w.owner.bindings, w.binding)
@@ -155,11 +159,13 @@ func (s *Server) keepsLost(p *plan, w *want) bool {
 // After an error those before have theirs from before, as far as that goes.
 func (p *plan) changeFiles() error {
 	var undo []func()
+	isChanged := make(map[*binding]bool)
 	for i := range p.wants {
 		w := &p.wants[i]
-		if w.at == w.binding.at || w.binding.file.path == "" {
+		if w.at.Socket() == w.binding.at || w.binding.file.path == "" || isChanged[w.binding] {
 			continue
 		}
+		isChanged[w.binding] = true
 		back, err := w.binding.file.change(w.at)
 		if err != nil {
 			for _, f := range undo {
@@ -188,14 +194,15 @@ func (s *Server) commit(p *plan) {
 		now.service.SetSettings(now.settings)
 		persists = persists || now.settings.Persist.On
 	}
-	for i := range p.wants {
-		w := &p.wants[i]
-		if w.at.Network == "unix" {
-			w.binding.at = w.at
-		}
-		w.binding.Assign(flow.Claim{Service: w.owner.service, Offset: w.offset})
-	}
 	s.adopt(p)
+	for i := range p.wants {
+		if w := &p.wants[i]; w.at.Network == "unix" {
+			w.binding.at = w.at.Socket()
+		}
+	}
+	for b, claims := range p.claims() {
+		b.assign(claims)
+	}
 	s.running.Store(&running{services: p.services, notes: p.notes})
 	if persists && !s.expires {
 		s.expires = true

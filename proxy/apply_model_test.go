@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -11,17 +13,51 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"usher/proxy/flow"
 )
 
-// wish is a random list of services, and which of them has each address.
+// wish is a random list of services, and which of them has what of each address.
 type wish struct {
 	services []*ServiceConfig
-	owner    map[netip.AddrPort]string
+	owner    map[part]string
 }
+
+// part is what one service alone may have: an address, or the clients there with a server name.
+type part struct {
+	at   netip.AddrPort
+	name string
+}
+
+// isShared reports whether a ClientHello decides who has a client of an address.
+func (w wish) isShared(at netip.AddrPort) bool {
+	for p := range w.owner {
+		if p.at == at && p.name != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// first returns who accounts for a client of a shared address.
+func (w wish) first(at netip.AddrPort) string {
+	if name := w.owner[part{at, ""}]; name != "" {
+		return name
+	}
+	for _, c := range w.services {
+		if slices.ContainsFunc(c.Listeners, func(l Listener) bool { return l.Has(at) }) {
+			return c.Name
+		}
+	}
+	return ""
+}
+
+// serverNames are those of listeners. Most have none.
+var serverNames = []string{"", "", "a.test", "*.test"}
 
 // randomWish shares addresses out among some of the services. Some stay as they are: the same config, or a copy of it.
 func randomWish(r *rand.Rand, now wish, services []ServiceConfig, streams, datagrams []netip.AddrPort) wish {
-	w := wish{owner: make(map[netip.AddrPort]string)}
+	w := wish{owner: make(map[part]string)}
 	stays := make(map[string]bool)
 	change := r.IntN(4) // of so many in three
 	for _, c := range now.services {
@@ -45,20 +81,20 @@ func randomWish(r *rand.Rand, now wish, services []ServiceConfig, streams, datag
 			continue
 		}
 		c := services[i]
-		network, all := "tcp", streams
+		network, all, names := "tcp", streams, serverNames
 		if c.IsUDP() {
-			network, all = "udp", datagrams
+			network, all, names = "udp", datagrams, serverNames[:1]
 		}
 		c.Listeners = nil
 		for first := 0; first < len(all); first++ {
 			// Of neighbouring addresses some make a range.
-			n := 0
-			for first+n < len(all) && w.owner[all[first+n]] == "" && r.IntN(3) == 0 {
-				w.owner[all[first+n]] = c.Name
+			n, name := 0, names[r.IntN(len(names))]
+			for first+n < len(all) && w.owner[part{all[first+n], name}] == "" && r.IntN(3) == 0 {
+				w.owner[part{all[first+n], name}] = c.Name
 				n++
 			}
 			if n > 0 {
-				c.Listeners = append(c.Listeners, Listener{Network: network, Addr: all[first], Ports: n})
+				c.Listeners = append(c.Listeners, Listener{Network: network, Addr: all[first], Ports: n, ServerName: name})
 				first += n - 1
 			}
 		}
@@ -112,8 +148,14 @@ func TestRandomApplies(t *testing.T) {
 					next = now
 				}
 			}
+			before := maps.Clone(s.bindings)
 			if err := s.Apply(next.services); err != nil {
 				t.Fatal(err)
+			}
+			for a, b := range s.bindings {
+				if was := before[a]; was != nil && was != b {
+					t.Errorf("%v was bound anew", a)
+				}
 			}
 			now = next
 			checkWish(t, s, now, streams, datagrams)
@@ -151,15 +193,45 @@ func checkWish(t *testing.T, s *Server, w wish, streams, datagrams []netip.AddrP
 		t.Errorf("services %v, want %v", got, want)
 	}
 	for _, p := range streams {
+		if w.isShared(p) {
+			checkShared(t, s, w, p)
+			continue
+		}
 		got, err := whose(p.String(), 1)
-		if want := w.owner[p]; got != want && want != "" || want == "" && !errors.Is(err, syscall.ECONNREFUSED) || want != "" && err != nil {
+		if want := w.owner[part{p, ""}]; got != want && want != "" || want == "" && !errors.Is(err, syscall.ECONNREFUSED) || want != "" && err != nil {
 			t.Errorf("%v answers %q, %v, want %q", p, got, err, want)
 		}
 	}
 	for _, p := range datagrams {
 		got, err := askOnce(p)
-		if want := w.owner[p]; got != want || (err != nil) != (want == "") {
+		if want := w.owner[part{p, ""}]; got != want || (err != nil) != (want == "") {
 			t.Errorf("%v answers %q, %v, want %q", p, got, err, want)
+		}
+	}
+}
+
+// checkShared asks a shared address whose the clients with each server name are.
+func checkShared(t *testing.T, s *Server, w wish, p netip.AddrPort) {
+	t.Helper()
+	b := s.bindings[addressOf(Listener{Network: "tcp", Addr: p})]
+	if b == nil || !b.NeedsHello() {
+		t.Errorf("%v is not bound, or not shared", p)
+		return
+	}
+	if got, want := b.Destination().Service.Name, w.first(p); got != want {
+		t.Errorf("%v: %q accounts for the clients, want %q", p, got, want)
+	}
+	rest := w.owner[part{p, ""}]
+	wild := cmp.Or(w.owner[part{p, "*.test"}], rest)
+	for name, want := range map[string]string{
+		"a.test": cmp.Or(w.owner[part{p, "a.test"}], wild), "b.test": wild, "test": rest, "": rest,
+	} {
+		got := ""
+		if d := b.DestinationOf(name, nil); d != nil {
+			got = d.Service.Name
+		}
+		if got != want {
+			t.Errorf("%v: a client with server name %q is %q's, want %q", p, name, got, want)
 		}
 	}
 }
@@ -167,26 +239,32 @@ func checkWish(t *testing.T, s *Server, w wish, streams, datagrams []netip.AddrP
 // checkBooks adds up again what a server keeps between two calls of Apply.
 func checkBooks(t *testing.T, s *Server) {
 	t.Helper()
-	sockets, datagrams, bindings := 0, 0, 0
+	sockets, datagrams := 0, 0
+	bindings := make(map[*binding]int) // the parts that services have of it
 	for i, svc := range s.Services() {
 		now := s.byName[svc.Name]
 		if now.index != i || now.service != svc || now.given != s.given[i] || now.settings != svc.Settings() {
 			t.Errorf("service %s is not what the list has at %d", svc.Name, i)
 		}
-		sockets += now.sockets
 		if svc.IsUDP() {
 			datagrams++
 		}
 		for _, b := range now.bindings {
-			bindings++
-			if s.bindings[b.address()] != b || b.Destination().Service != svc {
+			bindings[b]++
+			if s.bindings[b.address()] != b || !slices.ContainsFunc(b.Destinations(), func(d flow.Destination) bool { return d.Service == svc }) {
 				t.Errorf("%v is not %s's", b.address(), svc.Name)
 			}
 		}
 	}
-	if n := len(s.Services()); n != len(s.byName) || n != len(s.given) || bindings != len(s.bindings) || sockets != s.sockets || datagrams != s.datagrams {
+	for b, parts := range bindings {
+		sockets += s.kind.sockets(b.at, s.workers)
+		if len(b.claims) != parts || len(b.Destinations()) != parts {
+			t.Errorf("%v has %d parts and %d destinations, want %d", b.address(), len(b.claims), len(b.Destinations()), parts)
+		}
+	}
+	if n := len(s.Services()); n != len(s.byName) || n != len(s.given) || len(bindings) != len(s.bindings) || sockets != s.sockets || datagrams != s.datagrams {
 		t.Errorf("of %d services %d have a name; of %d bindings %d an address; %d sockets are counted as %d, %d of datagrams as %d",
-			n, len(s.byName), bindings, len(s.bindings), sockets, s.sockets, datagrams, s.datagrams)
+			n, len(s.byName), len(bindings), len(s.bindings), sockets, s.sockets, datagrams, s.datagrams)
 	}
 }
 
@@ -201,8 +279,8 @@ func step(t *testing.T, r *rand.Rand, lasting []net.Conn, w wish) []net.Conn {
 		return lasting[1:]
 	}
 	for p, name := range w.owner {
-		if name < "4" {
-			c := dial(t, p.String())
+		if name < "4" && !w.isShared(p.at) {
+			c := dial(t, p.at.String())
 			if _, err := c.Read(make([]byte, 1)); err != nil {
 				t.Error(err)
 			}

@@ -11,13 +11,16 @@ import (
 // It lasts as long as a service wants the address, whichever service that is.
 type binding struct {
 	flow.Binding
-	at      Listener       // of one port
+	claims  []claim        // of the services that run, in their order
+	at      Listener       // of one port, without server name and protocol
 	local   netip.AddrPort // as bound; invalid for a unix socket
 	path    string         // of a unix socket
 	splits  bool           // datagrams are scheduled one by one, when it is bound
 	joins   bool           // it overlaps a binding that goes: all addresses and one of them
 	file    socketFile
 	sockets any // the engine's
+
+	descriptors int // that sockets take
 }
 
 // address is what a binding is known by.

@@ -88,6 +88,11 @@ func (st *State) checkBindings(l flow.Limits) error {
 		if err := b.Flow.Check(len(st.Services), l); err != nil {
 			return err
 		}
+		for r := range b.Flow.Services() {
+			if st.Services[r-1].Removed && !b.Flow.Gone {
+				return fmt.Errorf("listener %v is that of service %s, which is gone", b.At, st.Services[r-1].Name)
+			}
+		}
 		if b.Flow.Gone {
 			if len(b.FDs)+len(b.Slots) > 0 {
 				return fmt.Errorf("listener %v is gone and has sockets", b.At)

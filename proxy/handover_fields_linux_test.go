@@ -29,7 +29,7 @@ func TestEveryFieldIsHandedOver(t *testing.T) {
 			"fd", "at", "local", "wildcard", "v6", "gso", "merges", "drops", "replies", "isLeaving", "hasLeft", "isInherited",
 		}, map[string]string{"gen": "events are those of the new epoll instance", "sessions": "counted"}},
 		{binding{}, []string{"Binding", "at", "local", "path", "splits", "file", "sockets"}, map[string]string{
-			"joins": "of the time when it was bound",
+			"joins": "of the time when it was bound", "claims": "of Binding", "descriptors": "counted",
 		}},
 		{epollSockets{}, []string{"fds", "isShared", "udp", "slots"}, map[string]string{
 			"first": "chosen anew", "isRestored": "set",

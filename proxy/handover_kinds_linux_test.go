@@ -452,3 +452,30 @@ func TestSessionsOfAGoneListenerAreHandedOver(t *testing.T) {
 		t.Errorf("%d flows, want 11", n)
 	}
 }
+
+// TestSharedListenersAreHandedOver with the names that tell their services apart.
+func TestSharedListenersAreHandedOver(t *testing.T) {
+	t.Parallel()
+	l := Listener{Network: "tcp", Addr: ownPorts(t, 1)[0]}
+	a, b := namedAt(t, "a", l, "a.test", "*.a.test"), namedAt(t, "b", l, "", "b.test")
+	b.Listeners[1].Protocol = "h2"
+	s, err := newServer(Options{Engine: "epoll", Workers: 2}, a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	for range 2 {
+		s = handOver(t, s, &a, &b)
+		at := boundAt(t, s)
+		wantNames(t, at, "a.test a", "x.a.test a", "x.test b")
+		if got := at.Destination().Service.Name; got != "b" {
+			t.Errorf("%q accounts for the clients", got)
+		}
+		if d := at.DestinationOf("b.test", func(p string) bool { return p == "h2" }); d == nil || d.Protocol != "h2" {
+			t.Errorf("the protocol is lost: %v", d)
+		}
+		checkBooks(t, s)
+	}
+	apply(t, s, b)
+	wantNames(t, boundAt(t, s), "a.test b", "x.test b")
+}

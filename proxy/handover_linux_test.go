@@ -85,7 +85,7 @@ func wantSameState(t testing.TB, want, got *State) {
 		cmpopts.IgnoreFields(flow.ServiceState{}, "Running"),
 		cmpopts.IgnoreFields(flow.FlowState{}, "Settings", "Place"), // the first in a queue looks for a backend
 		cmpopts.IgnoreFields(flow.SessionState{}, "Settings", "Binding"),
-		cmpopts.IgnoreFields(flow.BindingState{}, "Last"),
+		cmpopts.IgnoreFields(flow.DestinationState{}, "Last"),
 		cmpopts.IgnoreFields(udpListenerState{}, "Binding"),
 		cmp.AllowUnexported(State{}, bindingState{}, requestState{}, clientState{}, workerState{}, connState{}, halfState{},
 			pipeState{}, sessionState{}, udpListenerState{}),

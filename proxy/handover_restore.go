@@ -177,7 +177,10 @@ func (x *restoring) restoreBindings() {
 	byNumber := make([]*binding, len(x.state.Bindings))
 	for i := range x.state.Bindings {
 		st := &x.state.Bindings[i]
-		b := &binding{at: st.At, local: st.Local, path: st.At.Path, splits: st.Splits}
+		b := &binding{at: st.At, local: st.Local, path: st.At.Path, splits: st.Splits, descriptors: 1}
+		if !st.Shared {
+			b.descriptors = s.kind.sockets(st.At, s.workers)
+		}
 		b.Restore(&st.Flow, x.services, &x.refs)
 		x.refs.Bindings = append(x.refs.Bindings, &b.Binding)
 		if st.Flow.Gone {
@@ -200,20 +203,19 @@ func (x *restoring) restoreInstances(bindings []*binding) {
 			continue
 		}
 		now := &instance{service: svc, settings: svc.Settings(), given: svc.Config(), index: len(s.given)}
-		for _, l := range now.given.Listeners {
-			now.sockets += s.kind.sockets(l, s.workers)
-		}
 		if now.settings.IsUDP() {
 			s.datagrams++
 		}
-		s.sockets += now.sockets
 		s.given = append(s.given, now.given)
 		running.services = append(running.services, svc)
 		s.byName[svc.Name], all[svc] = now, now
 	}
 	for _, b := range x.bindings {
-		if now := all[b.Destination().Service]; now != nil {
+		s.sockets += b.descriptors
+		for _, to := range b.Destinations() {
+			now := all[to.Service]
 			now.bindings = append(now.bindings, b)
+			b.claims = append(b.claims, claim{Claim: to.Claim, owner: now})
 		}
 	}
 	for i := range x.state.Requests {

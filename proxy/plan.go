@@ -12,9 +12,8 @@ type instance struct {
 	service  *Service
 	given    *ServiceConfig // by Apply
 	settings *flow.Settings
-	index    int // among the services that run
-	sockets  int // that its listeners take
-	bindings []*binding
+	index    int                 // among the services that run
+	bindings []*binding          // one for each port of each listener
 	chosen   map[request]address // where the kernel has chosen the port; nil: nowhere
 }
 
@@ -28,13 +27,16 @@ type plan struct {
 	removed  []*Service
 	services []*Service // as they run then
 
-	leaving   []*binding        // of replaced
-	isFree    map[*binding]bool // of leaving: nobody wants it again
-	wants     []want
-	added     []*binding
-	gone      []*binding
-	sockets   int // that all listeners take
-	datagrams int // services that are udp
+	isReplaced map[*instance]bool
+	leaving    []*binding        // of replaced
+	isFree     map[*binding]bool // of leaving: nobody has it, and nobody wants it again
+	sites      map[address]*site // but for v6only
+	owners     map[claimed]*instance
+	wants      []want
+	added      []*binding
+	gone       []*binding
+	sockets    int // that all listeners take
+	datagrams  int // services that are udp
 
 	places, ports int
 	division      *flow.Division // nil: as it is
@@ -47,28 +49,22 @@ type placement struct {
 	now   *instance
 }
 
-// want is one port of a listener that a service wants.
-type want struct {
-	owner    *instance
-	listener int // of owner
-	offset   uint16
-	at       Listener // of this port alone
-	request  request  // where the kernel chooses the port
-	binding  *binding
-}
-
 // plan compares the services that are wanted with those that run.
 func (s *Server) plan(services []*ServiceConfig) (*plan, error) {
-	p := &plan{given: services, isFree: make(map[*binding]bool), sockets: s.sockets, datagrams: s.datagrams}
+	p := &plan{
+		given: services, sockets: s.sockets, datagrams: s.datagrams,
+		isReplaced: make(map[*instance]bool), isFree: make(map[*binding]bool),
+		sites: make(map[address]*site), owners: make(map[claimed]*instance),
+	}
 	if err := p.compare(s); err != nil {
 		return nil, err
 	}
 	p.sum()
 	p.list(s)
-	if err := p.divide(s); err != nil {
+	if err := p.match(s); err != nil {
 		return nil, err
 	}
-	return p, p.match(s)
+	return p, p.divide(s)
 }
 
 // compare finds the services that are new, have another config, or are gone.
@@ -116,9 +112,6 @@ func (s *Server) newInstance(c *ServiceConfig, before *instance) *instance {
 	own := *c
 	own.Listeners = slices.Clone(c.Listeners) // which get the ports that the kernel chooses
 	now.settings = flow.NewSettings(now.service, own, s.affinity, settings)
-	for _, l := range c.Listeners {
-		now.sockets += s.kind.sockets(l, s.workers)
-	}
 	return now
 }
 
@@ -129,7 +122,9 @@ func (s *Server) lostFiles() (lost map[*ServiceConfig]bool) {
 			if lost == nil {
 				lost = make(map[*ServiceConfig]bool)
 			}
-			lost[s.byName[b.Destination().Service.Name].given] = true
+			for _, c := range b.claims {
+				lost[c.owner.given] = true
+			}
 		}
 	}
 	return lost
@@ -138,17 +133,20 @@ func (s *Server) lostFiles() (lost map[*ServiceConfig]bool) {
 // sum adds up what follows from the services that have changed.
 func (p *plan) sum() {
 	for _, before := range p.replaced {
-		p.sockets -= before.sockets
+		p.isReplaced[before] = true
 		if before.settings.IsUDP() {
 			p.datagrams--
 		}
-		p.leaving = append(p.leaving, before.bindings...)
 	}
-	for _, b := range p.leaving {
-		p.isFree[b] = true
+	for _, before := range p.replaced {
+		for _, b := range before.bindings {
+			if _, isKnown := p.isFree[b]; !isKnown {
+				p.leaving = append(p.leaving, b)
+				p.isFree[b] = !slices.ContainsFunc(b.claims, func(c claim) bool { return !p.isReplaced[c.owner] })
+			}
+		}
 	}
 	for _, now := range p.changed {
-		p.sockets += now.sockets
 		if now.settings.IsUDP() {
 			p.datagrams++
 		}
@@ -214,91 +212,4 @@ func (p *plan) dividesAs(s *Server) bool {
 		}
 	}
 	return true
-}
-
-// match finds the bindings that stay, and those that go.
-func (p *plan) match(s *Server) error {
-	owners := make(map[address]*Service)
-	for _, now := range p.changed {
-		asked := make(map[address]int) // listeners whose port the kernel chooses
-		for i, l := range now.settings.Listeners {
-			if err := checkListener(now.settings, l); err != nil {
-				return &ListenError{now.service.Name, l.String(), err}
-			}
-			for offset := range l.Count() {
-				w := want{owner: now, listener: i, offset: uint16(offset), at: l.Port(offset)}
-				if a := w.resolve(s, asked); a.network != "" {
-					if other := p.claim(s, owners, a, now.service); other != nil {
-						return &ListenError{now.service.Name, w.at.String(), fmt.Errorf("listen on %s: service %s listens there", w.at, other.Name)}
-					}
-					if b := s.bindings[a]; b != nil && b.file.isThere() {
-						w.binding = b
-						p.isFree[b] = false
-					}
-				}
-				p.wants = append(p.wants, w)
-			}
-		}
-	}
-	for _, b := range p.leaving {
-		if p.isFree[b] {
-			p.gone = append(p.gone, b)
-		}
-	}
-	return nil
-}
-
-// checkListener refuses a listener that a service cannot have.
-func checkListener(c *flow.Settings, l Listener) error {
-	switch {
-	case (l.Network == "udp") != c.IsUDP():
-		return fmt.Errorf("listen on %s: all listeners of a service are udp, or none is", l)
-	case l.Network != "unix" && l.Count() > 1 && (l.Addr.Port() == 0 || int(l.Addr.Port())+l.Count() > 1<<16):
-		return fmt.Errorf("listen on %s: a range of ports is within 1-65535", l)
-	}
-	return nil
-}
-
-// resolve returns the address that is wanted. Where the kernel is to choose the port that is the one which it has
-// chosen before; without one there is no address yet.
-func (w *want) resolve(s *Server, asked map[address]int) address {
-	a := addressOf(w.at)
-	if w.at.Network == "unix" || a.at.Port() != 0 {
-		return a
-	}
-	w.request = request{a, asked[a]}
-	asked[a]++
-	before := s.byName[w.owner.service.Name]
-	if before == nil || before.chosen[w.request].network == "" {
-		return address{}
-	}
-	a = before.chosen[w.request]
-	w.owner.choose(w.request, a)
-	return a
-}
-
-// choose notes which port the kernel has chosen.
-func (now *instance) choose(r request, a address) {
-	if now.chosen == nil {
-		now.chosen = make(map[request]address)
-	}
-	now.chosen[r] = a
-}
-
-// claim notes that a service has an address, or returns another one that has it.
-func (p *plan) claim(s *Server, owners map[address]*Service, a address, svc *Service) (other *Service) {
-	a.v6only = false
-	if other = owners[a]; other != nil {
-		return other
-	}
-	owners[a] = svc
-	for range 2 {
-		if b := s.bindings[a]; b != nil {
-			if _, leaves := p.isFree[b]; !leaves {
-				return b.Destination().Service
-			}
-		}
-		a.v6only = true
-	}
-	return nil
 }

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"usher/proxy/limit"
@@ -45,4 +46,18 @@ type SendProxy struct {
 	Version int  // 1 or 2; zero: not at all
 	Every   bool // of udp: with every datagram rather than with the first of a flow
 	ID      bool // with a unique-id TLV, of version 2
+}
+
+// SamePrefixes reports whether two lists have the same prefixes, in any order.
+func SamePrefixes(a, b []netip.Prefix) bool {
+	if slices.Equal(a, b) {
+		return true
+	}
+	if len(a) != len(b) {
+		return false
+	}
+	a, b = slices.Clone(a), slices.Clone(b)
+	slices.SortFunc(a, netip.Prefix.Compare)
+	slices.SortFunc(b, netip.Prefix.Compare)
+	return slices.Equal(a, b)
 }

@@ -1,6 +1,9 @@
 package flow
 
-import "fmt"
+import (
+	"fmt"
+	"iter"
+)
 
 // BindingState is where the clients of an address go.
 type BindingState struct {
@@ -47,6 +50,17 @@ func (st *BindingState) Check(services int, l Limits) error {
 		seen[key] = true
 	}
 	return nil
+}
+
+// Services yields the services of the binding.
+func (st *BindingState) Services() iter.Seq[Ref] {
+	return func(yield func(Ref) bool) {
+		for _, d := range st.destinations() {
+			if !yield(d.Service) {
+				return
+			}
+		}
+	}
 }
 
 func (st *BindingState) destinations() []DestinationState {

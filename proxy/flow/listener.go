@@ -34,7 +34,7 @@ type Listener struct {
 // String returns the listener in the form that the command line takes.
 func (l Listener) String() string {
 	if l.Network == "unix" {
-		return "unix://" + l.Path + l.fileOptions()
+		return "unix://" + l.Path + l.fileOptions() + l.names()
 	}
 	host := l.Addr.Addr().String()
 	switch {
@@ -48,9 +48,21 @@ func (l Listener) String() string {
 	}
 	first := strconv.Itoa(int(l.Addr.Port()))
 	if l.Ports > 1 {
-		return fmt.Sprintf("%s:%s-%d", host, first, int(l.Addr.Port())+l.Ports-1)
+		return fmt.Sprintf("%s:%s-%d", host, first, int(l.Addr.Port())+l.Ports-1) + l.names()
 	}
-	return host + ":" + first
+	return host + ":" + first + l.names()
+}
+
+// names are the server name and the protocol, as the command line takes them.
+func (l Listener) names() string {
+	names := ""
+	if l.ServerName != "" {
+		names = ",sni=" + l.ServerName
+	}
+	if l.Protocol != "" {
+		names += ",alpn=" + l.Protocol
+	}
+	return names
 }
 
 // fileOptions are those of a unix listener's file, as the command line takes them.
@@ -66,6 +78,15 @@ func (l Listener) fileOptions() string {
 		options += ",group=" + l.Group
 	}
 	return options
+}
+
+// NeedsHello reports whether only a ClientHello says which clients are the listener's.
+func (l Listener) NeedsHello() bool { return l.ServerName != "" || l.Protocol != "" }
+
+// Socket returns the listener without what tells apart who shares its address.
+func (l Listener) Socket() Listener {
+	l.ServerName, l.Protocol = "", ""
+	return l
 }
 
 // BothFamilies reports whether the listener is on all addresses of IPv4 and IPv6.

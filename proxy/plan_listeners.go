@@ -1,0 +1,236 @@
+package proxy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"usher/proxy/flow"
+)
+
+// want is one port of a listener that a service wants.
+type want struct {
+	owner    *instance
+	listener int // of owner
+	offset   uint16
+	at       Listener // of this port alone
+	request  request  // where the kernel chooses the port
+	site     *site    // nil: the kernel has not chosen the port yet
+	binding  *binding
+	sockets  int // that its binding takes
+}
+
+// site is an address that services want, or keep.
+type site struct {
+	address address
+	owner   *instance // one of those that share it; nil: nobody has it
+	at      Listener  // of the owner
+	binding *binding  // nil: it is not bound yet
+}
+
+// claimed is what one service alone can have of an address, but for v6only.
+type claimed struct {
+	address              address
+	serverName, protocol string
+}
+
+// SharingError says in which field services must be the same to share an address by server
+// names: what it names comes before the ClientHello.
+type SharingError struct {
+	Other string // the service that has the address
+	Field string // of AccessConfig or Listener
+}
+
+func (e *SharingError) Error() string {
+	return fmt.Sprintf("service %s shares the address, and has another %s", e.Other, e.Field)
+}
+
+// match finds the bindings that stay, and those that go.
+func (p *plan) match(s *Server) error {
+	for _, now := range p.changed {
+		asked := make(map[address]int) // listeners whose port the kernel chooses
+		for i, l := range now.settings.Listeners {
+			if err := checkListener(now.settings, l); err != nil {
+				return &ListenError{now.service.Name, l.String(), err}
+			}
+			sockets := s.kind.sockets(l, s.workers) / l.Count()
+			for offset := range l.Count() {
+				w := want{owner: now, listener: i, offset: uint16(offset), at: l.Port(offset), sockets: sockets}
+				if a := w.resolve(s, asked); a.network == "" {
+					p.sockets += sockets
+				} else if err := p.claim(s, a, &w); err != nil {
+					return &ListenError{now.service.Name, w.at.String(), fmt.Errorf("listen on %s: %w", w.at, err)}
+				}
+				p.wants = append(p.wants, w)
+			}
+		}
+	}
+	for _, b := range p.leaving {
+		if p.isFree[b] {
+			p.gone = append(p.gone, b)
+			p.sockets -= b.descriptors
+		}
+	}
+	return nil
+}
+
+// checkListener refuses a listener that a service cannot have.
+func checkListener(c *flow.Settings, l Listener) error {
+	switch {
+	case (l.Network == "udp") != c.IsUDP():
+		return fmt.Errorf("listen on %s: all listeners of a service are udp, or none is", l)
+	case c.IsUDP() && l.NeedsHello():
+		return fmt.Errorf("listen on %s: datagrams have no server name", l)
+	case l.Network != "unix" && l.Count() > 1 && (l.Addr.Port() == 0 || int(l.Addr.Port())+l.Count() > 1<<16):
+		return fmt.Errorf("listen on %s: a range of ports is within 1-65535", l)
+	}
+	return nil
+}
+
+// resolve returns the address that is wanted. Where the kernel is to choose the port that is the one which it has
+// chosen before; without one there is no address yet.
+func (w *want) resolve(s *Server, asked map[address]int) address {
+	a := addressOf(w.at)
+	if w.at.Network == "unix" || a.at.Port() != 0 {
+		return a
+	}
+	w.request = request{a, asked[a]}
+	asked[a]++
+	before := s.byName[w.owner.service.Name]
+	if before == nil || before.chosen[w.request].network == "" {
+		return address{}
+	}
+	a = before.chosen[w.request]
+	w.owner.choose(w.request, a)
+	return a
+}
+
+// choose notes which port the kernel has chosen.
+func (now *instance) choose(r request, a address) {
+	if now.chosen == nil {
+		now.chosen = make(map[request]address)
+	}
+	now.chosen[r] = a
+}
+
+// claim gives a service its part of an address. The error says who has it.
+func (p *plan) claim(s *Server, a address, w *want) error {
+	x := p.siteOf(s, a)
+	key := claimed{a, w.at.ServerName, w.at.Protocol}
+	key.address.v6only = false
+	other := p.owners[key]
+	if other == nil && x.owner != nil && x.address != a {
+		other = x.owner
+	}
+	if other != nil {
+		return fmt.Errorf("service %s listens there", other.service.Name)
+	}
+	if x.owner == nil {
+		x.address, x.owner, x.at = a, w.owner, w.at
+		if b := s.bindings[a]; b != nil && b.file.isThere() {
+			x.binding = b
+			p.isFree[b] = false
+		} else {
+			p.sockets += w.sockets
+		}
+	} else if field := x.differs(w); field != "" {
+		return &SharingError{x.owner.service.Name, field}
+	}
+	p.owners[key] = w.owner
+	w.site, w.binding = x, x.binding
+	return nil
+}
+
+// siteOf returns an address, which may be that of services that stay as they are.
+func (p *plan) siteOf(s *Server, a address) *site {
+	a.v6only = false
+	x := p.sites[a]
+	if x != nil {
+		return x
+	}
+	x = new(site)
+	p.sites[a] = x
+	key := claimed{address: a}
+	for range 2 {
+		if b := s.bindings[a]; b != nil {
+			for _, c := range b.claims {
+				if p.isReplaced[c.owner] {
+					continue
+				}
+				x.address, x.owner, x.at, x.binding = a, c.owner, b.at, b
+				key.serverName, key.protocol = c.ServerName, c.Protocol
+				p.owners[key] = c.owner
+			}
+		}
+		a.v6only = true
+	}
+	return x
+}
+
+// differs returns the field in which a service differs from those that it shares an address
+// with, of what they must have in common.
+func (x *site) differs(w *want) string {
+	own, other := &w.owner.settings.Access, &x.owner.settings.Access
+	switch {
+	case own.ProxyOnly != other.ProxyOnly:
+		return "ProxyOnly"
+	case !flow.SamePrefixes(own.AcceptProxy, other.AcceptProxy):
+		return "AcceptProxy"
+	case w.at.Mode != x.at.Mode:
+		return "Mode"
+	case w.at.User != x.at.User:
+		return "User"
+	case w.at.Group != x.at.Group:
+		return "Group"
+	}
+	return ""
+}
+
+// claim is a listener of a service at a binding.
+type claim struct {
+	flow.Claim
+	owner    *instance
+	listener int // of owner
+}
+
+// claims returns whose each binding is then that others have from now on. Indexes of instances
+// are those of the plan.
+func (p *plan) claims() map[*binding][]claim {
+	all := make(map[*binding][]claim, len(p.wants))
+	keep := func(b *binding) {
+		if _, isKnown := all[b]; !isKnown && !p.isFree[b] {
+			all[b] = slices.DeleteFunc(slices.Clone(b.claims), func(c claim) bool { return p.isReplaced[c.owner] })
+		}
+	}
+	for _, b := range p.leaving {
+		keep(b)
+	}
+	for _, at := range p.placed { // the first services come first
+		for _, b := range at.now.bindings {
+			keep(b)
+		}
+	}
+	for i := range p.wants {
+		w := &p.wants[i]
+		l := &w.owner.settings.Listeners[w.listener]
+		all[w.binding] = append(all[w.binding], claim{
+			flow.Claim{Service: w.owner.service, Offset: w.offset, ServerName: l.ServerName, Protocol: l.Protocol}, w.owner, w.listener,
+		})
+	}
+	for _, c := range all {
+		slices.SortFunc(c, func(a, b claim) int {
+			return cmp.Or(cmp.Compare(a.owner.index, b.owner.index), cmp.Compare(a.listener, b.listener))
+		})
+	}
+	return all
+}
+
+// assign has the clients of a binding be those of services from now on.
+func (b *binding) assign(claims []claim) {
+	b.claims = claims
+	all := make([]flow.Claim, len(claims))
+	for i := range claims {
+		all[i] = claims[i].Claim
+	}
+	b.Assign(all...)
+}
