@@ -41,7 +41,7 @@ func dial(ctx context.Context, t Target) (net.Conn, error) {
 	}
 	switch {
 	case err == nil:
-		return conn, nil
+		return sendPreface(ctx, t, conn)
 	case isFull && os.IsTimeout(err): // also true for EAGAIN
 		return nil, cmp.Or(cancelled(ctx), fmt.Errorf("dial unix %s: the listen queue is full", t.Address))
 	}
@@ -75,14 +75,17 @@ func withConn(ctx context.Context, t Target, secure *TLS, name string, protocols
 
 	limited := &limitedConn{Conn: raw, left: maxRead}
 	if secure == nil {
-		return limited.wrapError(ctx, t, talk(limited))
+		err := talk(limited)
+		return wrapError(ctx, t, err, limited.hasData)
 	}
 	conn := secure.client(limited, name, protocols)
 	if err := conn.Handshake(); err != nil {
-		return limited.wrapError(ctx, t, fmt.Errorf("TLS handshake: %w", explainRead(err, limited.hasData)))
+		err = fmt.Errorf("TLS handshake: %w", explainRead(err, limited.hasData))
+		return wrapError(ctx, t, err, limited.hasData)
 	}
 	limited.hasData = false // from here on it is about the reply
-	err = limited.wrapError(ctx, t, talk(conn))
+	err = talk(conn)
+	err = wrapError(ctx, t, err, limited.hasData)
 	_ = conn.CloseWrite() // close_notify, before the FIN
 	return err
 }
@@ -108,8 +111,9 @@ func (c *limitedConn) SetDeadline(time.Time) error      { return nil }
 func (c *limitedConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *limitedConn) SetWriteDeadline(time.Time) error { return nil }
 
-// wrapError makes the result of a check from the error of talk.
-func (c *limitedConn) wrapError(ctx context.Context, t Target, err error) error {
+// wrapError makes the result of a check from the error of a connection, which may have read
+// something.
+func wrapError(ctx context.Context, t Target, err error, hasData bool) error {
 	switch {
 	case err == nil:
 		return nil
@@ -118,5 +122,5 @@ func (c *limitedConn) wrapError(ctx context.Context, t Target, err error) error 
 	case isNoResources(err):
 		return fmt.Errorf("%w: %w", ErrInconclusive, err)
 	}
-	return fmt.Errorf("ask %s: %w", t.Address, sanitizedError{explainRead(err, c.hasData)})
+	return fmt.Errorf("ask %s: %w", t.Address, sanitizedError{explainRead(err, hasData)})
 }

@@ -11,6 +11,7 @@
 //	  Exec           a program: exit status 0 is good
 //	Monitor          checks a set of targets again and again, reports changes
 //	OutlierDetector  ejects backends whose flows fail in a row
+//	WithPreface      has the connections of a check begin with a PROXY header
 //	Agent            asks a server beside a backend for weight, limit and state
 //
 // internal/reconcile makes one Monitor per service with checks and one per service with

@@ -16,6 +16,8 @@ type Target struct {
 	Name    string // the owner's label; no check reads it
 	Network string // "tcp", "unix" or "udp"
 	Address string // "127.0.0.1:9001", "[::1]:9001" or the path of a socket
+
+	preface string // see WithPreface; only for the time of a check
 }
 
 // Checker checks a target once. Nil means healthy; an error says why not, unless it

@@ -72,7 +72,7 @@ func exchange(ctx context.Context, t Target, request []byte, evaluate func(reply
 	// A connected socket gets only the target's datagrams, and ICMP errors about it.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(past) })
 	defer stop()
-	if _, err := conn.Write(request); err != nil {
+	if _, err := conn.Write(append([]byte(t.preface), request...)); err != nil {
 		return classifyDatagram(err)
 	}
 	wrong := errSilent

@@ -139,6 +139,7 @@ then, each after a comma:
   interval=2s   timeout=1s   rise=2   fall=3
   interval-down=, interval-change=     the interval while down, and while changing; default: interval
   port=N                               checks another port of the backend
+  proxy                                sends a header of the PROXY protocol first, which names no client (LOCAL)
   of https, grpcs and tcps: sni=NAME   ca=FILE   verify=off
   TEXT may have \r \n \t \xNN \\ \, and hex:DIGITS stands for bytes; in expect= of a conversation | stands
   between texts of which one must come, and ^ before those that must come next

@@ -40,7 +40,7 @@ func FuzzListener(f *testing.F) {
 // FuzzHealth is the same for health checks.
 func FuzzHealth(f *testing.F) {
 	for _, seed := range []string{"tcp:send=PING\\r\\n,expect=^+PONG|\\^x\\|y", "http:/a\\,b?c=d,status=200+300-302,expect=x", "https:/,sni=a,verify=off",
-		`exec:/bin/sh -c a\ b\,c`, "grpc:a.B,host=x,port=5", "udp:send=hex:00ff,expect=\\x41", "dns:a.b.,rise=1", "tcps:expect=hex:ff|a,send=b,expect=c,ca=/x",
+		`exec:/bin/sh -c a\ b\,c`, "grpc:a.B,host=x,port=5", "udp:send=hex:00ff,expect=\\x41", "dns:a.b.,proxy,rise=1", "tcps:expect=hex:ff|a,send=b,expect=c,ca=/x",
 		"http:hex:2f", "tcp:expect=^,interval=1s", "tcp:expect=hex:5e", "exec:\\,", "http:/,host=a\\,b,timeout=1s,interval=3s,interval-down=1m"} {
 		f.Add(seed)
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -24,6 +25,7 @@ type Health struct {
 	ServerName   string // of kinds over TLS
 	CAFile       string
 	SkipVerify   bool
+	Proxy        bool // a check begins with a header of the PROXY protocol
 
 	Port                         int           // port of the checks; 0: the backend's own port
 	Interval, Timeout            time.Duration // of a backend that is up
@@ -136,6 +138,7 @@ func (h *Health) setters() (own, common []setter) {
 			healthOption("verify", &h.SkipVerify, either("on", "off"), func(bool) string { return "off" }))
 	}
 	return append(own, count("port", &h.Port, math.MaxUint16)), []setter{
+		h.proxy(),
 		every("interval", &h.Interval, minInterval),
 		every("interval-down", &h.DownInterval, minInterval),
 		every("interval-change", &h.ChangeInterval, minInterval),
@@ -152,6 +155,22 @@ func healthOption[T comparable](key string, at *T, parse func(string) (T, error)
 			return ""
 		}
 		return key + "=" + format(*at)
+	}}
+}
+
+// proxy is the bare word that has checks begin with a header of the PROXY protocol.
+func (h *Health) proxy() setter {
+	return setter{key: "proxy", isBare: true, get: func() string {
+		if !h.Proxy {
+			return ""
+		}
+		return "proxy"
+	}, set: func(string) error {
+		if h.Kind == "exec" {
+			return errors.New("it is for checks that connect; a program sends what it needs itself")
+		}
+		h.Proxy = true
+		return nil
 	}}
 }
 

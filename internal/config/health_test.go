@@ -100,7 +100,10 @@ func TestHealthString(t *testing.T) {
 		`tcp,expect=220,send=QUIT\r\n,expect=2\|1|3`:       `tcp:expect=220,send=QUIT\r\n,expect=2\|1|3` + rest,
 		`tcps:expect=\^x,sni=a`:                            `tcps:expect=\^x,sni=a` + rest,
 		"tcp,interval-down=5s,interval-change=100ms":       "tcp,interval=2s,interval-down=5s,interval-change=100ms,timeout=1s,rise=2,fall=3",
-		"dns:example.com.,fall=1":                          "dns:example.com.,interval=2s,timeout=1s,rise=2,fall=1",
+		"tcp,proxy":                   "tcp,proxy" + rest,
+		"udp:proxy,send=a":            "udp:send=a,proxy" + rest,
+		"https:/,proxy,sni=a,port=81": "https:/,sni=a,port=81,proxy" + rest,
+		"dns:example.com.,fall=1":     "dns:example.com.,interval=2s,timeout=1s,rise=2,fall=1",
 	} {
 		h, err := ParseHealth(spec)
 		if err != nil || h.String() != want {

@@ -144,6 +144,7 @@ type setter struct {
 	set     func(value string) error
 	get     func() string // the key with its value; empty: the default
 	repeats bool          // the key may come more than once
+	isBare  bool          // the key has no value
 }
 
 // into returns a function that parses a value and stores it at a variable.
@@ -157,8 +158,8 @@ func into[T any](at *T, parse func(string) (T, error)) func(string) error {
 	}
 }
 
-// setEach sets each KEY=VALUE of a list, up to the first error. Commas that no backslash precedes separate them; kind is
-// what errors call an option.
+// setEach sets each KEY=VALUE or bare KEY of a list, up to the first error. Commas that no backslash precedes separate
+// them; kind is what errors call an option.
 func setEach(list, kind string, setters ...setter) error {
 	keys := make([]string, len(setters))
 	for i, s := range setters {
@@ -171,10 +172,12 @@ func setEach(list, kind string, setters ...setter) error {
 		key, value, ok := strings.Cut(option, "=")
 		i := slices.Index(keys, key)
 		switch {
-		case !ok:
+		case !ok && (i < 0 || !setters[i].isBare):
 			return fmt.Errorf("%s %q lacks its =VALUE", kind, option)
 		case i < 0:
 			return fmt.Errorf("unknown %s %q%s", kind, key, OrHave(key, keys))
+		case ok && setters[i].isBare:
+			return fmt.Errorf("%s %s takes no value, not %q", kind, key, value)
 		case given[key] && !setters[i].repeats:
 			return fmt.Errorf("%s %s is given twice", kind, key)
 		}

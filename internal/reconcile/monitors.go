@@ -11,6 +11,7 @@ import (
 	"usher/balancer"
 	"usher/health"
 	"usher/internal/config"
+	"usher/proxy/proxyheader"
 )
 
 // parts are what a service needs that its options may make impossible.
@@ -44,12 +45,25 @@ func newParts(c *config.Service) (p parts, err error) {
 		return p, nil
 	}
 	p.checker, err = c.Health.Checker()
+	if preface := checkPreface(c); preface != nil && err == nil {
+		p.checker = health.WithPreface(p.checker, preface)
+	}
 	return p, err
+}
+
+// checkPreface returns the header of the PROXY protocol with which checks begin; nil: none. It names no client, since
+// usher itself is one.
+func checkPreface(c *config.Service) []byte {
+	if !c.Health.Proxy {
+		return nil
+	}
+	return proxyheader.AppendV2(nil, &proxyheader.Header{Local: true})
 }
 
 // checks says what a monitor of checks does. Equal ones need no other monitor.
 type checks struct {
 	health     config.Health
+	preface    string
 	notesPass  bool // a check that passes ends what a refused client has begun
 	notesReply bool // one of udp is a sign of life
 }
@@ -59,7 +73,7 @@ func checksOf(c *config.Service) checks {
 		return checks{}
 	}
 	pass := c.Wait > 0 && c.Health.IsDeep()
-	return checks{c.Health, pass, !pass && c.HeedsRefusals()}
+	return checks{c.Health, string(checkPreface(c)), pass, !pass && c.HeedsRefusals()}
 }
 
 // asksTheSame reports whether both find the same out, if not at the same pace.

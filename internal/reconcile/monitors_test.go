@@ -79,6 +79,8 @@ func TestOptionsChange(t *testing.T) {
 		}{
 			{"", "", up, up, "", ""},
 			{"health=tcp,interval=9s", "10.0.0.2:1", up, up, "", "status 10.0.0.2:1 up>down ConnectLoop refused, status up>degraded"},
+			{"health=tcp,interval=9s,proxy", "", oneDown, up, "status 10.0.0.2:1 down>up, status degraded>up", ""},
+			{"health=tcp,interval=9s,proxy", "10.0.0.2:1", up, up, "", "status 10.0.0.2:1 up>down prefaced refused, status up>degraded"},
 			{"health=http:/", "10.0.0.2:1", oneDown, oneDown, "", ""},
 			{"health=http:/", "", oneDown, oneDown, "", "status 10.0.0.2:1 down>up, status degraded>up"},
 			{"health=http:/,port=7", "10.0.0.2:7", up, oneDown, "status 10.0.0.2:1 up>down HTTP refused, status up>degraded", ""},
