@@ -15,8 +15,7 @@ import (
 	"net/netip"
 )
 
-// Header is what a PROXY protocol header says. Slices are parts of the bytes that Parse was
-// given, so they are copied if they are kept.
+// Header is what a PROXY protocol header says.
 type Header struct {
 	Version int // 1 or 2
 	// Local: the connection is the peer's own, or its client has no address that the
@@ -26,12 +25,10 @@ type Header struct {
 	// not say.
 	Datagram bool
 	// Source is the client, Destination the address that it has reached. Both are valid or
-	// neither. IPv4-mapped addresses are unmapped.
+	// neither, as with a client on a unix socket. IPv4-mapped addresses are unmapped.
 	Source, Destination netip.AddrPort
-	// SourcePath and DestinationPath are those of a client on a unix socket, each of up to
-	// 108 bytes. Both are nil with other clients.
-	SourcePath, DestinationPath []byte
-	// TLVs are the extensions of version 2, unparsed.
+	// TLVs are the extensions of version 2, unparsed. After Parse they are a part of the bytes
+	// that it was given.
 	TLVs []byte
 }
 

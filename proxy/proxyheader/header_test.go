@@ -33,7 +33,8 @@ const (
 		"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\x0a\x00\x00\x02\x04\xd2\x01\xbb"
 )
 
-var filled = func(s string) string { return s + strings.Repeat("\x00", pathSize-len(s)) }
+// paths are those of a unix socket.
+var paths = "/run/a" + strings.Repeat("\x00", 102) + "\x00b" + strings.Repeat("\x00", 106)
 
 func with(h Header, change func(*Header)) Header {
 	change(&h)
@@ -57,10 +58,8 @@ func TestParse(t *testing.T) {
 		{"UDP4", v2(0x21, 0x12, inet), with(v4, func(h *Header) { h.Datagram = true })},
 		{"TCP6, mixed", v2(0x21, 0x21, inet6), pair(2, "[2001:db8::1]:1234", "10.0.0.2:443")},
 		{"UDP6, mapped", v2(0x21, 0x22, mapped), with(v4, func(h *Header) { h.Datagram = true })},
-		{"unix", v2(0x21, 0x31, filled("/run/a")+filled("\x00b\x00c")),
-			Header{Version: 2, SourcePath: []byte("/run/a"), DestinationPath: []byte("\x00b\x00c")}},
-		{"unixgram", v2(0x21, 0x32, filled("/run/a")+filled("")),
-			Header{Version: 2, Datagram: true, SourcePath: []byte("/run/a")}},
+		{"unix", v2(0x21, 0x31, paths+"\xe0\x00\x01x"), Header{Version: 2, TLVs: []byte("\xe0\x00\x01x")}},
+		{"unixgram", v2(0x21, 0x32, paths), Header{Version: 2, Datagram: true}},
 		{"UNSPEC", v2(0x21, 0, ""), Header{Version: 2}},
 		{"UNSPEC with a TLV", v2(0x21, 0, "\xe0\x00\x01x"), Header{Version: 2, TLVs: []byte("\xe0\x00\x01x")}},
 		{"TLVs", v2(0x21, 0x11, inet+"\x04\x00\x00\x05\x00\x02id"),
@@ -150,8 +149,6 @@ func TestAppend(t *testing.T) {
 		{"UDP4", with(v4, func(h *Header) { h.Datagram = true }), "", v2(0x21, 0x12, inet)},
 		{"mapped", pair(1, "[::ffff:10.0.0.1]:1234", "[::ffff:10.0.0.2]:443"), "PROXY TCP4 10.0.0.1 10.0.0.2 1234 443\r\n", v2(0x21, 0x11, inet)},
 		{"mixed", pair(1, "[2001:db8::1%eth0]:1234", "10.0.0.2:443"), "PROXY TCP6 2001:db8::1 ::ffff:10.0.0.2 1234 443\r\n", v2(0x21, 0x21, inet6)},
-		{"unix", Header{SourcePath: []byte("/run/a"), DestinationPath: []byte("\x00b")}, "PROXY UNKNOWN\r\n", v2(0x21, 0x31, filled("/run/a")+filled("\x00b"))},
-		{"unnamed unixgram", Header{Datagram: true, SourcePath: []byte{}}, "", v2(0x21, 0x32, filled("")+filled(""))},
 		{"nobody", Header{}, "PROXY UNKNOWN\r\n", v2(0x20, 0, "")},
 		{"LOCAL", with(v4, func(h *Header) { h.Local = true }), "PROXY UNKNOWN\r\n", v2(0x20, 0, "")},
 		{"TLVs", with(v4, func(h *Header) { h.TLVs = AppendUniqueID([]byte("\x04\x00\x01\x00"), []byte("id")) }),

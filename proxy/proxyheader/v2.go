@@ -1,7 +1,6 @@
 package proxyheader
 
 import (
-	"bytes"
 	"encoding/binary"
 	"net/netip"
 
@@ -10,10 +9,7 @@ import (
 
 // The fixed part of version 2: signature, version and command, family and transport, and the
 // length of what follows.
-const (
-	fixedV2  = len(signatureV2) + 4
-	pathSize = 108 // of each path of AF_UNIX
-)
+const fixedV2 = len(signatureV2) + 4
 
 // addressSize returns the size of the addresses of a family and transport.
 func addressSize(family proxyproto.AddressFamilyAndProtocol) (n int, isKnown bool) {
@@ -25,7 +21,7 @@ func addressSize(family proxyproto.AddressFamilyAndProtocol) (n int, isKnown boo
 	case proxyproto.TCPv6, proxyproto.UDPv6:
 		return 2 * (16 + 2), true
 	case proxyproto.UnixStream, proxyproto.UnixDatagram:
-		return 2 * pathSize, true
+		return 2 * 108, true
 	}
 	return 0, false
 }
@@ -76,14 +72,12 @@ func parseV2(b []byte) (Header, int, error) {
 	return h, n, nil
 }
 
-// readAddresses reads the addresses of version 2, whose size tells the family.
+// readAddresses reads the addresses of version 2, whose size tells the family. It skips those
+// of unix sockets.
 func (h *Header) readAddresses(b []byte) {
 	var source, destination netip.Addr
 	switch len(b) {
 	default:
-		return
-	case 2 * pathSize:
-		h.SourcePath, h.DestinationPath = path(b[:pathSize]), path(b[pathSize:])
 		return
 	case 2 * (4 + 2):
 		source, destination = netip.AddrFrom4([4]byte(b)), netip.AddrFrom4([4]byte(b[4:]))
@@ -95,19 +89,9 @@ func (h *Header) readAddresses(b []byte) {
 	h.Destination = unmapped(netip.AddrPortFrom(destination, binary.BigEndian.Uint16(ports[2:])))
 }
 
-// path returns a path without the zeros that fill its field. One of an abstract socket
-// begins with a zero.
-func path(field []byte) []byte {
-	if field[0] == 0 {
-		return bytes.TrimRight(field, "\x00")
-	}
-	name, _, _ := bytes.Cut(field, []byte{0})
-	return name
-}
-
 // AppendV2 appends the header of version 2. Without addresses it says LOCAL, as HAProxy does:
-// receivers may refuse a PROXY that names nobody. It writes the checksum anew if the TLVs have
-// one. TLVs of more than MaxLength are left out.
+// HAProxy 2.6 refuses a PROXY of a family that is not IP. It writes the checksum anew if the
+// TLVs have one. TLVs of more than MaxLength are left out.
 func AppendV2(dst []byte, h *Header) []byte {
 	start := len(dst)
 	dst = append(dst, signatureV2...)
@@ -122,10 +106,6 @@ func AppendV2(dst []byte, h *Header) []byte {
 		dst = append16(dst, h.Source.Addr())
 		dst = append16(dst, h.Destination.Addr())
 		dst = appendPorts(dst, h)
-	case !h.Local && (h.SourcePath != nil || h.DestinationPath != nil):
-		dst = appendFixed(dst, h, proxyproto.UnixStream, proxyproto.UnixDatagram)
-		dst = appendPath(dst, h.SourcePath)
-		dst = appendPath(dst, h.DestinationPath)
 	default:
 		dst = append(dst, byte(proxyproto.LOCAL), byte(proxyproto.UNSPEC), 0, 0)
 	}
@@ -161,11 +141,4 @@ func append16(dst []byte, a netip.Addr) []byte {
 func appendPorts(dst []byte, h *Header) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, h.Source.Port())
 	return binary.BigEndian.AppendUint16(dst, h.Destination.Port())
-}
-
-// appendPath appends the field of a path, cut or filled with zeros to its size.
-func appendPath(dst, path []byte) []byte {
-	var field [pathSize]byte
-	copy(field[:], path)
-	return append(dst, field[:]...)
 }
