@@ -105,8 +105,20 @@ func (l *accessLog) line(r accessRecord) {
 	if r.Connect >= 0 {
 		connect = milliseconds("connect_ms", r.Connect)
 	}
+	via := flow.Via{}
+	if r.Via != nil {
+		via = *r.Via
+	}
+	peer, others := zap.Skip(), zap.Skip()
+	if via.Peer.IsValid() {
+		peer = zap.Stringer("peer", via.Peer)
+	}
+	if r.Others > 0 {
+		others = zap.Uint64("others", r.Others)
+	}
 	l.log.Info("flow",
 		zap.String("client", r.clientText()),
+		peer,
 		zap.String("listener", r.listenerText()),
 		zap.String("service", r.Settings.Service.Name),
 		zap.String("backend", r.backendText()),
@@ -116,8 +128,18 @@ func (l *accessLog) line(r accessRecord) {
 		zap.Uint64("bytes_up", r.Up),
 		zap.Uint64("bytes_down", r.Down),
 		zap.Uint8("tries", r.Tries),
+		textUnlessEmpty("sni", via.ServerName),
+		textUnlessEmpty("id", via.ID),
 		zap.Stringer("end", r.Outcome),
+		others,
 	)
+}
+
+func textUnlessEmpty(name, text string) zap.Field {
+	if text == "" {
+		return zap.Skip()
+	}
+	return zap.String(name, text)
 }
 
 func milliseconds(name string, d time.Duration) zap.Field {

@@ -49,6 +49,10 @@ func TestAccessLogLine(t *testing.T) {
 			map[string]any{"client": "[fd00::9]:1000", "listener": "[::]:82", "backend": "-", "network": "tcp", "duration_ms": 0.0},
 		},
 		{
+			accessRecord{Origin: flow.Origin{Client: addr("192.0.2.1:1000"), Local: addr("127.0.0.1:80"), Via: &flow.Via{Peer: addr("10.0.0.1:2000"), ServerName: "a.test", ID: "0a"}}, Settings: tcp, Connect: -1, Outcome: flow.Denied, Others: 7},
+			map[string]any{"client": "192.0.2.1:1000", "peer": "10.0.0.1:2000", "listener": "127.0.0.1:80", "backend": "-", "network": "tcp", "duration_ms": 0.0, "sni": "a.test", "id": "0a", "others": uint64(7)},
+		},
+		{
 			accessRecord{Origin: flow.Origin{Client: addr("192.0.2.1:1000"), Local: addr("0.0.0.0:80")}, Settings: tcp, Connect: -1},
 			map[string]any{"client": "192.0.2.1:1000", "listener": "0.0.0.0:80", "backend": "-", "network": "tcp", "duration_ms": 0.0},
 		},

@@ -29,7 +29,8 @@ type engine interface {
 	// close stops accepting, once the clients are served that the kernel has accepted
 	// already. Replies of udp flows still leave from an address that is given up.
 	close(gone []*binding)
-	// drain begins no more udp flows, and ends those that are silent and owed nothing.
+	// drain begins no more udp flows, and ends those that are silent and owed nothing, and tcp
+	// flows whose clients get no answer.
 	// All bindings are closed.
 	drain()
 	// cut ends flows by Fin or Reset, without holding others up meanwhile. When it returns

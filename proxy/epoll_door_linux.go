@@ -91,6 +91,18 @@ func (w *worker) hold(c *conn) bool {
 	return h.watched
 }
 
+// letGo ends the flows of clients that get no answer.
+func (w *worker) letGo() {
+	for c := range w.live {
+		if w.server.admission.Dropped() == 0 {
+			return
+		}
+		if c.IsSilent() {
+			w.end(c, flow.Denied)
+		}
+	}
+}
+
 // sendHeader sends the PROXY header to the backend, and with it what the client has sent, if
 // there is something: in one piece.
 func (w *worker) sendHeader(c *conn) {

@@ -193,7 +193,12 @@ func (e *epollEngine) closeShared(gone []*binding) {
 	}
 }
 
-func (e *epollEngine) drain() { e.all(func(w *worker) { w.udp.sessions.Drain() }) }
+func (e *epollEngine) drain() {
+	e.all(func(w *worker) {
+		w.udp.sessions.Drain()
+		w.letGo()
+	})
+}
 
 func (e *epollEngine) cut(t flow.CutTarget, how Cut) {
 	progress := make([]cutProgress, len(e.workers)) // of each worker, which alone writes it

@@ -263,7 +263,12 @@ func (e *portableEngine) remove(id conntrack.ID) {
 	delete(e.streams, id)
 }
 
-func (e *portableEngine) drain() { e.udp.drain() }
+func (e *portableEngine) drain() {
+	e.udp.drain()
+	for _, x := range e.allStreams() {
+		x.letGo()
+	}
+}
 
 func (e *portableEngine) cut(t flow.CutTarget, how Cut) {
 	for _, x := range e.allStreams() {

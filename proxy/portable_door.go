@@ -114,6 +114,15 @@ func (x *stream) hold(until time.Duration) flow.Action {
 	return x.rest(until)
 }
 
+// letGo ends the stream if its client gets no answer.
+func (x *stream) letGo() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.Settings != nil && x.IsSilent() {
+		x.cutLocked(flow.Denied)
+	}
+}
+
 // sendFirst sends the backend the PROXY header, if it gets one, and what of the client is here:
 // in one piece. It reports whether that went well.
 func (x *stream) sendFirst() bool {

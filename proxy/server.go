@@ -189,6 +189,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.bindings = nil
 	s.closeBindings(gone)
 	s.closeUnclaimed()
+	s.admission.HoldNoMore()
 	if s.started {
 		s.engine.drain()
 	}

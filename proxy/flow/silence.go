@@ -18,6 +18,9 @@ const (
 // HoldsMore reports whether one more dropped client may be held. The others are closed at once.
 func (a *Admission) HoldsMore() bool { return a.dropped.Load() < a.MaxDropped.Load() }
 
+// HoldNoMore has clients that are dropped from now on closed at once.
+func (a *Admission) HoldNoMore() { a.MaxDropped.Store(0) }
+
 // Dropped returns how many dropped clients are held.
 func (a *Admission) Dropped() int { return int(a.dropped.Load()) }
 
