@@ -4,10 +4,14 @@ import (
 	"net/netip"
 	"runtime"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"usher/internal/race"
+	"usher/proxy/flow"
+	"usher/proxy/limit"
+	"usher/proxy/rules"
 )
 
 // rawPeer is a client and a backend in one, on blocking sockets: whatever this
@@ -180,5 +184,31 @@ func BenchmarkPingPong(b *testing.B) {
 	for b.Loop() {
 		p.pass(b, c, s, 64)
 		p.pass(b, s, c, 64)
+	}
+}
+
+// TestScreeningAllocatesNothing: rules and limits take no memory of each flow.
+func TestScreeningAllocatesNothing(t *testing.T) {
+	p, at := newRawPeer(t)
+	c := service(t, at)
+	often := limit.Rate{Events: 1 << 30, Per: time.Second, Burst: 1 << 30}
+	c.Access = flow.AccessConfig{
+		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, MaxClientConns: 10, ClientRate: often, Rate: often,
+	}
+	s, addr := start(t, Options{Engine: "epoll", Workers: 1}, c)
+	p.server.setAddrPort(netip.MustParseAddrPort(addr))
+	connections := &rules.Rule{Target: rules.Accept, Matches: []rules.Match{&rules.Connlimit{N: 10, Bits: 32}, &rules.Limit{Rate: often}}}
+	if err := s.SetRules(doorRules(t, from("127.0.0.2", rules.Drop), connections)); err != nil {
+		t.Fatal(err)
+	}
+	steady(t, 2000, func() {
+		c, b := p.connect(t)
+		p.pass(t, c, b, 64)
+		p.pass(t, b, c, 64)
+		closeBoth(c, b)
+	})
+	eventually(t, "all flows end", func() bool { return s.Open() == 0 })
+	if n := counted(s.Rules(), 1); n.Flows.Load() == 0 || n.Bytes.Load() != 128*n.Flows.Load() {
+		t.Errorf("the rule counts %d flows and %d bytes", n.Flows.Load(), n.Bytes.Load())
 	}
 }

@@ -35,3 +35,6 @@ func (s *Server) rejoin(set *rules.Set) {
 		e.rejoin(set)
 	}
 }
+
+// Dropped returns how many clients are held without an answer.
+func (s *Server) Dropped() int { return s.admission.Dropped() }
