@@ -45,7 +45,7 @@ func (e *portableEngine) acceptLoop(b *binding, sockets *portableSockets) {
 		select {
 		case <-sockets.closing:
 			l, ok := sockets.accept.(interface{ SetDeadline(time.Time) error })
-			if !ok || served == 0 || late >= backlogSteps || !errors.Is(err, os.ErrDeadlineExceeded) {
+			if !ok || late >= backlogSteps || !errors.Is(err, os.ErrDeadlineExceeded) || served == 0 && !hasWaiting(sockets.accept) {
 				return
 			}
 			served, late = 0, late+1 // more may wait than there was time for
