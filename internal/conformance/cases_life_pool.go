@@ -15,7 +15,7 @@ func poolCases() []Case {
 		{Name: "resetting-backend-is-ejected", Group: group, Run: ejected},
 		{Name: "backup-waits", Group: group, Run: backupWaits},
 		{Name: "panic-uses-those-that-are-down", Group: group, Run: panics},
-		{Name: "slow-start", Group: group, Run: slowStart},
+		{Name: "slow-start", Group: group, Limit: 3 * time.Minute, Run: slowStart},
 		{Name: "thresholds-have-hysteresis", Group: group, Run: thresholds},
 	}
 }

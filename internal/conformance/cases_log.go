@@ -65,7 +65,7 @@ func logEnds(c *C) {
 	b := c.Backend()
 	p := c.Start(Config{
 		Backends: []string{b.Addr}, AccessLog: true, Workers: 1,
-		IdleTimeout: 2 * time.Second, HalfCloseTimeout: time.Second, DrainTimeout: time.Second,
+		IdleTimeout: 5 * time.Second, HalfCloseTimeout: time.Second, DrainTimeout: time.Second,
 	})
 	ends := []struct {
 		word string

@@ -115,8 +115,9 @@ func idleConnectionMakesRoom(c *C) {
 	c.Wait(idle+c.within(2*time.Second), "a newcomer to have the place of an idle connection", func() bool {
 		for _, client := range clients {
 			used := time.Now()
-			c.Must(echo(client))
+			err := echo(client)
 			c.keeps(used, idle)
+			c.Must(err)
 		}
 		return canConnect(c, p)
 	})

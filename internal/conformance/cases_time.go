@@ -38,7 +38,7 @@ func idleTimeout(c *C) {
 	p := c.Start(Config{Backends: []string{b.Addr}, IdleTimeout: time.Second})
 	client, server := c.Pair(p, b)
 	start := c.stopwatch()
-	c.Must(Ping(client, server))
+	c.mustWithin(time.Second, start.began, Ping(client, server))
 	_, err := client.Ended(c.within(4 * time.Second))
 	c.Must(err)
 	aboutOneSecond(c, start)
@@ -61,8 +61,8 @@ func oneWayData(c *C) {
 		c.keeps(used, idle)
 		used = time.Now()
 		for _, w := range []way{down, up} {
-			c.Must(w.from.Say("tick"))
-			c.Must(w.to.Hear("tick"))
+			c.mustWithin(idle, used, w.from.Say("tick"))
+			c.mustWithin(idle, used, w.to.Hear("tick"))
 		}
 		c.Sleep(100 * time.Millisecond)
 	}

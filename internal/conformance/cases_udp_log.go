@@ -20,7 +20,7 @@ func udpLogCases() []Case {
 
 func udpLogCounts(c *C) {
 	b := c.UDPBackend()
-	p := through(c, Config{AccessLog: true, IdleTimeout: 2 * time.Second}, b)
+	p := through(c, Config{AccessLog: true, IdleTimeout: 5 * time.Second}, b)
 	client := c.Client(p)
 	up, down := flow(c, p, b, client) // 5 bytes up, 7 down
 	s := c.Stream(1)

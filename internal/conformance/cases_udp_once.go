@@ -19,12 +19,14 @@ func udpOnceCases() []Case {
 
 func onePacket(c *C) {
 	a, b := c.Names("a"), c.Names("b")
-	p := through(c, Config{OnePacket: true, IdleTimeout: time.Second}, a, b)
+	const idle = 2 * time.Second
+	p := through(c, Config{OnePacket: true, IdleTimeout: idle}, a, b)
 	client := c.Client(p)
 	order := ""
 	for i := range 20 {
-		x, err := client.Ask(fmt.Sprint("question ", i))
-		c.Must(err)
+		asked := time.Now()
+		x, err := client.AskWithin(fmt.Sprint("question ", i), idle)
+		c.mustWithin(idle, asked, err)
 		order += x.Backend
 	}
 	for i := 1; i < len(order); i++ {
@@ -32,7 +34,7 @@ func onePacket(c *C) {
 			c.Fatalf("not in turn: %s", order)
 		}
 	}
-	c.Wait(c.within(5*time.Second), "the sockets to be returned", func() bool { return HasNoUpstreams(a.Addr, b.Addr) })
+	c.Wait(c.within(2*idle), "the sockets to be returned", func() bool { return HasNoUpstreams(a.Addr, b.Addr) })
 }
 
 // onePacketLate answers the datagrams of several clients all at the end and in

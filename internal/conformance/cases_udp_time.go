@@ -3,6 +3,7 @@
 package conformance
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -71,9 +72,9 @@ func useKeeps(c *C) {
 		c.keeps(used, idle)
 		used = time.Now()
 		c.Must(up.Send(up.to, []byte("tick")))
-		c.Must(arrives(upServer, upServer, []byte("tick")))
+		c.mustWithin(idle, used, arrives(upServer, upServer, []byte("tick")))
 		c.Must(downServer.Send(downServer.to, []byte("tock")))
-		c.Must(arrives(down, down, []byte("tock")))
+		c.mustWithin(idle, used, arrives(down, down, []byte("tock")))
 		c.Sleep(100 * time.Millisecond)
 	}
 }
@@ -123,7 +124,7 @@ func unrepliedExpires(c *C) {
 	c.Must(unreplied.Silent(200 * time.Millisecond))
 	c.Must(replied.Stays(before))
 	// The one that gets its reply this time lives as long as others.
-	now, err := unreplied.Ask("who?")
+	now, err := unreplied.AskAgain("who?")
 	c.Must(err)
 	c.Sleep(1500 * time.Millisecond)
 	c.Must(unreplied.Stays(now))
@@ -186,12 +187,7 @@ func reusedPort(c *C) {
 			// A client that asks too late meets a flow that has ended.
 			used := time.Now()
 			hear := func(client *Client, text string) {
-				if err := client.Hear(text); err != nil {
-					if x.cfg.IdleTimeout > 0 {
-						c.keeps(used, x.cfg.IdleTimeout)
-					}
-					c.Must(err)
-				}
+				c.mustWithin(cmp.Or(x.cfg.IdleTimeout, time.Hour), used, client.Hear(text))
 			}
 			client := c.Client(p)
 			c.Must(client.Say("first"))

@@ -76,6 +76,26 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// A failure counts only on a machine that ran what was due.
+func TestVerdictsNeedAMachine(t *testing.T) {
+	t.Parallel()
+	const s, ms = time.Second, time.Millisecond
+	for _, tt := range []struct {
+		r    Result
+		want bool
+	}{
+		{Result{Outcome: Failed, Took: 10 * s}, true},
+		{Result{Outcome: Failed, Took: 10 * s, behind: 2 * s, stall: 50 * ms}, true},
+		{Result{Outcome: Failed, Took: 10 * s, behind: 3 * s, stall: 50 * ms}, false},
+		{Result{Outcome: Failed, Took: 10 * s, behind: 500 * ms, stall: 400 * ms}, false},
+		{Result{Outcome: Passed, Took: 10 * s, behind: 9 * s, stall: 5 * s}, true},
+	} {
+		if got := tt.r.hasVerdict(); got != tt.want {
+			t.Errorf("%+v: %v, want %v", tt.r, got, tt.want)
+		}
+	}
+}
+
 // Receive must see each way in which a stream can be harmed.
 func TestReceive(t *testing.T) {
 	t.Parallel()

@@ -13,7 +13,7 @@ import (
 // play runs f as a case that needs no proxy.
 func play(t *testing.T, f func(c *C)) {
 	t.Helper()
-	r := runCase(t, &Usher{Engine: "none"}, Options{Strict: true}, Case{Name: t.Name(), Run: f}, newBlock())
+	r := judgeCase(t, &Usher{Engine: "none"}, Options{Strict: true}, Case{Name: t.Name(), Run: f}, newBlock())
 	if r.Outcome == Skipped {
 		t.Skip(r.Reason)
 	}

@@ -114,28 +114,33 @@ func (p *Proxy) CPU() time.Duration {
 
 // Spins watches an idle process and its children for a window. It reports whether they
 // run, and how much processor time they used. On a busy machine a spinning process
-// also has to wait for a processor.
+// also has to wait for a processor. So do the many threads of an idle one that wake up
+// now and then, but those run for next to nothing.
 func (p *Proxy) Spins(window time.Duration) (spins bool, spent time.Duration) {
-	cpu, waited := p.CPU(), p.waited()
+	cpu := p.CPU()
+	ran, waited := p.scheduled()
 	p.c.Sleep(window)
 	spent = p.CPU() - cpu
-	return spent > window/4 || spent+p.waited()-waited > window*3/4, spent
+	nowRan, nowWaited := p.scheduled()
+	ran, waited = nowRan-ran, nowWaited-waited
+	return spent > window/4 || ran > window/50 && ran+waited > window*3/4, max(spent, ran)
 }
 
-// waited is how long the threads of the process and its children were runnable without
-// a processor. It is zero where the kernel does not count that.
-func (p *Proxy) waited() (sum time.Duration) {
+// scheduled is how long the threads of the process and its children ran, and how long
+// they were runnable without a processor. It is zero where the kernel does not count that.
+func (p *Proxy) scheduled() (ran, waited time.Duration) {
 	for _, pid := range p.PIDs() {
 		tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 		for _, task := range tasks {
 			text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/schedstat", pid, task.Name()))
 			if f := strings.Fields(string(text)); len(f) == 3 {
-				n, _ := strconv.Atoi(f[1])
-				sum += time.Duration(n)
+				r, _ := strconv.Atoi(f[0])
+				w, _ := strconv.Atoi(f[1])
+				ran, waited = ran+time.Duration(r), waited+time.Duration(w)
 			}
 		}
 	}
-	return sum
+	return ran, waited
 }
 
 // LimitDescriptors changes the soft limit of the running process so that only spare

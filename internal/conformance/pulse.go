@@ -13,7 +13,8 @@ import (
 type pulse struct {
 	mu   sync.Mutex
 	lost time.Duration
-	due  time.Time // when the current sleep should end
+	most time.Duration // of one sleep
+	due  time.Time     // when the current sleep should end
 }
 
 const (
@@ -33,7 +34,15 @@ func (p *pulse) sleeps(now time.Time) {
 	lost := p.lostBy(now)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.most = max(p.most, lost-p.lost)
 	p.lost, p.due = lost, now.Add(beat)
+}
+
+// total returns the time lost in all, and the most in one sleep.
+func (p *pulse) total() (lost, most time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lost, p.most
 }
 
 // run keeps the pulse until done is closed.
