@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Checker checks whole plans one after the other: that no two listeners take the same clients, and that no backend leads
-// back to a listener of its service. It remembers the last plan that was right. The cost of the next one is linear in the
+// Checker checks whole plans one after the other: that no two listeners take the same clients, that no backend leads
+// back to a listener of its service, and that none is one that would refuse it for a header of the PROXY protocol. It remembers the last plan that was right. The cost of the next one is linear in the
 // services that differ, apart from a pass over pointers. A new listener that may be a backend of an old service costs a
 // pass over all backends; so does one on all addresses whose port others have. A Checker is not safe for concurrent use.
 type Checker struct {
@@ -34,6 +34,14 @@ func (c *Checker) Check(services []*Service) error {
 		c.replace(came, gone)
 		return c.checkAll(services)
 	}
+	affected := came
+	if slices.ContainsFunc(came, func(s *Service) bool { return len(s.Access.AcceptProxy) > 0 }) {
+		affected = services
+	}
+	if err := c.checkHeaders(affected); err != nil {
+		c.replace(came, gone)
+		return err
+	}
 	c.services = slices.Clone(services)
 	return nil
 }
@@ -51,6 +59,9 @@ func (c *Checker) checkAll(services []*Service) error {
 	for i, s := range services {
 		all.byConfig[s] = routes[i]
 		all.note(s)
+	}
+	if err := all.checkHeaders(services); err != nil {
+		return err
 	}
 	all.services = slices.Clone(services)
 	*c = *all
@@ -92,7 +103,7 @@ func (c *Checker) replace(gone, came []*Service) (ok bool) {
 			continue
 		}
 		route := c.byConfig[old]
-		route.onward = c.routes.onward(route, s.Backends)
+		route.service, route.onward = s, c.routes.onward(route, s.Backends)
 		delete(before, s.Name)
 		delete(c.byConfig, old)
 		c.byConfig[s] = route

@@ -28,6 +28,14 @@ func TestCheckerRemembersNothingWrong(t *testing.T) {
 				s.Listeners = append(s.Listeners, l)
 			}
 		}
+		if r.IntN(4) == 0 {
+			s.Access.AcceptProxy = Prefixes{netip.MustParsePrefix(pick("127.0.0.1/32", "::/0", "10.0.0.0/8"))}
+			s.Access.ProxyOnly = r.IntN(4) == 0
+		}
+		s.SendProxy.Version = r.IntN(3)
+		if r.IntN(4) == 0 {
+			s.Health.Port = 81
+		}
 		for range r.IntN(3) {
 			if b, err := ParseBackend(pick("127.0.0.1", "10.0.0.7:81", address()), TCP); err == nil {
 				s.Backends = append(s.Backends, b)

@@ -19,6 +19,7 @@ type Routes struct {
 // Route is a service in Routes.
 type Route struct {
 	name      string
+	service   *Service // as Add got it, or a Checker has it
 	listeners []Addr
 	index     int       // among those that were added with it
 	onward    []Backend // those of its backends that are listeners of this process
@@ -47,7 +48,7 @@ func (r *Routes) add(services []*Service) []*Route {
 	all := make([]Route, len(services))
 	routes := make([]*Route, len(services))
 	for i, s := range services {
-		all[i] = Route{name: s.Name, listeners: s.Listeners, index: i}
+		all[i] = Route{name: s.Name, service: s, listeners: s.Listeners, index: i}
 		routes[i] = &all[i]
 	}
 	r.listeners.add(routes)

@@ -51,13 +51,17 @@ func newParts(c *config.Service) (p parts, err error) {
 	return p, err
 }
 
-// checkPreface returns the header of the PROXY protocol with which checks begin; nil: none. It names no client, since
-// usher itself is one.
+// checkPreface returns the header of the PROXY protocol with which checks begin; nil: none. It has the version that
+// backends get from clients, else 2. It names no client, since usher itself is one.
 func checkPreface(c *config.Service) []byte {
 	if !c.Health.Proxy {
 		return nil
 	}
-	return proxyheader.AppendV2(nil, &proxyheader.Header{Local: true})
+	local := proxyheader.Header{Local: true}
+	if c.SendProxy.Version == 1 {
+		return proxyheader.AppendV1(nil, &local)
+	}
+	return proxyheader.AppendV2(nil, &local)
 }
 
 // checks says what a monitor of checks does. Equal ones need no other monitor.
