@@ -3,6 +3,7 @@ package configfile
 import (
 	"context"
 	"crypto/sha256"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -116,21 +117,28 @@ func (w *Watcher) looksChanged() bool {
 }
 
 // follow watches the folders that the file and the links to it are in. Of a path that ends too early it is the last
-// folder that exists.
+// folder that exists. What changes before a folder is watched makes no event, so it looks again afterwards.
 func (w *Watcher) follow() {
+	const looks = 10 // polling covers paths that change all the time
 	folders, names := resolve(w.path)
-	w.names = names
-	if w.notify == nil {
-		return
-	}
-	for _, old := range w.notify.WatchList() {
-		if !folders[old] {
-			_ = w.notify.Remove(old) // it may be gone
+	for range looks {
+		w.names = names
+		if w.notify == nil {
+			return
 		}
-	}
-	for folder := range folders {
-		names[folder] = true
-		_ = w.notify.Add(folder) // again, since another folder may have its name now; polling covers what cannot be watched
+		for _, old := range w.notify.WatchList() {
+			if !folders[old] {
+				_ = w.notify.Remove(old) // it may be gone
+			}
+		}
+		for folder := range folders {
+			names[folder] = true
+			_ = w.notify.Add(folder) // again, since another folder may have its name now; polling covers what cannot be watched
+		}
+		before := folders
+		if folders, names = resolve(w.path); maps.Equal(folders, before) {
+			return
+		}
 	}
 }
 
