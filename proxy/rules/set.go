@@ -120,11 +120,13 @@ func (s *Set) Judge(p *Packet) Verdict {
 }
 
 // Rejoin enters a flow that lives, but whose holds were lost, in the counts of living flows
-// that it comes to. It has no other effect.
-func (s *Set) Rejoin(p *Packet, h *limit.Holds) {
-	if s != nil {
-		s.visit(&visit{packet: p, holds: h, mode: rejoining})
+// that it comes to. It returns the counter of the rule or policy that would decide, and has no
+// other effect.
+func (s *Set) Rejoin(p *Packet, h *limit.Holds) *Counter {
+	if s == nil {
+		return nil
 	}
+	return s.visit(&visit{packet: p, holds: h, mode: rejoining}).Counter
 }
 
 // visit is one packet on its way through the rules.
