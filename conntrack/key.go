@@ -36,7 +36,7 @@ func (p Proto) String() string {
 type Key struct {
 	client, local address
 	// rest holds, from the top: client port and local port (16 bits each), a bit for
-	// each address that is valid, and the protocol (8 bits).
+	// each address that is valid, one for a named client, and the protocol (8 bits).
 	rest uint64
 }
 
@@ -46,6 +46,7 @@ type address struct{ hi, lo uint64 }
 const (
 	clientPortShift = 48
 	localPortShift  = 32
+	clientNamed     = 1 << 10
 	clientValid     = 1 << 9
 	localValid      = 1 << 8
 )
@@ -61,6 +62,13 @@ func NewKey(p Proto, client, local netip.AddrPort) Key {
 		rest |= localValid
 	}
 	return Key{packAddress(client.Addr()), packAddress(local.Addr()), rest}
+}
+
+// OfNamed returns the key of a flow whose client was named by another. It is not that of a flow
+// which has come from the client itself.
+func (k Key) OfNamed() Key {
+	k.rest |= clientNamed
+	return k
 }
 
 // Proto returns the transport.

@@ -113,7 +113,7 @@ func (s *Server) bind(p *plan) error {
 			w.binding = w.site.binding
 		}
 		if w.binding == nil {
-			b := &binding{at: w.at.Socket(), path: w.at.Path, splits: w.owner.settings.UDP.OnePacket, descriptors: w.sockets}
+			b := &binding{at: w.at.Socket(), path: w.at.Path, splits: !w.owner.settings.MergesDatagrams(), descriptors: w.sockets}
 			if other := leaves[b.port()]; other != nil {
 				b.joins = b.overlaps(other)
 			}

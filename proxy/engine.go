@@ -9,7 +9,7 @@ import (
 
 // engine moves the bytes of all flows of a server. It owns every socket, every
 // goroutine and thread that it starts. What a flow may do is decided by flow and
-// by package flow, which all engines ask. But for cut, terminate, measureRTT and rows,
+// by package flow, which all engines ask. But for cut, needInterfaces, terminate, measureRTT and rows,
 // one goroutine at a time calls its methods.
 //
 //	bind ──▶ bound ──serve──▶ served ──close──▶ closed
@@ -26,6 +26,8 @@ type engine interface {
 	start()
 	// serve begins to accept.
 	serve(all []*binding)
+	// needInterfaces has datagrams tell by which interface they come. It is called as cut is.
+	needInterfaces()
 	// close stops accepting, once the clients are served that the kernel has accepted
 	// already. Replies of udp flows still leave from an address that is given up.
 	close(gone []*binding)

@@ -172,6 +172,10 @@ func (e *epollEngine) rejoin(set *rules.Set) {
 			w.identify(set, c.half[flow.Client].fd, c.Client, c.Local)
 			c.RejoinRules(set, &w.door.Packet)
 		}
+		for x := range w.udp.sessions.All {
+			w.door.Packet.Interface = ""
+			x.RejoinRules(set, &w.door.Packet)
+		}
 	}
 }
 

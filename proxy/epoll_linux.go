@@ -193,6 +193,8 @@ func (e *epollEngine) closeShared(gone []*binding) {
 	}
 }
 
+func (e *epollEngine) needInterfaces() { e.all(func(w *worker) { w.udp.needInterfaces() }) }
+
 func (e *epollEngine) drain() {
 	e.all(func(w *worker) {
 		w.udp.sessions.Drain()

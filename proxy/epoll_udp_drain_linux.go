@@ -214,7 +214,7 @@ func (d *datagrams) needsFront(s *udpSocket) bool {
 
 func (d *datagrams) openFront(x *flow.Session) bool {
 	s := d.socket(x.ID)
-	fd, e := newFrontSocket(x.Local, x.Client, scopeOf(&s.name))
+	fd, e := newFrontSocket(x.Local, x.Sender(), scopeOf(&s.name))
 	if e != noError {
 		return classifyErrno(e) != flow.ClassNoResources
 	}

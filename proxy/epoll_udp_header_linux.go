@@ -12,7 +12,7 @@ import (
 func (d *datagrams) forwardHeaded(x *flow.Session, s *udpSocket) {
 	k, left := s.head, s.pending
 	s.pending = 0
-	rest := d.in.payload(k)
+	rest := d.payload(k)
 	for left > 0 {
 		d.up.reset()
 		more := rest
@@ -22,7 +22,7 @@ func (d *datagrams) forwardHeaded(x *flow.Session, s *udpSocket) {
 				break
 			}
 			if n = d.next[n]; n >= 0 {
-				more = d.in.payload(n)
+				more = d.payload(n)
 			}
 		}
 		done, ok := d.sendUp(x, s)
@@ -42,7 +42,7 @@ func (d *datagrams) skip(k int, rest []byte, datagrams int) (int, []byte) {
 		rest = rest[len(firstOf(rest, d.segments[k])):]
 		if len(rest) == 0 && d.next[k] >= 0 {
 			k = d.next[k]
-			rest = d.in.payload(k)
+			rest = d.payload(k)
 		}
 	}
 	return k, rest
@@ -63,7 +63,7 @@ func (d *datagrams) gatherHeaded(o *sendBatch, x *flow.Session, s *udpSocket, p 
 		part := firstOf(rest, segment)
 		o.head = nil
 		if x.NeedsHeader(part, d.w.now) {
-			d.head = x.AppendHeader(d.head[:0])
+			d.head = d.sessions.AppendHeader(d.head[:0], x)
 			o.head = d.head
 		}
 		if !o.add(part, 0, nil, 0, 0, netip.Addr{}, false, s.gso) {

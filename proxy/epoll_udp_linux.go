@@ -30,6 +30,9 @@ type datagrams struct {
 
 	in       *batch
 	segments [batchSlots]int // of what is in the batch
+	skips    [batchSlots]int // so much at the start of a slot is not passed on
+	arrival  flow.Arrival    // under way
+	routing  int32           // the socket that it has come by
 	next     [batchSlots]int // the next datagram of the same session, or -1
 	turn     []conntrack.ID  // sessions with something in the batch
 
@@ -89,6 +92,7 @@ const udpGen = 1 << 30
 func newDatagrams(w *worker) *datagrams {
 	d := &datagrams{w: w}
 	d.sessions = flow.NewSessions(&w.server.admission, w.server.capacity, d.end, w.evictElsewhere)
+	d.sessions.InterfaceName = func(index int32) string { return w.interfaces.name(d.routing, index) }
 	return d
 }
 
@@ -114,37 +118,33 @@ func (d *datagrams) receive(slot int32) (more bool) {
 	at := l.at // the socket of one session is freed when that ends
 	dest := at.Destination()
 	to := dest.Service
-	l.setMerging(!dest.Settings().UDP.OnePacket)
+	l.setMerging(dest.Settings().MergesDatagrams() && (l.merges || !d.sessions.HasNamed()))
 	n, e := d.in.receive(l.fd, 0)
 	if e != noError {
 		return false // EAGAIN, or what an earlier reply has met
 	}
 	d.turn = d.turn[:0]
 	bytes := 0
+	d.arrival.KnownOnly, d.routing = l.replies != slot, l.fd
 	for k := range n {
 		bytes += int(d.in.msgs[k].n)
-		a := d.in.ancillary(k)
-		local := l.local
-		if l.wildcard && a.local.IsValid() {
-			local = netip.AddrPortFrom(a.local, local.Port())
-		}
-		d.segments[k] = a.segment
-		var x *flow.Session
-		var todo flow.Action
-		if from := d.in.from(k); l.replies == slot || d.sessions.Has(at, from, local) {
-			x, todo = d.sessions.Route(at, from, local, d.w.now)
-		}
+		d.skips[k] = 0
+		x, todo := d.route(l, at, k)
 		if x == nil {
 			to.CountDrop(flow.DropRefused, d.count(k))
 			continue
 		}
+		if in := &d.arrival; in.Skip > 0 {
+			to.CountDrop(flow.DropRefused, in.Refused)
+			d.skips[k] = in.Skip
+		}
 		s := d.socket(x.ID)
-		if todo.Do == flow.Open {
+		if todo.Do == flow.Open || x.IsNamed() {
 			s.name, s.nameLen = d.in.names[k], d.in.msgs[k].hdr.Namelen
-			if !d.open(x, s) {
-				to.CountDrop(flow.DropRefused, d.count(k))
-				continue
-			}
+		}
+		if todo.Do == flow.Open && !d.open(x, s) {
+			to.CountDrop(flow.DropRefused, d.count(k))
+			continue
 		}
 		d.replyBy(s, l.replies)
 		d.append(x.ID, s, k)
@@ -162,8 +162,23 @@ func (d *datagrams) receive(slot int32) (more bool) {
 	return n == batchSlots
 }
 
+// route finds or begins the session of what is in slot k of the batch.
+func (d *datagrams) route(l *udpListener, at *flow.Binding, k int) (*flow.Session, flow.Action) {
+	a, in := d.in.ancillary(k), &d.arrival
+	in.Peer, in.Local, in.Interface = d.in.from(k), l.local, a.index
+	if l.wildcard && a.local.IsValid() {
+		in.Local = netip.AddrPortFrom(a.local, l.local.Port())
+	}
+	in.Payload, in.Segment = d.in.payload(k), a.segment
+	d.segments[k] = a.segment
+	return d.sessions.Route(at, in, d.w.now)
+}
+
+// payload returns what is passed on of slot k of the batch.
+func (d *datagrams) payload(k int) []byte { return d.in.payload(k)[d.skips[k]:] }
+
 // setMerging says whether the kernel may hand over several datagrams as one. It must not
-// where each is scheduled by itself.
+// where each is scheduled by itself, or may have a header.
 func (l *udpListener) setMerging(on bool) {
 	if !l.gso || l.merges == on {
 		return
@@ -208,7 +223,7 @@ func (d *datagrams) closeLeft() {
 
 // count returns how many datagrams slot k of the batch holds.
 func (d *datagrams) count(k int) int {
-	size, segment := int(d.in.msgs[k].n), d.segments[k]
+	size, segment := len(d.payload(k)), d.segments[k]
 	if segment <= 0 || segment >= size {
 		return 1
 	}
@@ -238,7 +253,7 @@ func (d *datagrams) forward(x *flow.Session, s *udpSocket) {
 	s.pending = 0
 	d.up.reset()
 	for k := s.head; k >= 0; k = d.next[k] {
-		rest, all := d.up.gather(d.in.payload(k), d.segments[k], s.gso)
+		rest, all := d.up.gather(d.payload(k), d.segments[k], s.gso)
 		for !all {
 			n, ok := d.sendUp(x, s)
 			left -= n

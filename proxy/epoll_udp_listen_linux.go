@@ -138,8 +138,20 @@ func (d *datagrams) adopt(b *binding, l udpListener) (slot int32) {
 	slot = d.newListener()
 	l.replies, l.gen = slot, d.listeners[slot].gen
 	d.listeners[slot] = l
+	if d.w.server.asksInterface.Load() {
+		askForLocalAddress(l.fd, l.v6)
+	}
 	d.register(slot)
 	return slot
+}
+
+// needInterfaces has all listening sockets tell by which interface datagrams come.
+func (d *datagrams) needInterfaces() {
+	for i := range d.listeners {
+		if l := &d.listeners[i]; l.fd >= 0 {
+			askForLocalAddress(l.fd, l.v6)
+		}
+	}
 }
 
 // register has the loop told of datagrams. Without memory for it, it tries again.

@@ -37,7 +37,7 @@ func TestEveryFieldIsHandedOver(t *testing.T) {
 		{datagrams{}, []string{"sessions", "listeners", "sockets"}, map[string]string{
 			"w": "the new worker", "freeSlots": "found", "left": "found", "unregistered": "all are registered", "fronts": "counted",
 			"leaving": "empty between two Applies", "nowLeft": "of leaving",
-			"in": "of a turn", "segments": "of a turn", "next": "of a turn", "turn": "of a turn", "up": "of a turn",
+			"in": "of a turn", "segments": "of a turn", "next": "of a turn", "skips": "of a turn", "arrival": "of a turn", "routing": "of a turn", "turn": "of a turn", "up": "of a turn",
 			"single": "of a turn", "again": "of a turn", "back": "flushed", "held": "flushed", "down": "flushed", "downFrom": "flushed",
 			"head": "of a call",
 		}},
@@ -58,7 +58,7 @@ func TestEveryFieldIsHandedOver(t *testing.T) {
 			"capacity": "from the limit", "pipes": "from the limit", "admission": "counted flow by flow", "expiry": "started",
 			"done": "open", "applying": "free", "started": "by Start", "expires": "started", "sockets": "summed", "datagrams": "summed",
 			"inherited": "the first image has taken all", "places": "divided", "ports": "divided", "draining": "no", "stopping": "free", "stopped": "no",
-			"restored": "found again", "rejoins": "set", "counting": "free", "countedAt": "asked anew", "rebalancing": "the caller asks anew", "cutting": "free", "hasLoop": "by Start",
+			"restored": "found again", "rejoins": "set", "asksInterface": "by SetRules", "counting": "free", "countedAt": "asked anew", "rebalancing": "the caller asks anew", "cutting": "free", "hasLoop": "by Start",
 		}},
 	} {
 		kind := reflect.TypeOf(tt.of)

@@ -173,10 +173,12 @@ func (e *portableEngine) serve(all []*binding) {
 			sockets.loops.Go(func() { e.acceptLoop(b, sockets) })
 		}
 		for _, l := range sockets.packets {
-			sockets.loops.Go(func() { e.udp.receive(l) })
+			e.udp.serve(l)
 		}
 	}
 }
+
+func (e *portableEngine) needInterfaces() { e.udp.needInterfaces() }
 
 func (e *portableEngine) close(gone []*binding) {
 	var packets []*packetListener

@@ -102,7 +102,7 @@ func (u *portableUDP) openFronts(leaves map[*packetListener]bool, from int) (mor
 
 // openFront needs mu.
 func (u *portableUDP) openFront(x *flow.Session) bool {
-	fd, e := newFrontSocket(x.Local, x.Client, zones.index(x.Client.Addr().Zone()))
+	fd, e := newFrontSocket(x.Local, x.Sender(), zones.index(x.Sender().Addr().Zone()))
 	if e != noError {
 		return classifyErrno(e) != flow.ClassNoResources
 	}
@@ -126,15 +126,15 @@ func (u *portableUDP) openFront(x *flow.Session) bool {
 
 // receiveFront is receive for the socket of one flow. While it waits it holds no buffer.
 func (u *portableUDP) receiveFront(l *packetListener) {
-	w := newDatagramWriter()
+	d := &passage{writer: newDatagramWriter()}
 	waits := func(fd uintptr) bool {
 		_, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, 0, 0, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
 		return e != unix.EAGAIN
 	}
 	for l.raw.Read(waits) == nil {
 		buffer := u.engine.large.Get().(*[]byte)
-		if n, from, local, err := l.read(*buffer); err == nil {
-			u.pass(&passage{writer: w, listener: l, from: from, local: local, p: (*buffer)[:n]})
+		if l.read(d, *buffer) == nil {
+			u.pass(d)
 		}
 		u.engine.large.Put(buffer)
 	}

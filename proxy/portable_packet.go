@@ -30,10 +30,10 @@ func (w *datagramWriter) send(c *net.UDPConn, raw syscall.RawConn, p []byte) flo
 
 // address has the datagram p of a session, which is sent next, tell its backend of the client
 // if it must.
-func (w *datagramWriter) address(x *flow.Session, p []byte, now time.Duration) {
+func (w *datagramWriter) address(m *flow.Sessions, x *flow.Session, p []byte, now time.Duration) {
 	w.head = w.head[:0]
 	if x.SendsProxy() && x.NeedsHeader(p, now) {
-		w.head = x.AppendHeader(w.head)
+		w.head = m.AppendHeader(w.head, x)
 		x.HeaderSent(now)
 	}
 }
@@ -71,6 +71,8 @@ type packetListener struct {
 	// one asked for comes with each, and goes with each reply.
 	v4 *ipv4.PacketConn
 	v6 *ipv6.PacketConn
+
+	control [controlBytes]byte // of readFrom
 }
 
 // leave has the listener closed once no session replies by it.
@@ -87,30 +89,34 @@ func (l *packetListener) release() {
 	}
 }
 
-// read returns a datagram, who sent it and the address that it was sent to.
-func (l *packetListener) read(p []byte) (n int, from, local netip.AddrPort, err error) {
+// read reads a datagram into p.
+func (l *packetListener) read(d *passage, p []byte) (err error) {
 	var src net.Addr
 	var dst net.IP
+	var from netip.AddrPort
+	var n int
+	d.Interface = 0
 	switch {
 	case l.v4 != nil:
 		var cm *ipv4.ControlMessage
 		if n, cm, src, err = l.v4.ReadFrom(p); cm != nil {
-			dst = cm.Dst
+			dst, d.Interface = cm.Dst, int32(cm.IfIndex)
 		}
 	case l.v6 != nil:
 		var cm *ipv6.ControlMessage
 		if n, cm, src, err = l.v6.ReadFrom(p); cm != nil {
-			dst = cm.Dst
+			dst, d.Interface = cm.Dst, int32(cm.IfIndex)
 		}
 	default:
-		n, from, err = l.ReadFromUDPAddrPort(p)
+		n, from, d.Interface, err = l.readFrom(p)
 	}
 	if a, ok := src.(*net.UDPAddr); ok {
 		from = a.AddrPort()
 	}
-	local = l.local
+	d.listener, d.Local = l, l.local
 	if a, ok := netip.AddrFromSlice(dst); ok && !a.IsMulticast() { // nobody answers from such a one
-		local = netip.AddrPortFrom(a.Unmap(), local.Port())
+		d.Local = netip.AddrPortFrom(a.Unmap(), l.local.Port())
 	}
-	return n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), local, err
+	d.Peer, d.Payload = netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), p[:max(n, 0)]
+	return err
 }

@@ -27,6 +27,8 @@ type portableUDP struct {
 	sockets  map[conntrack.ID]*packetSocket
 	fronts   map[conntrack.ID]*packetListener // of sessions whose address was given up
 	again    *datagramWriter                  // of what another backend has refused
+	routing  *packetListener                  // that the datagram under way has come by
+	served   map[*packetListener]bool
 
 	receiving sync.WaitGroup // what receives for sessions whose address was given up
 	replies   sync.WaitGroup
@@ -43,14 +45,35 @@ type packetSocket struct {
 }
 
 func newPortableUDP(e *portableEngine) *portableUDP {
-	u := &portableUDP{engine: e, sockets: make(map[conntrack.ID]*packetSocket), fronts: make(map[conntrack.ID]*packetListener), again: newDatagramWriter()}
+	u := &portableUDP{engine: e, sockets: make(map[conntrack.ID]*packetSocket), fronts: make(map[conntrack.ID]*packetListener), again: newDatagramWriter(), served: make(map[*packetListener]bool)}
 	u.sessions = flow.NewSessions(&e.server.admission, e.server.capacity, u.end, func(s flow.Shortage) bool {
 		if e.reclaimed.Load() == 0 {
 			e.reclaim(s) // whose place is free in a moment: this datagram is refused
 		}
 		return false
 	})
+	u.sessions.InterfaceName = u.interfaceName
 	return u
+}
+
+// serve begins to receive at a listening socket.
+func (u *portableUDP) serve(l *packetListener) {
+	u.mu.Lock()
+	u.served[l] = true
+	if u.engine.server.asksInterface.Load() {
+		l.needInterface()
+	}
+	u.mu.Unlock()
+	l.sockets.loops.Go(func() { u.receive(l) })
+}
+
+// needInterfaces has all listening sockets tell by which interface datagrams come.
+func (u *portableUDP) needInterfaces() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for l := range u.served {
+		l.needInterface()
+	}
 }
 
 // bindPackets binds the sockets of a binding. All addresses of both families take two:
@@ -128,9 +151,9 @@ func (s *packetSocket) releaseListener() {
 // comes to it any more.
 func (u *portableUDP) receive(l *packetListener) {
 	buffer := make([]byte, largeBuffer)
-	w := newDatagramWriter()
+	d := &passage{writer: newDatagramWriter()}
 	for isIdle := true; ; {
-		n, from, local, err := l.read(buffer)
+		err := l.read(d, buffer)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded) && !isIdle && !l.isInherited: // more may wait than there was time for
 			isIdle = true
@@ -142,17 +165,17 @@ func (u *portableUDP) receive(l *packetListener) {
 			continue // what an earlier reply has met
 		}
 		isIdle = false
-		u.pass(&passage{writer: w, listener: l, from: from, local: local, p: buffer[:n]})
+		u.pass(d)
 	}
 }
 
 // passage is a datagram on its way to a backend.
 type passage struct {
-	writer      *datagramWriter
-	listener    *packetListener // that it has come by
-	from, local netip.AddrPort
-	p           []byte
-	kept        uint64 // where, if its backend is in doubt
+	flow.Arrival
+	writer   *datagramWriter
+	listener *packetListener // that it has come by
+	p        []byte          // what is passed on
+	kept     uint64          // where, if its backend is in doubt
 }
 
 // pass sends a datagram to the backend of its session. If that moves to another backend or
@@ -173,11 +196,8 @@ func (u *portableUDP) route(d *passage) *packetSocket {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	now, l := u.engine.server.Now(), d.listener
-	var x *flow.Session
-	var a flow.Action
-	if !l.refuses.Load() || u.sessions.Has(l.at, d.from, d.local) {
-		x, a = u.sessions.Route(l.at, d.from, d.local, now)
-	}
+	d.KnownOnly, u.routing = l.refuses.Load(), l
+	x, a := u.sessions.Route(l.at, &d.Arrival, now)
 	if x == nil || a.Do == flow.Open && !u.open(x, l.replies, now) {
 		l.at.Destination().Service.CountDrop(flow.DropRefused, 1)
 		return nil
@@ -187,7 +207,8 @@ func (u *portableUDP) route(d *passage) *packetSocket {
 	if f := u.fronts[x.ID]; f != nil {
 		f.replies = s.listener
 	}
-	d.writer.address(x, d.p, now)
+	d.p = d.Payload[d.Skip:]
+	d.writer.address(u.sessions, x, d.p, now)
 	// Now, for the reply, and the end with it, or the refusal may be faster than the
 	// return of the call.
 	u.sessions.Sent(x, 1, len(d.p), now)
@@ -271,7 +292,7 @@ func (u *portableUDP) sent(s *packetSocket, d *passage, v flow.SendVerdict) (nex
 	case next == nil:
 		svc.CountUnsent(v)
 	default:
-		d.writer.address(x, d.p, now)
+		d.writer.address(u.sessions, x, d.p, now)
 		u.sessions.Sent(x, 1, len(d.p), now)
 	}
 	return next, false
@@ -350,7 +371,10 @@ func (u *portableUDP) endLeave(all []*packetListener) {
 		}
 	}
 	u.openAllFronts(all) // for sessions that began meanwhile
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	for _, l := range all {
+		delete(u.served, l)
 		l.leave()
 	}
 }

@@ -41,7 +41,7 @@ func (u *portableUDP) failover(x *flow.Session, s *packetSocket, now time.Durati
 // backend is not there either. It needs mu.
 func (u *portableUDP) resend(x *flow.Session, s *packetSocket, now time.Duration) bool {
 	for p := range u.sessions.Copies(x) {
-		u.again.address(x, p, now)
+		u.again.address(u.sessions, x, p, now)
 		switch v := u.again.send(s.UDPConn, s.raw, p); v {
 		case flow.SendDone:
 			u.sessions.Resent(x, 1, len(p), now)
@@ -90,8 +90,8 @@ func (u *portableUDP) reply(s *packetSocket, w *datagramWriter, p []byte) *datag
 	l, svc := s.listener, x.Service
 	l.users.Add(1) // also if the session ends with this reply
 	defer l.release()
-	if w == nil {
-		w = newReplyWriter(l, x.Client, x.Local.Addr())
+	if to := x.Sender(); w == nil || w.client != to {
+		w = newReplyWriter(l, to, x.Local.Addr())
 	}
 	now := u.engine.server.Now()
 	u.sessions.Replied(x, len(p), now)

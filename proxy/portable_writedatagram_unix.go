@@ -18,10 +18,11 @@ import (
 // full would hold up all clients that share a goroutine or a socket with it. One
 // goroutine at a time may use it.
 type datagramWriter struct {
-	head    []byte        // goes before each datagram
-	joined  []byte        // both
-	to      unix.Sockaddr // nil: the socket is connected
-	control []byte        // the address to send from, if it has to be said
+	head    []byte         // goes before each datagram
+	joined  []byte         // both
+	client  netip.AddrPort // invalid: the socket is connected
+	to      unix.Sockaddr  // of client
+	control []byte         // the address to send from, if it has to be said
 
 	p   []byte
 	err error
@@ -39,6 +40,7 @@ func newDatagramWriter() *datagramWriter {
 // One that takes datagrams for any address is told to send from the one asked for.
 func newReplyWriter(l *packetListener, client netip.AddrPort, source netip.Addr) *datagramWriter {
 	w := newDatagramWriter()
+	w.client = client
 	if addr := client.Addr(); addr.Is4() {
 		w.to = &unix.SockaddrInet4{Port: int(client.Port()), Addr: addr.As4()}
 	} else {

@@ -18,6 +18,13 @@ func (s *Server) SetRules(set *rules.Set) error {
 	if err := s.CheckRules(set); err != nil {
 		return err
 	}
+	if set.NeedsInterface() && !s.asksInterface.Swap(true) {
+		s.cutting.RLock()
+		if s.hasLoop || s.rejoins.Load() { // else sockets are asked when they are served
+			s.engine.needInterfaces()
+		}
+		s.cutting.RUnlock()
+	}
 	s.admission.SetRules(set)
 	if s.rejoins.CompareAndSwap(true, false) {
 		s.rejoin(set)

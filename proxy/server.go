@@ -73,12 +73,13 @@ type Server struct {
 	// Sums over all services, and what was divided among them last.
 	sockets, datagrams, places, ports int
 
-	running  atomic.Pointer[running]
-	draining atomic.Bool
-	restored Removed     // until Start
-	rejoins  atomic.Bool // flows were restored, and rules do not know of them: until SetRules or Start
-	stopping sync.Mutex
-	stopped  bool // under stopping
+	running       atomic.Pointer[running]
+	draining      atomic.Bool
+	restored      Removed     // until Start
+	asksInterface atomic.Bool // datagrams tell by which interface they come
+	rejoins       atomic.Bool // flows were restored, and rules do not know of them: until SetRules or Start
+	stopping      sync.Mutex
+	stopped       bool // under stopping
 
 	rebalancing sync.Map // of *Service
 

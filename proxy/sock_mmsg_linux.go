@@ -95,12 +95,16 @@ func nameToAddrPort(name *unix.RawSockaddrInet6) netip.AddrPort {
 // ancillary is what came beside a datagram.
 type ancillary struct {
 	local   netip.Addr // the address that it was sent to, if asked for
+	index   int32      // of the interface that it came by, if asked for
 	segment int        // the size of the parts of a group; zero: one datagram
 }
 
 // ancillary returns what came beside slot i.
-func (b *batch) ancillary(i int) (a ancillary) {
-	c := b.control[i][:b.msgs[i].hdr.Controllen]
+func (b *batch) ancillary(i int) ancillary {
+	return parseAncillary(b.control[i][:b.msgs[i].hdr.Controllen])
+}
+
+func parseAncillary(c []byte) (a ancillary) {
 	const head = unix.SizeofCmsghdr
 	for len(c) >= head {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(&c[0]))
@@ -114,12 +118,14 @@ func (b *batch) ancillary(i int) (a ancillary) {
 			a.segment = int(*(*int32)(unsafe.Pointer(&data[0])))
 		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
 			// The address to answer from: the one asked for, but for broadcasts.
-			a.local = netip.AddrFrom4((*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0])).Spec_dst)
+			info := (*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0]))
+			a.local, a.index = netip.AddrFrom4(info.Spec_dst), info.Ifindex
 		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
 			if a.local.Is4() {
 				break // IP_PKTINFO knows better
 			}
-			a.local = netip.AddrFrom16((*unix.Inet6Pktinfo)(unsafe.Pointer(&data[0])).Addr).Unmap()
+			info := (*unix.Inet6Pktinfo)(unsafe.Pointer(&data[0]))
+			a.local, a.index = netip.AddrFrom16(info.Addr).Unmap(), int32(info.Ifindex)
 			if a.local.IsMulticast() {
 				a.local = netip.Addr{} // nobody answers from there
 			}

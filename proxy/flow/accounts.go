@@ -157,7 +157,19 @@ func (a *Admission) settleBytes(x *Session, o Outcome, now time.Duration) {
 		Origin: x.Origin, Settings: x.Settings, Backend: x.backend, Connect: -1,
 		Duration: now - x.counted, Up: up, Down: down, Tries: x.tries(), Outcome: o,
 	})
+	x.countBytes()
+}
+
+// countBytes is CountBytes for a session. Its rule has counted the first datagram already.
+func (x *Session) countBytes() {
+	before := x.told.up + x.told.down
 	x.told.add(x.ent, x.Service, x.backend, nil)
+	if rule := x.pass.counter; rule != nil {
+		n := x.told.up + x.told.down - before
+		known := min(n, uint64(x.judged))
+		x.judged -= int(known)
+		rule.Bytes.Add(n - known)
+	}
 }
 
 // LifetimeBounds are the buckets of how long flows last.

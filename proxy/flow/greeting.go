@@ -181,14 +181,14 @@ func (f *Flow) rename(svc *Service) {
 	f.ent.Rename(conntrack.NewKey(proto, f.Client, f.Local), svc)
 }
 
-// changeVia gives the flow a changed copy: others may have the one from before.
-func (f *Flow) changeVia(change func(*Via)) {
+// changeVia takes a changed copy: others may have the one from before.
+func (o *Origin) changeVia(change func(*Via)) {
 	v := new(Via)
-	if f.Via != nil {
-		*v = *f.Via
+	if o.Via != nil {
+		*v = *o.Via
 	}
 	change(v)
-	f.Via = v
+	o.Via = v
 }
 
 // Named is reported when the PROXY header is off the client's queue, and the door's packet is

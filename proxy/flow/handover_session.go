@@ -9,6 +9,7 @@ import (
 
 	"usher/balancer"
 	"usher/conntrack"
+	"usher/proxy/rules"
 )
 
 // SessionState is a Session with its row.
@@ -40,7 +41,10 @@ type SessionState struct {
 
 	Row RowState `cbor:"21,keyasint"`
 
-	Header time.Duration `cbor:"22,keyasint,omitempty"`
+	Header time.Duration  `cbor:"22,keyasint,omitempty"`
+	Peer   netip.AddrPort `cbor:"23,keyasint,omitempty"`
+	Named  bool           `cbor:"24,keyasint,omitempty"` // its client is the one that Peer has named last
+	Judged int            `cbor:"25,keyasint,omitempty"`
 }
 
 // KeptState is what a session has sent and its backend may yet refuse.
@@ -76,10 +80,13 @@ func (m *Sessions) Save(x *Session, n *Numbers) SessionState {
 		ChosenDown: x.chosenDown, MadeRoom: x.madeRoom, Places: x.places, Stale: x.stale, Aged: x.aged,
 		Origin: x.Origin, Opened: x.opened, Counted: x.counted, Ends: x.ends, Sticky: x.Settings.holds(&x.sticky),
 		Asked: x.asked, Replies: x.replies, Waiting: x.waiting, Refused: x.refused.IDs(), Heard: x.heard,
-		Row: saveRow(x.ent, x.told), Header: x.header,
+		Row: saveRow(x.ent, x.told), Header: x.header, Peer: x.peer, Judged: x.judged,
 	}
 	if id, ok := m.once[onceKey{x.ent.Key(), x.backend}]; ok {
 		st.Listed = id == x.ID
+	}
+	if id, ok := m.named[conntrack.NewKey(conntrack.UDP, x.peer, x.Local)]; ok && x.IsNamed() {
+		st.Named = id == x.ID
 	}
 	if k := &x.kept; k.datagrams > 0 || k.copies > 0 {
 		st.Kept = &KeptState{Since: k.since, Datagrams: k.datagrams, Bytes: k.bytes}
@@ -110,10 +117,12 @@ func (s *SessionState) Check(l Limits) error {
 			s.Settings, l.Settings, s.Backend, l.Backends, s.Binding, l.Bindings)
 	case s.Places < 0 || s.Places > placesMost || s.Stale < 0 || s.Stale > s.Places:
 		return fmt.Errorf("session: %d reservations, %d of them old", s.Places, s.Stale)
-	case s.Asked < 0 || s.Replies < 0:
-		return fmt.Errorf("session: %d datagrams asked, %d replies", s.Asked, s.Replies)
+	case s.Asked < 0 || s.Replies < 0 || s.Judged < 0:
+		return fmt.Errorf("session: %d datagrams asked, %d replies, %d bytes judged", s.Asked, s.Replies, s.Judged)
 	case !s.Row.State.IsOf(true):
 		return fmt.Errorf("session: a row that is %v", s.Row.State)
+	case s.Named && !s.Peer.IsValid():
+		return errors.New("session: its client is named by nobody")
 	case !s.Origin.Client.IsValid() || !s.Origin.Local.IsValid() || s.Origin.Path != "":
 		return fmt.Errorf("session from %v to %v %s", s.Origin.Client, s.Origin.Local, s.Origin.Path)
 	}
@@ -142,6 +151,9 @@ func (k *KeptState) check() error {
 func (m *Sessions) Restore(s *SessionState, r *Refs) (*Session, error) {
 	cfg, b := at(r.Settings, s.Settings), at(r.Backends, s.Backend)
 	k := conntrack.NewKey(conntrack.UDP, s.Origin.Client, s.Origin.Local)
+	if s.Peer.IsValid() {
+		k = k.OfNamed()
+	}
 	id, ent, err := s.Row.restore(m.table, k, cfg.Service, b)
 	if err != nil {
 		return nil, fmt.Errorf("session from %v: %w", s.Origin.Client, err)
@@ -153,7 +165,7 @@ func (m *Sessions) Restore(s *SessionState, r *Refs) (*Session, error) {
 		chosenDown: s.ChosenDown, madeRoom: s.MadeRoom, places: s.Places, stale: s.Stale, aged: s.Aged,
 		Origin: s.Origin, opened: s.Opened, counted: s.Counted, ends: s.Ends,
 		asked: s.Asked, replies: s.Replies, waiting: s.Waiting, heard: s.Heard,
-		told: counted{s.Row.ToldUp, s.Row.ToldDown}, header: s.Header,
+		told: counted{s.Row.ToldUp, s.Row.ToldDown}, header: s.Header, peer: s.Peer, judged: s.Judged,
 	}
 	x.refused.SetIDs(s.Refused)
 	m.restoreKept(x, s.Kept)
@@ -169,6 +181,13 @@ func (m *Sessions) Restore(s *SessionState, r *Refs) (*Session, error) {
 		}
 		m.once[key] = id
 	}
+	if s.Named {
+		peer := conntrack.NewKey(conntrack.UDP, s.Peer, s.Origin.Local)
+		if _, taken := m.named[peer]; taken {
+			return nil, fmt.Errorf("session from %v: %v has named another client last", s.Origin.Client, s.Peer)
+		}
+		m.named[peer] = id
+	}
 	if err := x.CheckInvariants(); err != nil {
 		return nil, fmt.Errorf("session from %v: %w", s.Origin.Client, err)
 	}
@@ -182,6 +201,16 @@ func (m *Sessions) Rearm(x *Session, now time.Duration) {
 		x.idle.update(m.table, x.ID, x.ent.Touched(), idleGrace, now)
 	}
 	m.table.Arm(x.ID, m.deadline(x))
+}
+
+// RejoinRules counts a restored session where rules had counted it. The packet says what rules
+// look at beside its addresses.
+func (x *Session) RejoinRules(set *rules.Set, p *rules.Packet) {
+	p.Client, p.Local, p.Protocol = x.Client, x.Local, rules.UDP
+	set.Rejoin(p, &x.pass.holds)
+	if v := set.Judge(p); v.Target == rules.Accept {
+		x.pass.counter = v.Counter
+	}
 }
 
 // LastTouched returns when a session last carried a datagram.

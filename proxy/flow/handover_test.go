@@ -32,10 +32,12 @@ func TestEveryFieldIsSaved(t *testing.T) {
 		{counted{}, []string{"up", "down"}, nil},
 		{Session{}, []string{
 			"Settings", "Binding", "backend", "chosenDown", "madeRoom", "places", "stale", "aged", "Origin", "opened",
-			"counted", "told", "ends", "sticky", "asked", "replies", "waiting", "refused", "heard", "kept", "header",
-		}, []string{"Service", "ent", "ID", "idle"}},
+			"counted", "told", "ends", "sticky", "asked", "replies", "waiting", "refused", "heard", "kept", "header", "peer",
+			"judged",
+		}, []string{"Service", "ent", "ID", "idle", "pass"}},
 		{unconfirmed{}, []string{"first", "last", "since", "datagrams", "bytes"}, []string{"used", "copies"}},
-		{Sessions{}, []string{"table", "slots", "once", "resend"}, []string{
+		{Sessions{}, []string{"table", "slots", "once", "named", "resend"}, []string{
+			"InterfaceName", "door",
 			"admission", "cut", "others", "fire", "lines", "counts", "sticky", "now", "closed",
 		}},
 		{Service{}, []string{

@@ -59,3 +59,8 @@ type testObserver struct{ good, bad atomic.Int64 }
 
 func (w *testObserver) OnSuccess(*balancer.Backend) { w.good.Add(1) }
 func (w *testObserver) OnFailure(*balancer.Backend) { w.bad.Add(1) }
+
+// route routes an empty datagram.
+func (m *Sessions) route(at *Binding, client, local netip.AddrPort, now time.Duration) (*Session, Action) {
+	return m.Route(at, &Arrival{Peer: client, Local: local}, now)
+}

@@ -29,6 +29,7 @@ func (m *Sessions) routeOnce(a *arrival, now time.Duration) (*Session, Action) {
 	k := onceKey{a.key, b}
 	if id, ok := m.once[k]; ok {
 		a.Settings.forget(&m.sticky, now)
+		m.door.pass.Release()
 		m.hold(m.At(id), now)
 		return m.At(id), Action{Do: Send}
 	}

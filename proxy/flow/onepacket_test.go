@@ -59,7 +59,7 @@ func TestOnePacketShares(t *testing.T) {
 			got := make(map[*balancer.Backend]int)
 			for i := range 300 {
 				client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, byte(i % tt.clients >> 8), byte(i % tt.clients)}), 1000)
-				x, a := m.Route(testBinding(svc), client, netip.MustParseAddrPort("192.0.2.2:53"), time.Millisecond)
+				x, a := m.route(testBinding(svc), client, netip.MustParseAddrPort("192.0.2.2:53"), time.Millisecond)
 				if x == nil {
 					t.Fatalf("%s: datagram %d: %v", scheduler, i, a)
 				}
@@ -86,7 +86,7 @@ func TestOnePacketLimit(t *testing.T) {
 	for _, l := range []balancer.Limits{{Max: 1}, {Upper: 1}} {
 		m, svc := onceSessions(t, "rr", l)
 		ask := func(now time.Duration) *Session {
-			x, _ := m.Route(testBinding(svc), netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:53"), now)
+			x, _ := m.route(testBinding(svc), netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:53"), now)
 			if x != nil {
 				m.Sent(x, 1, 10, now)
 			}

@@ -68,7 +68,7 @@ func TestKeptIsBounded(t *testing.T) {
 	svc := testService(c)
 	m := sessionsOf(admissionFor(t, 1000, svc), func(*Session) {})
 	begin := func(i byte) *Session {
-		x, a := m.Route(testBinding(svc), at(i), netip.MustParseAddrPort("192.0.2.2:53"), 0)
+		x, a := m.route(testBinding(svc), at(i), netip.MustParseAddrPort("192.0.2.2:53"), 0)
 		if x == nil {
 			t.Fatal(a)
 		}
@@ -130,7 +130,7 @@ func TestLostCopiesAreCounted(t *testing.T) {
 		at := netip.MustParseAddrPort("10.0.0.1:53")
 		svc := testService(testUDPService(t, UDPConfig{}, at, netip.AddrPortFrom(at.Addr(), 54)))
 		m := sessionsOf(admissionFor(t, 1000, svc), func(*Session) {})
-		x, _ := m.Route(testBinding(svc), at, at, 0)
+		x, _ := m.route(testBinding(svc), at, at, 0)
 		for range tt.sent {
 			m.Sent(x, 1, size, 0)
 			m.Keep(x, 1, size, 0, 0)

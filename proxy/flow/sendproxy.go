@@ -15,31 +15,36 @@ func (f *Flow) SendsProxy() bool { return f.Settings.SendProxy.Version != 0 }
 // [proxyheader.MaxLength] bytes, and some more for an id. local is what the client is connected to.
 func (a *Admission) AppendProxyHeader(dst []byte, f *Flow, local netip.AddrPort) []byte {
 	h := proxyheader.Header{Source: f.Client, Destination: local}
-	if f.Via != nil && f.Via.Destination.IsValid() {
-		h.Destination = f.Via.Destination
-	}
 	if !f.Client.IsValid() {
 		h.Source, h.Destination = netip.AddrPort{}, netip.AddrPort{}
 	}
-	if f.Settings.SendProxy.Version == 1 {
+	return a.appendHeader(dst, h, &f.Origin, f.Settings.SendProxy)
+}
+
+// appendHeader appends a header, with what is known beyond its addresses.
+func (a *Admission) appendHeader(dst []byte, h proxyheader.Header, o *Origin, how SendProxy) []byte {
+	if o.Via != nil && o.Via.Destination.IsValid() && h.Source.IsValid() {
+		h.Destination = o.Via.Destination
+	}
+	if how.Version == 1 && !h.Datagram {
 		return proxyheader.AppendV1(dst, &h)
 	}
-	if f.Settings.SendProxy.ID {
-		a.identify(f)
+	if how.ID {
+		a.identify(o)
 	}
-	if f.Via != nil {
-		h.TLVs = f.Via.TLVs
+	if o.Via != nil {
+		h.TLVs = o.Via.TLVs
 	}
 	return proxyheader.AppendV2(dst, &h)
 }
 
-// identify gives a flow an id that no other one has, or has had, unless its client came with
+// identify gives a flow or a session an id that no other one has, or has had, unless its client came with
 // one. It is text, so that it is found in logs as it is.
-func (a *Admission) identify(f *Flow) {
-	if f.Via != nil && f.Via.ID != "" {
+func (a *Admission) identify(o *Origin) {
+	if o.Via != nil && o.Via.ID != "" {
 		return
 	}
-	f.changeVia(func(v *Via) {
+	o.changeVia(func(v *Via) {
 		if id := proxyheader.UniqueID(v.TLVs); id != nil {
 			v.ID = string(id)
 			return

@@ -219,6 +219,12 @@ func (s *Service) IsUDP() bool { return s.Config().IsUDP() }
 // IsUDP reports whether the service carries datagrams.
 func (c *ServiceConfig) IsUDP() bool { return len(c.Listeners) > 0 && c.Listeners[0].Network == "udp" }
 
+// MergesDatagrams reports whether the kernel may put several datagrams of a client together:
+// not where each is scheduled by itself, or may begin with a PROXY header.
+func (c *ServiceConfig) MergesDatagrams() bool {
+	return !c.UDP.OnePacket && len(c.Access.AcceptProxy) == 0
+}
+
 // FellBack returns how many sockets had to do without UDP_SEGMENT after it failed
 // on their way. Their datagrams leave one by one.
 func (s *Service) FellBack() uint64 { return s.fellBack.Load() }

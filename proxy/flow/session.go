@@ -26,7 +26,10 @@ type Session struct {
 	places, stale int
 	aged          time.Duration
 
-	Origin // a reply comes from local
+	Origin                // a reply comes from local
+	peer   netip.AddrPort // who has named the client, and gets the replies; invalid: nobody
+	pass   Pass
+	judged int // bytes that the rule of the pass has counted, and that are to be counted up
 
 	opened  time.Duration
 	counted time.Duration         // since then its bytes are of its backend
@@ -57,10 +60,14 @@ func (x *Session) tries() uint8 {
 // engine keeps a socket for each session, and closes it when cut tells it to.
 type Sessions struct {
 	admission *Admission
-	table     *Table
-	slots     [][]Session // by slot of the table; chunks never move
-	once      map[onceKey]conntrack.ID
-	cut       func(*Session)
+	// InterfaceName returns the name of an interface; nil: rules cannot ask for it.
+	InterfaceName func(index int32) string
+	door          Door
+	table         *Table
+	slots         [][]Session // by slot of the table; chunks never move
+	once          map[onceKey]conntrack.ID
+	named         map[conntrack.Key]conntrack.ID // by the key of a peer, the session of the client that it has named last
+	cut           func(*Session)
 	// others makes room where there is no session to end for it: it ends a connection, or
 	// asks other workers, which are not waited for. It reports whether there is room.
 	others func(Shortage) bool
@@ -95,6 +102,8 @@ func NewSessions(a *Admission, capacity int, cut func(*Session), others func(Sho
 		admission: a,
 		table:     conntrack.NewIndexed[Service, balancer.Backend](capacity),
 		once:      make(map[onceKey]conntrack.ID),
+		named:     make(map[conntrack.Key]conntrack.ID),
+		door:      Door{Admission: a},
 		cut:       cut,
 		others:    others,
 	}
@@ -105,36 +114,6 @@ func NewSessions(a *Admission, capacity int, cut func(*Session), others func(Sho
 // At returns the session in a slot of the table.
 func (m *Sessions) At(id conntrack.ID) *Session { return &m.slots[id/SessionChunk][id%SessionChunk] }
 
-// arrival is the way of a datagram that begins a session: whose listener it came by.
-type arrival struct {
-	Origin
-	key      conntrack.Key
-	Binding  *Binding
-	Settings *Settings
-}
-
-// Route finds the session that a datagram belongs to, or begins one: it reserves a
-// backend, and without room another session ends for it (evict).
-func (m *Sessions) Route(at *Binding, client, local netip.AddrPort, now time.Duration) (*Session, Action) {
-	to := at.Destination()
-	k := conntrack.NewKey(conntrack.UDP, client, local)
-	if x := m.find(at, to.Service, k); x != nil {
-		if MustHold(x); !m.isOnStaleBackend(x) {
-			return x, Action{Do: Send}
-		}
-		m.end(x, BackendDown, now)
-	}
-	a := &arrival{Origin{Client: client, Local: local, Offset: to.Offset}, k, at, to.Settings()}
-	if a.Settings.UDP.OnePacket {
-		return m.routeOnce(a, now)
-	}
-	b, o := m.choose(a, now)
-	if b == nil {
-		return nil, m.refuse(a, o, now)
-	}
-	return m.begin(a, b, now)
-}
-
 // find returns the session of a datagram that came by a listener, which is svc's now; nil
 // if there is none. It may be of the service that had the listener before. The key has no
 // zone, so on another link another service may have a session of the same key.
@@ -144,15 +123,16 @@ func (m *Sessions) find(at *Binding, svc *Service, k conntrack.Key) *Session {
 		return nil
 	}
 	x := m.At(id)
-	if x.Settings.UDP.OnePacket || x.Service != svc && x.Binding != at && !x.Binding.isGone.Load() {
+	if x.Settings.UDP.OnePacket || !x.isReachedBy(at, svc) {
 		return nil
 	}
 	return x
 }
 
-// Has reports whether there is a session that a datagram belongs to.
-func (m *Sessions) Has(at *Binding, client, local netip.AddrPort) bool {
-	return m.find(at, at.Destination().Service, conntrack.NewKey(conntrack.UDP, client, local)) != nil
+// isReachedBy reports whether datagrams that came by a listener, which is svc's now, may be of
+// the session.
+func (x *Session) isReachedBy(at *Binding, svc *Service) bool {
+	return x.Service == svc || x.Binding == at || x.Binding.isGone.Load()
 }
 
 // choose reserves a backend for a new flow, whose part in its client's persistence is
@@ -161,7 +141,7 @@ func (m *Sessions) choose(a *arrival, now time.Duration) (b *balancer.Backend, o
 	if m.closed {
 		return nil, Draining
 	}
-	b, busy := a.Settings.choose(balancer.Flow{Client: a.Client, Local: a.Local, Now: now}, nil, &m.sticky)
+	b, busy := a.Settings.choose(balancer.Flow{Client: a.Client, Local: a.Origin.Local, Now: now}, nil, &m.sticky)
 	switch {
 	case b != nil:
 		return b, Running
@@ -208,12 +188,13 @@ func (m *Sessions) begin(a *arrival, b *balancer.Backend, now time.Duration) (*S
 		a.Settings.forget(&m.sticky, now)
 		return nil, m.refuse(a, o, now)
 	}
+	a.via()
 	id, ent := m.table.Insert(a.key, svc, now)
 	m.growTo(id)
 	x := m.At(id)
 	*x = Session{
 		Service: svc, Settings: a.Settings, Binding: a.Binding, ent: ent, ID: id, Origin: a.Origin,
-		opened: now, counted: now, sticky: m.sticky,
+		opened: now, counted: now, sticky: m.sticky, pass: m.door.TakePass(), judged: a.judged,
 	}
 	x.given(b, now)
 	m.sticky = conntrack.AffinityRef{}

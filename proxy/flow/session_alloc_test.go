@@ -13,9 +13,10 @@ func roomless(t testing.TB, u UDPConfig) (m *Sessions, svc *Service, ask func(cl
 	svc = testService(c)
 	m = sessionsOf(admissionFor(t, 200, svc), func(*Session) {})
 	local, to := netip.MustParseAddrPort("192.0.2.2:53"), testBinding(svc)
+	in := &Arrival{Local: local}
 	return m, svc, func(client uint32) *Session {
-		at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(client >> 16), byte(client >> 8), byte(client)}), 1000)
-		x, _ := m.Route(to, at, local, time.Millisecond)
+		in.Peer = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(client >> 16), byte(client >> 8), byte(client)}), 1000)
+		x, _ := m.Route(to, in, time.Millisecond)
 		return x
 	}
 }

@@ -54,10 +54,12 @@ func (m *Sessions) end(x *Session, o Outcome, now time.Duration) {
 	if x.Settings.UDP.OnePacket {
 		m.unlistOnce(x)
 	}
+	m.unlistNamed(x)
 	m.admission.settleSession(x, o, now)
 	m.table.Remove(x.ID)
 	m.admission.clients.leave(x.Service, x.Client.Addr())
 	x.Settings.forget(&x.sticky, now)
+	x.pass.Release()
 	cfg := x.Settings
 	*x = Session{}
 	m.admission.leave(cfg)
@@ -68,7 +70,7 @@ func (m *Sessions) end(x *Session, o Outcome, now time.Duration) {
 func (m *Sessions) CountBytes(from int) (more bool) {
 	some, more := m.InTurn(from)
 	for x := range some {
-		x.told.add(x.ent, x.Service, x.backend, nil)
+		x.countBytes()
 	}
 	return more
 }

@@ -38,7 +38,8 @@ func (x *Session) HeaderSent(now time.Duration) { x.header = now + headerLost }
 // HeaderDropped notes that a datagram did not leave which may have had the header.
 func (x *Session) HeaderDropped() { x.header = 0 }
 
-// AppendHeader appends the header that names the session's client.
-func (x *Session) AppendHeader(dst []byte) []byte {
-	return proxyheader.AppendV2(dst, &proxyheader.Header{Source: x.Client, Destination: x.Local, Datagram: true})
+// AppendHeader appends the header that names a session's client.
+func (m *Sessions) AppendHeader(dst []byte, x *Session) []byte {
+	h := proxyheader.Header{Source: x.Client, Destination: x.Local, Datagram: true}
+	return m.admission.appendHeader(dst, h, &x.Origin, x.Settings.SendProxy)
 }

@@ -32,7 +32,7 @@ func TestHeadersOfSessions(t *testing.T) {
 		svc := testService(c)
 		m := sessionsOf(admissionFor(t, 10, svc), func(*Session) {})
 		client, local := netip.MustParseAddrPort("192.0.2.1:1000"), netip.MustParseAddrPort("192.0.2.2:53")
-		x, _ := m.Route(testBinding(svc), client, local, 0)
+		x, _ := m.route(testBinding(svc), client, local, 0)
 		got := ""
 		for _, ms := range tt.events {
 			now := time.Duration(ms) * time.Millisecond
@@ -54,7 +54,7 @@ func TestHeadersOfSessions(t *testing.T) {
 		if x.HeaderDropped(); !x.NeedsHeader(nil, 5*time.Second) {
 			t.Errorf("%s: what did not leave was taken for a header", tt.name)
 		}
-		h, n, err := proxyheader.Parse(x.AppendHeader(nil))
+		h, n, err := proxyheader.Parse(m.AppendHeader(nil, x))
 		if err != nil || n == 0 || h.Source != client || h.Destination != local || !h.Datagram {
 			t.Errorf("%s: %+v, %v", tt.name, h, err)
 		}

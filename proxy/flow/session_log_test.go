@@ -16,9 +16,9 @@ func TestRefusedClientsAreInTheLog(t *testing.T) {
 	m := sessionsOf(a, func(*Session) {})
 	client, local := netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:53")
 	for range 2 * refusalLines {
-		m.Route(testBinding(svc), client, local, time.Millisecond)
+		m.route(testBinding(svc), client, local, time.Millisecond)
 	}
-	m.Route(testBinding(svc), client, local, 2*time.Second)
+	m.route(testBinding(svc), client, local, 2*time.Second)
 	if n := len(records); n != refusalLines+1 {
 		t.Errorf("%d lines, want %d", n, refusalLines+1)
 	}

@@ -78,6 +78,7 @@ func (m *Sessions) evictForSocket(x *Session, now time.Duration) bool {
 
 // refuse accounts for a client that no session could be had for.
 func (m *Sessions) refuse(a *arrival, o Outcome, now time.Duration) Action {
+	m.door.pass.Release()
 	svc := a.Settings.Service
 	svc.accepted.Add(1)
 	if now >= m.counts+time.Second {

@@ -92,7 +92,7 @@ func TestRepliesOwedDoNotOverflow(t *testing.T) {
 	c := testUDPService(t, UDPConfig{Replies: 1_000_000_000}, netip.MustParseAddrPort("10.0.0.1:53"))
 	svc := testService(c)
 	m := sessionsOf(admissionFor(t, 1, svc), func(*Session) {})
-	x, a := m.Route(testBinding(svc), netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:53"), 0)
+	x, a := m.route(testBinding(svc), netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:53"), 0)
 	if x == nil {
 		t.Fatal(a)
 	}
@@ -229,7 +229,7 @@ func (s *simulation) datagram(svc *Service) {
 		}
 	}
 	stranded := len(known) == 1 && s.isOnStaleBackend(known[0])
-	x, a := s.m.Route(testBinding(svc), client, local, s.now)
+	x, a := s.m.route(testBinding(svc), client, local, s.now)
 	fresh, o := a.Do == Open, a.Outcome
 	s.note("%v asks %v: %v, fresh %v, cut %d", client, local, o, fresh, len(s.cut))
 	c := &svc.Config().UDP
