@@ -118,7 +118,7 @@ func (x *stream) hold(until time.Duration) flow.Action {
 func (x *stream) letGo() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.Settings != nil && x.IsSilent() {
+	if x.ending == flow.Running && x.IsSilent() {
 		x.cutLocked(flow.Denied)
 	}
 }

@@ -8,6 +8,8 @@
 //
 //	report                                      action
 //	Flow.Begin, Next                            Dial, Wait or End
+//	Flow.Greet, Peeked, Named                   Peek, Discard, Hold, Dial, Wait or End
+//	Flow.Silence                                Hold or End
 //	Flow.DialFailed, Woken, Cut, Expired        Dial, Wait, GoOn, Inspect or End
 //	Flow.Connected                              Relay
 //	Flow.PassedFIN, Inspected, Reclaim          GoOn or End
@@ -19,6 +21,9 @@
 //
 // # Map
 //
+//   - access.go, screen.go: who may come in, and who may not; greeting.go: what a client has to
+//     say before that is known; silence.go: who gets no answer
+//   - sendproxy.go: what a backend is told of the client
 //   - flow.go: one connection until a backend has accepted; ending.go: its relay and end
 //   - session.go: the sessions of a worker; session_end.go: when they end; session_room.go: whose
 //     end makes room; onepacket.go: each datagram scheduled by itself; refusal.go, resend.go: what a backend
@@ -34,6 +39,6 @@
 //   - invariants.go: what must hold between two reports; a binary with the build tag
 //     invariants checks it
 //
-// One goroutine at a time uses a Flow, or a worker's Sessions. Services, queues and
+// One goroutine at a time uses a Flow, a Door, or a worker's Sessions. Services, queues and
 // [Admission] are for all goroutines.
 package flow

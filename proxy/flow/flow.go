@@ -34,9 +34,9 @@ const (
 
 // phase is where a flow stands:
 //
-//	 greeting ── refused, late ──▶ ended       ┌──▶ silent ──▶ ended
-//	    │  └───────────── dropped by a rule ────┘
-//	    ▼ let in
+//	greeting ── refused ──▶ ended        accepted ── dropped by a rule ──▶ silent
+//	   │ let in
+//	   ▼
 //	            ┌──── dialFailed, attempt timed out ────┐
 //	            ▼                                       │
 //	start ──▶ choose ── a backend is reserved ──▶ connecting ── connected ──▶ relaying
