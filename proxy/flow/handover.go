@@ -306,16 +306,13 @@ func (f *Flow) rejoin(a *Admission) {
 	}
 }
 
-// RejoinRules counts a restored flow at the rules that would let it in today. The packet says
+// RejoinRules counts a restored flow at the rules that it would come to today. The packet says
 // who its client is.
 func (f *Flow) RejoinRules(set *rules.Set, p *rules.Packet) {
 	if f.phase == greeting || f.phase == silent || !p.Client.IsValid() {
 		return
 	}
-	set.Rejoin(p, &f.pass.holds)
-	if v := set.Judge(p); v.Target == rules.Accept {
-		f.pass.counter = v.Counter
-	}
+	f.pass.counter = set.Rejoin(p, &f.pass.holds)
 }
 
 // restore takes the place of a flow that was admitted before.
