@@ -45,3 +45,6 @@ func (s *Server) rejoin(set *rules.Set) {
 
 // Dropped returns how many clients are held without an answer.
 func (s *Server) Dropped() int { return s.admission.Dropped() }
+
+// MaxDropped returns how many may be held.
+func (s *Server) MaxDropped() int { return int(max(s.admission.MaxDropped.Load(), 0)) }

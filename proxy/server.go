@@ -36,7 +36,8 @@ type Options struct {
 	// AccessLog writes one line to Logger for each flow that ended.
 	AccessLog bool
 	// MaxDropped bounds the clients that a rule drops and that are held without an answer,
-	// each for DropTimeout at the most. Zero is [DefaultMaxDropped] and [DefaultDropTimeout].
+	// each for DropTimeout at the most. Zero is [DefaultMaxDropped] and [DefaultDropTimeout]; with a negative MaxDropped
+	// none is held.
 	MaxDropped  int
 	DropTimeout time.Duration
 	// Inherited are sockets that listen already. A server that was not made, or that was restored, owns none.

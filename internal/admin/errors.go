@@ -49,9 +49,10 @@ func statusOf(err error) int {
 	case is[*control.NotFoundError](err), errors.Is(err, reconcile.ErrNoBackend):
 		return http.StatusNotFound
 	case is[*control.OwnerError](err), is[*control.ConflictError](err), is[*control.FixedError](err),
+		is[*control.RuleConflictError](err),
 		is[*control.RebalanceError](err), is[*proxy.ListenError](err), is[*net.DNSError](err):
 		return http.StatusConflict
-	case is[*config.Error](err), is[*configfile.Error](err), is[*control.FlowQueryError](err):
+	case is[*config.Error](err), is[*configfile.Error](err), is[*control.RuleError](err), is[*control.FlowQueryError](err):
 		return http.StatusBadRequest
 	case is[refusedError](err):
 		return http.StatusConflict

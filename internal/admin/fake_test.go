@@ -24,7 +24,8 @@ type fake struct {
 	mu        sync.Mutex
 	services  []*config.Service
 	overrides map[string]reconcile.Override // by service and address
-	rows      int                           // that Flows yields
+	rules     *config.Rules
+	rows      int // that Flows yields
 	events    chan api.Event
 	refusal   error // of the process
 	unready   error
@@ -165,6 +166,28 @@ func (f *fake) Resume(_ context.Context, service, address string) error {
 	}
 	delete(f.overrides, service+" "+address)
 	return nil
+}
+
+func (f *fake) Rules() api.Rules {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := api.Rules{Chains: []api.Chain{{Name: "INPUT", Policy: "ACCEPT", Rules: []api.Rule{}}}}
+	if f.rules != nil {
+		for _, line := range f.rules.Lines {
+			all.Chains[0].Rules = append(all.Chains[0].Rules, api.Rule{Rule: line, Owner: "api"})
+		}
+	}
+	return all
+}
+
+func (f *fake) UpdateRules(_ context.Context, _ control.Owner, edit func(*config.Rules) (*config.Rules, error)) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	next, err := edit(f.rules)
+	if err == nil {
+		f.rules = next
+	}
+	return err
 }
 
 func (f *fake) Flows(q control.FlowQuery) iter.Seq[api.Flow] {

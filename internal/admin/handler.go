@@ -10,6 +10,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -36,12 +37,14 @@ type Controller interface {
 	Plan() *config.Config
 	Flows(control.FlowQuery) iter.Seq[api.Flow]
 	Events(context.Context) iter.Seq[api.Event]
+	Rules() api.Rules
 
 	Add(context.Context, control.Owner, *config.Service) error
 	Update(ctx context.Context, owner control.Owner, service string, edit func(*config.Service) error) error
 	Remove(ctx context.Context, owner control.Owner, service string) error
 	SetOverride(ctx context.Context, service, address string, o reconcile.Override) error
 	Resume(ctx context.Context, service, address string) error
+	UpdateRules(ctx context.Context, owner control.Owner, edit func(*config.Rules) (*config.Rules, error)) error
 	Kill(control.FlowFilter) int
 	Rebalance(ctx context.Context, service string, rate float64, progress func(ended, of int)) error
 }
@@ -60,8 +63,11 @@ type Process interface {
 	Stop(now bool)
 }
 
-// maxBody bounds the body of a request, in bytes.
-const maxBody = 1 << 20
+// Bounds of a request's body, in bytes.
+const (
+	maxBody  = 1 << 20
+	maxRules = 16 << 20
+)
 
 // Handler answers the requests of the API. It is safe for concurrent use.
 type Handler struct {
@@ -192,10 +198,11 @@ func read(route *route, w http.ResponseWriter, r *http.Request) (*request, error
 	if !route.hasBody {
 		return in, nil
 	}
-	in.body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	most := cmp.Or(route.bodyMost, maxBody)
+	in.body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	switch {
 	case is[*http.MaxBytesError](err):
-		return nil, &statusError{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is longer than %d bytes", maxBody)}
+		return nil, &statusError{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is longer than %d bytes", most)}
 	case err != nil:
 		return nil, badRequest("read the body: %v", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"usher/internal/control"
 	"usher/internal/reconcile"
 	"usher/proxy"
+	"usher/proxy/rules"
 )
 
 // TestAnswers: what is asked wrongly is refused with its status and the nearest word.
@@ -76,6 +77,19 @@ func TestAnswers(t *testing.T) {
 		{"PUT", "/v1/services/web/backends/127.0.0.1:9001/override", `{"weight": 3} 4`, 400, "body"},
 		{"PUT", "/v1/services/web/backends/127.0.0.1:9001/override", `[]`, 400, "no JSON object"},
 		{"DELETE", "/v1/services/web/backends/127.0.0.1:9001/override", "", 404, "no such backend"},
+		{"GET", "/v1/rules", "", 200, `{"chains":[{"name":"INPUT","policy":"ACCEPT","flows":0,"datagrams":0,"bytes":0,"rules":[]}]}`},
+		{"PUT", "/v1/rules", "", 400, "a change of rules has rules"},
+		{"PUT", "/v1/rules", `{"rule": []}`, 400, `did you mean \"rules\"?`},
+		{"PUT", "/v1/rules", `{"rules": ["-s 10.0.0.0/8 -j DROP", "--dport 80 -j DROP"]}`, 400, `rule 2, --dport 80 -j DROP: unknown option \"--dport\"`},
+		{"PUT", "/v1/rules", `{"rules": ["-j DROP"], "policy": "MAYBE"}`, 400, `unknown value \"MAYBE\"`},
+		{"PUT", "/v1/rules", strings.Repeat(" ", maxRules+1), 413, "longer than 16777216 bytes"},
+		{"PUT", "/v1/rules", `{"rules": ["-s 10.0.0.0/8 -j DROP"], "policy": "DROP"}`, 204, ""},
+		{"POST", "/v1/rules", `{"rules": ["-j DROP", "-j web"]}`, 400, "rule 2, -j web: Chain 'web' does not exist"},
+		{"POST", "/v1/rules", `{"rules": ["-N web", "-p udp -j web"]}`, 204, ""},
+		{"GET", "/v1/rules", "", 200, `"rule":"-A INPUT -s 10.0.0.0/8 -j DROP"`},
+		{"GET", "/v1/rules", "", 200, `"rule":"-A INPUT -p udp -j web"`},
+		{"DELETE", "/v1/rules", "", 204, ""},
+		{"GET", "/v1/rules", "", 200, `"rules":[]`},
 		{"POST", "/v1/stop", `{"now": 1}`, 400, "now"},
 		{"POST", "/v1/stop", "", 202, ""},
 		{"POST", "/v1/upgrade", "", 409, "the binary is older"},
@@ -114,6 +128,8 @@ func TestStatuses(t *testing.T) {
 		{&control.OwnerError{}, http.StatusConflict},
 		{&control.ConflictError{Err: &config.Error{}}, http.StatusConflict},
 		{&control.FixedError{}, http.StatusConflict},
+		{&control.RuleError{Err: rules.ErrLoop}, http.StatusBadRequest},
+		{&control.RuleConflictError{Err: &config.Error{}}, http.StatusConflict},
 		{&proxy.ListenError{Err: errors.New("in use")}, http.StatusConflict},
 		{&net.DNSError{}, http.StatusConflict},
 		{&config.Error{Other: "db"}, http.StatusConflict},

@@ -127,7 +127,7 @@ func TestDescriptionOfTypes(t *testing.T) {
 	t.Parallel()
 	types := []any{
 		api.Services{}, api.Service{}, api.Virtual{}, api.Backend{}, api.Flow{}, api.Event{}, api.Process{}, api.Override{},
-		api.Killed{}, api.Rebalance{}, api.Rebalanced{}, api.Upgrade{}, api.Stop{}, api.Error{},
+		api.Rules{}, api.Chain{}, api.Rule{}, api.RuleLines{}, api.Killed{}, api.Rebalance{}, api.Rebalanced{}, api.Upgrade{}, api.Stop{}, api.Error{},
 	}
 	want := []string{"BackendConfig", "ServiceConfig"}
 	root, err := document()

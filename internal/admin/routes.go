@@ -13,6 +13,7 @@ type route struct {
 	query        []string // parameters
 	isFlowQuery  bool     // the parameters are those of control.ParseFlowQuery instead
 	hasBody      bool
+	bodyMost     int64                                               // bytes; 0: maxBody
 	isStream     bool                                                // the answer may take as long as its reader does
 	serve        func(*Handler, http.ResponseWriter, *request) error // after an error nothing was written
 }
@@ -23,6 +24,7 @@ const (
 	backendsPath = servicePath + "/backends"
 	backendPath  = backendsPath + "/{address}"
 	overridePath = backendPath + "/override"
+	rulesPath    = "/v1/rules"
 )
 
 // routes are all that can be asked. GET only reads; everything else changes something. Where an answer ends soon, HEAD is
@@ -39,6 +41,10 @@ var routes = []route{
 	{method: "PUT", path: overridePath, hasBody: true, serve: (*Handler).setOverride},
 	{method: "DELETE", path: overridePath, serve: (*Handler).resume},
 	{method: "POST", path: servicePath + "/rebalance", hasBody: true, isStream: true, serve: (*Handler).rebalance},
+	{method: "GET", path: rulesPath, serve: (*Handler).listRules},
+	{method: "PUT", path: rulesPath, hasBody: true, bodyMost: maxRules, serve: (*Handler).setRules},
+	{method: "POST", path: rulesPath, hasBody: true, bodyMost: maxRules, serve: (*Handler).addRules},
+	{method: "DELETE", path: rulesPath, serve: (*Handler).removeRules},
 	{method: "GET", path: "/v1/flows", isFlowQuery: true, isStream: true, serve: (*Handler).listFlows},
 	{method: "DELETE", path: "/v1/flows", isFlowQuery: true, serve: (*Handler).killFlows},
 	{method: "GET", path: "/v1/events", isStream: true, serve: (*Handler).followEvents},

@@ -106,6 +106,26 @@ func (c *Client) Resume(ctx context.Context, service, address string) error {
 	return c.change(ctx, http.MethodDelete, backendPath(service, address)+"/override", nil)
 }
 
+// Rules returns the rules of all owners, with their counters.
+func (c *Client) Rules(ctx context.Context) (r Rules, err error) {
+	return r, c.get(ctx, "/v1/rules", &r)
+}
+
+// SetRules makes these lines all rules of the API.
+func (c *Client) SetRules(ctx context.Context, r RuleLines) error {
+	return c.send(ctx, http.MethodPut, "/v1/rules", r)
+}
+
+// AddRules adds lines behind the rules of the API.
+func (c *Client) AddRules(ctx context.Context, r RuleLines) error {
+	return c.send(ctx, http.MethodPost, "/v1/rules", r)
+}
+
+// RemoveRules removes all rules of the API, and its policy.
+func (c *Client) RemoveRules(ctx context.Context) error {
+	return c.change(ctx, http.MethodDelete, "/v1/rules", nil)
+}
+
 // Flows returns the flows that a query lets through, as they arrive. The last pair has the error, if there is one.
 func (c *Client) Flows(ctx context.Context, query url.Values) iter.Seq2[Flow, error] {
 	return func(yield func(Flow, error) bool) {

@@ -23,9 +23,11 @@ type Service struct {
 	Queued    int64     `json:"queued"`
 	Total     uint64    `json:"total"`  // flows accepted
 	Failed    uint64    `json:"failed"` // flows that ended without having been served
-	BytesUp   uint64    `json:"bytes_up"`
-	BytesDown uint64    `json:"bytes_down"`
-	Backends  []Backend `json:"backends"`
+	// Refused are the clients that were not let in, by the word of the access log; those that are zero are left out.
+	Refused   map[string]uint64 `json:"refused,omitempty"`
+	BytesUp   uint64            `json:"bytes_up"`
+	BytesDown uint64            `json:"bytes_down"`
+	Backends  []Backend         `json:"backends"`
 }
 
 // Virtual is an address that clients know, and the listener that stands for it.
@@ -102,6 +104,38 @@ type Override struct {
 	Admin   string `json:"admin,omitempty"`   // ready, drain or maint
 	Weight  *int   `json:"weight,omitempty"`  // instead of the configured one
 	Timeout string `json:"timeout,omitempty"` // a duration such as 10m, after which the override ends; empty: none
+}
+
+// Rules is the answer to GET /v1/rules: all chains, INPUT first.
+type Rules struct {
+	Chains []Chain `json:"chains"`
+}
+
+// Chain is a chain of rules. Only INPUT has a policy, and the counters are those of what it decided.
+type Chain struct {
+	Name      string `json:"name"`
+	Policy    string `json:"policy,omitempty"` // ACCEPT or DROP
+	Owner     string `json:"owner,omitempty"`  // of the chain, or of the policy; empty: nobody has set it
+	Flows     uint64 `json:"flows"`
+	Datagrams uint64 `json:"datagrams"`
+	Bytes     uint64 `json:"bytes"`
+	Rules     []Rule `json:"rules"`
+}
+
+// Rule is one rule with its counters.
+type Rule struct {
+	Rule      string `json:"rule"`   // as iptables -S prints it
+	Target    string `json:"target"` // ACCEPT, DROP ..., or a chain; empty: it only counts
+	Owner     string `json:"owner"`
+	Flows     uint64 `json:"flows"`     // that it matched
+	Datagrams uint64 `json:"datagrams"` // that it matched: of each flow the first one, and those that found no flow
+	Bytes     uint64 `json:"bytes"`     // of these datagrams, and of the flows that it decided, both ways
+}
+
+// RuleLines is the body of PUT and POST /v1/rules.
+type RuleLines struct {
+	Policy string   `json:"policy,omitempty"` // ACCEPT or DROP; empty: no policy of the API's own
+	Rules  []string `json:"rules,omitempty"`  // as --rule takes them, in order
 }
 
 // Killed is the answer to DELETE /v1/flows.

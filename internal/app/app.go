@@ -176,9 +176,9 @@ func (r *running) start(ctx context.Context) error {
 		return err
 	}
 	r.control = c
-	err = c.Replace(ctx, control.Flags, r.begin.Services)
+	err = c.Replace(ctx, control.Flags, control.Part{Services: r.begin.Services, Rules: r.begin.Rules})
 	if file := r.settings.file; err == nil && file != nil {
-		err = inFile(file, c.Replace(ctx, control.File, file.Services))
+		err = inFile(file, c.Replace(ctx, control.File, partOf(file)))
 		r.file.Store(&fileState{Taken: time.Now()})
 	}
 	if err = r.checkInherited(err); err == nil {

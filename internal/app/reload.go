@@ -76,12 +76,17 @@ func (r *running) reload(ctx context.Context) error {
 		collectAt(largeChangeGCPercent)
 		defer collectAt(gcPercent)
 	}
-	if err := r.control.Replace(ctx, control.File, file.Services); err != nil {
+	if err := r.control.Replace(ctx, control.File, partOf(file)); err != nil {
 		return inFile(file, err)
 	}
 	r.adopt(settings{file, process})
 	file.Reuse(before)
 	return nil
+}
+
+// partOf is what a file gives.
+func partOf(file *configfile.File) control.Part {
+	return control.Part{Services: file.Services, Rules: file.Rules}
 }
 
 // isLargeChange reports whether more than a quarter of a file's services are not as and where they were; before may be nil.

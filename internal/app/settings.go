@@ -7,6 +7,7 @@ import (
 
 	"usher/internal/config"
 	"usher/internal/configfile"
+	"usher/internal/control"
 )
 
 // settings are the config file as it was last read, and the options of the process.
@@ -48,16 +49,14 @@ func (b *Start) Plan() (*config.Config, error) {
 		return nil, err
 	}
 	plan := &config.Config{Process: s.process, Services: b.Services}
-	parts := []config.RulePart{{Owner: "the command line", Rules: b.Rules}}
+	rules := map[control.Owner]*config.Rules{control.Flags: b.Rules}
 	if s.file != nil {
 		plan.Services = slices.Concat(s.file.Services, b.Services)
-		parts = append(parts, config.RulePart{Owner: "the file " + s.file.Path, Rules: s.file.Rules})
+		rules[control.File] = s.file.Rules
 	}
-	joined, err := config.JoinRules(parts...)
-	if err != nil {
+	if plan.Rules, err = control.JoinRules(rules, b.File); err != nil {
 		return nil, inFile(s.file, err)
 	}
-	plan.Rules = config.RulesOf(joined)
 	if err := plan.Complete(); err != nil {
 		return nil, inFile(s.file, err)
 	}

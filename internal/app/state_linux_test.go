@@ -29,7 +29,7 @@ func sampleState(t testing.TB) []byte {
 		t.Fatal(err)
 	}
 	defer r.control.Close()
-	if err := r.control.Replace(t.Context(), control.Flags, c.Services); err != nil {
+	if err := r.control.Replace(t.Context(), control.Flags, control.Part{Services: c.Services}); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.control.Start(t.Context()); err != nil {

@@ -37,7 +37,7 @@ func arrange(words []string, root *cli.Command) (*line, error) {
 			l.words = append(l.words, words...)
 			break
 		}
-		if !isDashed(word) {
+		if !isDashed(word) || l.isRule(word) {
 			l.words = append(l.words, word)
 			continue
 		}
@@ -89,8 +89,20 @@ func (l *line) find(words []string, all []cli.Flag) {
 	}
 }
 
+// isRule reports whether a word is a rule, which begins with a dash, has blanks, and is for a command that takes rules.
+func (l *line) isRule(word string) bool {
+	name, _, _ := cutFlag(word)
+	return l.takesRules() && strings.ContainsAny(name, " \t")
+}
+
+func (l *line) takesRules() bool { return strings.Contains(l.command.ArgsUsage, "RULE") }
+
 // noFlag is the error of a flag that the command does not have.
 func (l *line) noFlag(word, name string, root *cli.Command, known []cli.Flag) error {
+	if l.takesRules() {
+		return fmt.Errorf("unknown flag %s (each rule is one word: put it in quotes, as in usher %s '-s 10.0.0.0/8 -j DROP')",
+			word, strings.Join(l.path, " "))
+	}
 	if other := lookup(allFlagsOf(root), name); other != nil && len(l.path) > 0 {
 		return fmt.Errorf("usher %s has no flag --%s", strings.Join(l.path, " "), other.Names()[0])
 	}

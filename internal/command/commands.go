@@ -65,10 +65,16 @@ func (p *program) seeCommands() []*cli.Command {
 		{
 			Name: "flows", Usage: "lists flows, or ends them", Description: flowsHelp,
 			Flags: slices.Concat(flowFlags(), []cli.Flag{
+				&cli.BoolFlag{Name: "denied", Usage: "that today's rules, or the --allow and --deny of their service, would refuse"},
 				&cli.BoolFlag{Name: "kill", Usage: "ends the flows that the filter lets through, TCP by a reset"},
 				&cli.BoolFlag{Name: "all", Usage: "with --kill and no filter: ends all flows"},
 				outputFlag(), watchFlag(),
 			}, instanceFlags()), Action: p.flows,
+		},
+		{
+			Name: "rules", Usage: "lists the rules as iptables -L -n -v --line-numbers does; with the name of a chain, that one",
+			ArgsUsage: "[CHAIN]", Description: rulesHelp,
+			Flags: append([]cli.Flag{outputFlag(), watchFlag()}, instanceFlags()...), Action: p.rules,
 		},
 		{
 			Name: "events", Usage: "prints changes as they happen, until Ctrl-C", Description: eventsHelp,
@@ -81,7 +87,7 @@ func (p *program) seeCommands() []*cli.Command {
 func (p *program) changeCommands() []*cli.Command {
 	return []*cli.Command{
 		{
-			Name: "add", Usage: "adds a service or a backend", Description: serviceFlagsHelp,
+			Name: "add", Usage: "adds a service, a backend or rules", Description: serviceFlagsHelp,
 			Subcommands: []*cli.Command{
 				{
 					Name: "service", ArgsUsage: "[NAME] [LISTEN=BACKEND[,BACKEND...]]",
@@ -92,10 +98,14 @@ func (p *program) changeCommands() []*cli.Command {
 					Name: "backend", ArgsUsage: "SERVICE NEW[@WEIGHT][,OPTION...]", Usage: "adds a backend to a service",
 					Description: addBackendHelp, Flags: instanceFlags(), Action: p.addBackend,
 				},
+				{
+					Name: "rule", ArgsUsage: "RULE [RULE...]", Usage: "adds rules behind those of the API",
+					Description: addRuleHelp, Flags: instanceFlags(), Action: p.addRule,
+				},
 			},
 		},
 		{
-			Name: "set", Usage: "changes a service or a backend", Description: serviceFlagsHelp,
+			Name: "set", Usage: "changes a service, a backend or the rules", Description: serviceFlagsHelp,
 			Subcommands: []*cli.Command{
 				{
 					Name: "service", ArgsUsage: "SERVICE", Usage: "changes what the flags say, and leaves the rest",
@@ -105,10 +115,17 @@ func (p *program) changeCommands() []*cli.Command {
 					Name: "backend", ArgsUsage: "SERVICE ADDR[@WEIGHT][,OPTION...]", Usage: "changes the weight and the options that are given",
 					Description: setBackendHelp, Flags: instanceFlags(), Action: p.setBackend,
 				},
+				{
+					Name: "rules", ArgsUsage: "[RULE...]", Usage: "makes these all rules of the API, in one step",
+					Description: setRulesHelp,
+					Flags: append([]cli.Flag{
+						&cli.StringFlag{Name: "policy", Usage: "ACCEPT|DROP\twhat becomes of flows that no rule decides"},
+					}, instanceFlags()...), Action: p.setRules,
+				},
 			},
 		},
 		{
-			Name: "rm", Usage: "removes a service or a backend; flows end as --on-remove says",
+			Name: "rm", Usage: "removes a service or a backend, whose flows end as --on-remove says, or the rules",
 			Subcommands: []*cli.Command{
 				{
 					Name: "service", ArgsUsage: "SERVICE", Usage: "removes a service",
@@ -117,6 +134,10 @@ func (p *program) changeCommands() []*cli.Command {
 				{
 					Name: "backend", ArgsUsage: "SERVICE ADDR", Usage: "removes a backend from a service",
 					Flags: instanceFlags(), Action: p.removeBackend,
+				},
+				{
+					Name: "rules", Usage: "removes the rules of the API, and its policy",
+					Flags: instanceFlags(), Action: p.removeRules,
 				},
 			},
 		},

@@ -159,6 +159,8 @@ func (s *completer) ofForm(form string) []candidate {
 		return s.services()
 	case "ADDR":
 		return s.backends()
+	case "CHAIN":
+		return s.chains()
 	case "INSTANCE":
 		return instanceCandidates(s.ctx)
 	case "FILE", "PATH":
@@ -238,6 +240,22 @@ func (s *completer) backends() []candidate {
 		}
 	}
 	return all
+}
+
+func (s *completer) chains() []candidate {
+	usher := s.usher()
+	if usher == nil {
+		return nil
+	}
+	all, err := usher.Rules(s.ctx)
+	if err != nil {
+		return nil
+	}
+	var chains []candidate
+	for _, chain := range all.Chains {
+		chains = append(chains, candidate{chain.Name, fmt.Sprintf("%d rule%s", len(chain.Rules), plural(len(chain.Rules)))})
+	}
+	return chains
 }
 
 func instanceCandidates(ctx context.Context) []candidate {

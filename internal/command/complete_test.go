@@ -58,7 +58,7 @@ func TestComplete(t *testing.T) {
 		"--scheduler web=l":                "web=lc web=lblc web=lblcr",
 		"--fail ":                          "open closed",
 		"--admin-token-file ":              ":files",
-		"add ":                             "service backend",
+		"add ":                             "service backend rule",
 		"add service --log":                "",
 		"ls --o":                           "--output",
 		"ls -o w":                          "wide",

@@ -78,6 +78,9 @@ func flowQuery(c *cli.Context) (url.Values, control.FlowQuery, error) {
 			query[name] = c.StringSlice(name)
 		}
 	}
+	if c.Bool("denied") {
+		query.Set("denied", strconv.FormatBool(true))
+	}
 	parsed, err := control.ParseFlowQuery(query)
 	if wrong, ok := errors.AsType[*control.FlowQueryError](err); ok {
 		err = usageError{fmt.Errorf("--%s %s: %s", wrong.Parameter, strings.Join(query[wrong.Parameter], ","), wrong.Problem)}

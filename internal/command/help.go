@@ -90,6 +90,7 @@ const lsHelp = `Without --name, the services of all running ushers of this user 
   STATUS of a backend      up, down, drain, maint or unknown; SINCE is how long it has been so, REASON why
   OVERRIDE                 what was set by hand (usher drain, maint, set backend), until usher resume
   FAILED                   flows that were not served; of a backend its failed connects and flows
+  REFUSED                  clients that were not let in (usher help access), with -o wide; of one service by reason
   UP, DOWN                 bytes from clients to backends, and back
   CONNECT                  the smoothed time that a connect to the backend takes
 
@@ -105,6 +106,31 @@ they are found, so that there may be any number of them; --sort keeps and orders
 
   usher flows --client 10.0.0.0/8 --min-idle 1h --kill
   usher flows --service web --sort bytes --top 20 --watch
+  usher flows --denied --kill           after a change of the rules, or of --allow and --deny
+
+--denied judges by addresses, ports, protocols and how many flows live. Rules with a rate or a memory (limit, hashlimit,
+recent, statistic) are passed over, and the limits of services say nothing of flows that live.
+`
+
+const rulesHelp = `The columns are those of iptables. PKTS counts each flow once, at the rules that it matched: a TCP connection, or the
+first datagram of a UDP client; and each datagram that was refused. BYTES are of these datagrams, and of the flows that
+the rule decided, both ways. -o wide has all digits, -o json the rules as iptables -S prints them, and their owners.
+
+  usher rules
+  usher rules INPUT --watch
+  usher flows --denied --kill      ends the flows that would not be let in any more
+`
+
+const addRuleHelp = `  usher add rule '-s 10.0.0.0/8 -p tcp --dport 8080 -j DROP'
+
+Each rule is one word, in quotes. usher help access explains them.
+`
+
+const setRulesHelp = `  usher set rules --policy DROP '-s 10.0.0.0/8 -j ACCEPT' '-i lo -j ACCEPT'
+  usher set rules '-N web' '-A web -s 192.0.2.0/24 -j REJECT' '-p tcp --dport 8080 -j web'
+
+Each rule is one word, in quotes. They take the place of all rules of the API before, and stand behind those of the
+command line and of the file. Rules that stay keep their counters. Flows that live stay: usher flows --denied.
 `
 
 const eventsHelp = `  status                   of a service (up, degraded, down) or a backend (up, down, drain, maint, unknown)
@@ -112,6 +138,7 @@ const eventsHelp = `  status                   of a service (up, degraded, down)
   ejected, readmitted      a backend, by --eject
   weight                   of a backend
   override                 what is set by hand
+  rules                    new rules judge; TO is how many, and the policy
   reload                   of the config file; TO is done or refused
   upgrade                  of the program; TO is done or refused. The list goes on, and ends with the process
   lost                     how many events are missing here, because they were not read in time

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -47,6 +48,7 @@ var serviceColumns = slices.Concat([]column[serviceRow]{
 	{name: "QUEUED", wide: true, cell: func(s serviceRow) string { return fmt.Sprint(s.Queued) }},
 	{name: "TOTAL", cell: func(s serviceRow) string { return fmt.Sprint(s.Total) }},
 	{name: "FAILED", cell: func(s serviceRow) string { return fmt.Sprint(s.Failed) }},
+	{name: "REFUSED", wide: true, cell: func(s serviceRow) string { return fmt.Sprint(refused(s.Refused)) }},
 	{name: "UP", cell: func(s serviceRow) string { return bytesText(s.BytesUp) }},
 	{name: "DOWN", cell: func(s serviceRow) string { return bytesText(s.BytesDown) }},
 }, rateColumns(func(s serviceRow) *rates { return s.rates }))
@@ -70,6 +72,14 @@ var backendColumns = slices.Concat([]column[backendRow]{
 
 // instanceColumn comes first if there are several ushers.
 var instanceColumn = column[serviceRow]{name: "INSTANCE", cell: func(s serviceRow) string { return s.instance }}
+
+// refused sums up clients that were not let in.
+func refused(by map[string]uint64) (n uint64) {
+	for _, one := range by {
+		n += one
+	}
+	return n
+}
 
 // few is a list of which the first two are shown.
 func few(all []string) string {
@@ -254,7 +264,27 @@ func (l *lister) printBackends(w io.Writer) error {
 			return err
 		}
 	}
-	return t.flush()
+	if err := t.flush(); err != nil || !l.out.wide() {
+		return err
+	}
+	return l.printRefused(w)
+}
+
+// printRefused writes which clients the only service did not let in.
+func (l *lister) printRefused(w io.Writer) error {
+	for _, s := range l.samples[0].services {
+		var words []string
+		for _, reason := range slices.Sorted(maps.Keys(s.Refused)) {
+			words = append(words, fmt.Sprintf("%s %d", printable(reason), s.Refused[reason]))
+		}
+		if len(words) == 0 {
+			continue
+		}
+		if _, err := fmt.Fprintf(w, "\nclients refused: %s\n", strings.Join(words, ", ")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // passed is the time from the sample before of instance i to the last one; 0: there is none before.

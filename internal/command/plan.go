@@ -2,6 +2,7 @@ package command
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/urfave/cli/v2"
 
@@ -26,7 +27,21 @@ func (p *program) check(c *cli.Context) error {
 	if file := c.String("config"); file != "" {
 		what = file + ": "
 	}
-	return p.say("%sok, %d service%s, %d backend%s", what, len(plan.Services), plural(len(plan.Services)), backends, plural(backends))
+	return p.say("%sok, %d service%s, %d backend%s%s", what, len(plan.Services), plural(len(plan.Services)), backends, plural(backends),
+		rulesOf(plan))
+}
+
+// rulesOf says how many rules a plan has, and its policy; nothing if it has neither.
+func rulesOf(plan *config.Config) string {
+	if plan.Rules == nil {
+		return ""
+	}
+	n := plan.Rules.Len()
+	text := fmt.Sprintf(", %d rule%s", n, plural(n))
+	if plan.Rules.Policy != "" {
+		text += ", policy " + plan.Rules.Policy
+	}
+	return text
 }
 
 // config prints a plan as YAML: that of the words, or if there are none that of the running usher.

@@ -20,6 +20,7 @@ var (
 	web = api.Service{
 		Name: "web", Owner: "file", Network: "tcp", Listen: []string{":8080", ":8443", "unix:///x"}, Scheduler: "wrr",
 		Status: "degraded", Active: 3, Queued: 1, Total: 1234, Failed: 2, BytesUp: 999, BytesDown: 12345678,
+		Refused: map[string]uint64{"rate-limited": 4, "denied": 1},
 		Backends: []api.Backend{
 			{Address: "10.0.0.1:80", Weight: 3, Status: "up", Since: moment.Add(-time.Hour), Active: 3, Total: 1200, ConnectMS: 0.4321},
 			{Address: "10.0.0.2:80", Weight: 1, Backup: true, Status: "down", Since: moment.Add(-1500 * time.Millisecond), Override: "weight=1",
@@ -59,9 +60,9 @@ b         dns   flags  udp      udp://127.0.0.1:53  rr         down    0/0      
 `},
 		{"wide", lister{out: output{form: "wide"}, instances: one, before: earlier,
 			samples: []sample{{at: moment, process: process, services: []api.Service{web, dns}}}}, `
-NAME  OWNER  NETWORK  LISTEN              SCHEDULER  STATUS    BACKENDS  ACTIVE  QUEUED  TOTAL  FAILED  UP    DOWN    FLOWS/S  UP/S  DOWN/S
-web   file   tcp      :8080,:8443,+1      wrr        degraded  1/2       3       1       1234   2       999B  12.3MB  10       0B    5.00MB
-dns   flags  udp      udp://127.0.0.1:53  rr         down      0/0       0       0       0      0       0B    0B      -        -     -
+NAME  OWNER  NETWORK  LISTEN              SCHEDULER  STATUS    BACKENDS  ACTIVE  QUEUED  TOTAL  FAILED  REFUSED  UP    DOWN    FLOWS/S  UP/S  DOWN/S
+web   file   tcp      :8080,:8443,+1      wrr        degraded  1/2       3       1       1234   2       5        999B  12.3MB  10       0B    5.00MB
+dns   flags  udp      udp://127.0.0.1:53  rr         down      0/0       0       0       0      0       0        0B    0B      -        -     -
 
 web: pid 42, version v1, up 2d1h, engine epoll, workers 2, flows 3 of 1000, cpu user 1.50s system 2.25s, upgrades 1, config /etc/usher.yaml
 `},
@@ -69,6 +70,12 @@ web: pid 42, version v1, up 2d1h, engine epoll, workers 2, flows 3 of 1000, cpu 
 ADDRESS      WEIGHT  STATUS  SINCE  OVERRIDE  ACTIVE  TOTAL  FAILED  CONNECT  REASON
 10.0.0.1:80  3       up      1h0m   -         3       1200   0       0.43ms   -
 10.0.0.2:80  1       down    1.5s   weight=1  0       0      2       -        connect: \x1b[31mrefused
+`},
+		{"refused", lister{out: output{form: "wide"}, service: "web", instances: one,
+			samples: []sample{{at: moment, services: []api.Service{{Name: "web", Refused: web.Refused}}}}}, `
+ADDRESS  WEIGHT  BACKUP  STATUS  SINCE  OVERRIDE  ACTIVE  TOTAL  FAILED  CONNECT  UP  DOWN  FLOWS/S  UP/S  DOWN/S  REASON
+
+clients refused: denied 1, rate-limited 4
 `},
 		{"object", lister{out: output{form: "json"}, instances: one, samples: []sample{{services: []api.Service{dns}}}}, `
 {"services":[{"name":"dns","owner":"flags","network":"udp","listen":["udp://127.0.0.1:53"],"scheduler":"rr","status":"down","active":0,"queued":0,"total":0,"failed":0,"bytes_up":0,"bytes_down":0,"backends":null}]}

@@ -105,3 +105,14 @@ func JoinRules(parts ...RulePart) (*rules.List, error) {
 	}
 	return list, nil
 }
+
+// Len returns how many rules there are; nil has none.
+func (r *Rules) Len() (n int) {
+	if r == nil {
+		return 0
+	}
+	for _, chain := range r.List.Chains {
+		n += len(chain.Rules)
+	}
+	return n
+}

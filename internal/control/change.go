@@ -6,59 +6,80 @@ import (
 	"reflect"
 	"slices"
 
+	"go.uber.org/zap"
+
 	"usher/internal/config"
 	"usher/proxy"
 )
 
-// Replace makes services all that owner has. Services with the pointer of before are unchanged. The caller writes to none
-// of them any more. After an error nothing has changed. It is a *config.Error, *ConflictError, *FixedError,
-// *proxy.ListenError or ErrShutDown.
-func (c *Controller) Replace(ctx context.Context, owner Owner, services []*config.Service) error {
-	return c.change(ctx, owner, func([]*config.Service) ([]*config.Service, error) { return services, nil })
+// Part is all that one owner gives. The caller writes to nothing in it any more.
+type Part struct {
+	Services []*config.Service
+	Rules    *config.Rules // nil: none
+}
+
+// Replace makes a part all that owner has. Services with the pointer of before are unchanged. After an error nothing has
+// changed. It is a *config.Error, *ConflictError, *FixedError, *proxy.ListenError or ErrShutDown.
+func (c *Controller) Replace(ctx context.Context, owner Owner, part Part) error {
+	return c.change(ctx, owner, func(p *Part) error {
+		*p = part
+		return nil
+	})
 }
 
 // Add gives owner one more service.
 func (c *Controller) Add(ctx context.Context, owner Owner, s *config.Service) error {
-	return c.change(ctx, owner, func(part []*config.Service) ([]*config.Service, error) {
+	return c.change(ctx, owner, func(part *Part) error {
 		if other, err := c.lookup(s.Name); err == nil {
-			return nil, c.twice(s.Name, other.owner)
+			return c.twice(s.Name, other.owner)
 		}
-		return append(part, s), nil
+		part.Services = append(part.Services, s)
+		return nil
 	})
 }
 
 // Update has edit change a copy of a service of owner, and makes that the service. An error of edit is returned as it is.
 func (c *Controller) Update(ctx context.Context, owner Owner, name string, edit func(*config.Service) error) error {
-	return c.change(ctx, owner, func(part []*config.Service) ([]*config.Service, error) {
+	return c.change(ctx, owner, func(part *Part) error {
 		at, err := c.own(owner, name, part)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		s := part[at].Clone()
+		s := part.Services[at].Clone()
 		if err := edit(s); err != nil {
-			return nil, err
+			return err
 		}
 		if s.Name != name {
-			return nil, &FixedError{Service: name, Field: "name", Text: "remove the service, and add one of the other name"}
+			return &FixedError{Service: name, Field: "name", Text: "remove the service, and add one of the other name"}
 		}
-		part[at] = s
-		return part, nil
+		part.Services[at] = s
+		return nil
 	})
 }
 
 // Remove removes a service of owner. Its flows end as its on-remove says.
 func (c *Controller) Remove(ctx context.Context, owner Owner, name string) error {
-	return c.change(ctx, owner, func(part []*config.Service) ([]*config.Service, error) {
+	return c.change(ctx, owner, func(part *Part) error {
 		at, err := c.own(owner, name, part)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		return slices.Delete(part, at, at+1), nil
+		part.Services = slices.Delete(part.Services, at, at+1)
+		return nil
+	})
+}
+
+// UpdateRules makes what edit returns the rules of owner. It gets those of before, nil if there are none, and changes
+// nothing of them. An error of edit is returned as it is.
+func (c *Controller) UpdateRules(ctx context.Context, owner Owner, edit func(*config.Rules) (*config.Rules, error)) error {
+	return c.change(ctx, owner, func(part *Part) (err error) {
+		part.Rules, err = edit(part.Rules)
+		return err
 	})
 }
 
 // own returns the index of a service in the part of its owner. The error is a *NotFoundError or an *OwnerError.
-func (c *Controller) own(owner Owner, name string, part []*config.Service) (int, error) {
+func (c *Controller) own(owner Owner, name string, part *Part) (int, error) {
 	s, err := c.lookup(name)
 	if err != nil {
 		return 0, err
@@ -66,28 +87,31 @@ func (c *Controller) own(owner Owner, name string, part []*config.Service) (int,
 	if s.owner != owner {
 		return 0, &OwnerError{Service: name, Owner: s.owner, file: c.file}
 	}
-	return slices.Index(part, s.given), nil
+	return slices.Index(part.Services, s.given), nil
 }
 
-// change makes what edit returns the part of owner. Edit may change the list, but no service.
-func (c *Controller) change(ctx context.Context, owner Owner, edit func(part []*config.Service) ([]*config.Service, error)) error {
+// change makes what edit makes of it the part of owner. Edit may change the list, but no service.
+func (c *Controller) change(ctx context.Context, owner Owner, edit func(*Part) error) error {
 	if err := c.lock(ctx); err != nil {
 		return err
 	}
 	defer c.unlock()
-	part := make([]*config.Service, len(c.parts[owner]), len(c.parts[owner])+1)
+	part := Part{make([]*config.Service, len(c.parts[owner]), len(c.parts[owner])+1), c.rules.Load().parts[owner]}
 	for i, s := range c.parts[owner] {
-		part[i] = s.given
+		part.Services[i] = s.given
 	}
-	next, err := edit(part)
-	if err != nil {
+	if err := edit(&part); err != nil {
 		return err
 	}
-	d, err := c.newDraft(owner, next)
+	d, err := c.newDraft(owner, part.Services)
 	if err != nil {
 		return err
 	}
 	if err := c.complete(ctx, d); err != nil {
+		return err
+	}
+	d.rulesBefore = c.rules.Load()
+	if d.rules, err = c.joinRules(d.rulesBefore, owner, part.Rules); err != nil {
 		return err
 	}
 	return c.apply(ctx, d) // also if nothing changes: files of sockets that were removed are made anew
@@ -110,6 +134,9 @@ func (c *Controller) apply(ctx context.Context, d *draft) error {
 		s.running, s.config = running[s.data].Service, bound(s.wanted, running[s.data].Listeners)
 	}
 	c.reconciler.Set(ctx, c.server, desired(d.all))
+	if err := c.server.SetRules(d.rules.set); err != nil {
+		c.log.Error("rules do not change", zap.Error(err)) // not after CheckRules
+	}
 	change.Commit()
 	c.publish(d)
 	for _, s := range d.removed {
@@ -128,6 +155,9 @@ type draft struct {
 	before  []*service // what each of fresh was, nil if it is new
 	removed []*service
 	same    []*service // those of part that have changed nothing but their place or pointer
+	rules   *ruleset   // of all owners
+
+	rulesBefore *ruleset // the same if they do not change
 }
 
 // newDraft compares what an owner wants with what it has. Its cost is that of a pass over pointers, apart from services
@@ -257,4 +287,5 @@ func (c *Controller) publish(d *draft) {
 	c.mu.Unlock()
 	all := d.all // a pointer into d would keep what the services were
 	c.running.Store(&all)
+	c.rules.Store(d.rules)
 }

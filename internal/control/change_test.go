@@ -72,18 +72,18 @@ func TestOwnersChangeTheirParts(t *testing.T) {
 	api := named("a", services(t, "0=9001"))[0]
 	must(t, c.Add(ctx, API, api))
 	file := []*config.Service{named("f", services(t, "0=9001"))[0], named("g", services(t, "udp:0=9001"))[0]}
-	must(t, c.Replace(ctx, File, file))
-	must(t, c.Replace(ctx, Flags, named("w", services(t, "0=9001"))))
+	must(t, c.Replace(ctx, File, Part{Services: file}))
+	must(t, c.Replace(ctx, Flags, Part{Services: named("w", services(t, "0=9001"))}))
 	expect("w:flags:127.0.0.1:9001 f:file:127.0.0.1:9001 g:file:udp://127.0.0.1:9001 a:api:127.0.0.1:9001")
 
 	kept := c.byName["g"]
 	f := file[0].Clone()
 	f.Backends[0].Weight = 7
-	must(t, c.Replace(ctx, File, []*config.Service{f, file[1]}))
+	must(t, c.Replace(ctx, File, Part{Services: []*config.Service{f, file[1]}}))
 	if c.byName["g"] != kept {
 		t.Error("a service with the pointer of before was made anew")
 	}
-	must(t, c.Replace(ctx, File, []*config.Service{file[1].Clone(), f}))
+	must(t, c.Replace(ctx, File, Part{Services: []*config.Service{file[1].Clone(), f}}))
 	expect("w:flags:127.0.0.1:9001 g:file:udp://127.0.0.1:9001 f:file:127.0.0.1:9001@7 a:api:127.0.0.1:9001")
 	if c.byName["g"].data != kept.data {
 		t.Error("an equal service was made anew")
@@ -96,11 +96,11 @@ func TestOwnersChangeTheirParts(t *testing.T) {
 	if api.Backends[0].Weight != 1 {
 		t.Error("a change wrote to what its owner gave")
 	}
-	must(t, c.Replace(ctx, File, []*config.Service{f}))
+	must(t, c.Replace(ctx, File, Part{Services: []*config.Service{f}}))
 	must(t, c.Remove(ctx, Flags, "w"))
 	expect("f:file:127.0.0.1:9001@7 a:api:127.0.0.1:9001@3")
 	must(t, c.Remove(ctx, API, "a"))
-	must(t, c.Replace(ctx, File, nil))
+	must(t, c.Replace(ctx, File, Part{Services: nil}))
 	expect("")
 }
 
@@ -111,8 +111,8 @@ func TestRefusedChanges(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	defer taken.Close()
-	must(t, c.Replace(ctx, Flags, named("flag", services(t, "0=9001"))))
-	must(t, c.Replace(ctx, File, named("web", services(t, "0=9001"))))
+	must(t, c.Replace(ctx, Flags, Part{Services: named("flag", services(t, "0=9001"))}))
+	must(t, c.Replace(ctx, File, Part{Services: named("web", services(t, "0=9001"))}))
 	must(t, c.Add(ctx, API, named("db", services(t, "udp:0=9001"))[0]))
 	web, err := c.Service("web")
 	must(t, err)
@@ -142,8 +142,8 @@ func TestRefusedChanges(t *testing.T) {
 		{update("flag", func(*config.Service) {}), &owner, "service flag belongs to the command line: change it there and restart"},
 		{c.Remove(ctx, File, "db"), &owner, "service db belongs to the API: change it with usher set, add and rm"},
 		{c.Add(ctx, API, named("web", services(t, "0=9001"))[0]), &conflict, "there is a service web already, of the file usher.yaml"},
-		{c.Replace(ctx, File, named("db", services(t, "0=9001"))), &conflict, "there is a service db already, of the API"},
-		{c.Replace(ctx, File, twins), &invalid, `there are two services "0"`},
+		{c.Replace(ctx, File, Part{Services: named("db", services(t, "0=9001"))}), &conflict, "there is a service db already, of the API"},
+		{c.Replace(ctx, File, Part{Services: twins}), &invalid, `there are two services "0"`},
 		{c.Add(ctx, API, named("x", services(t, web.Listen[0]+"=9001"))[0]), &conflict,
 			`services "web" and "x" both listen on ` + web.Listen[0] + " (service web is of the file usher.yaml)"},
 		{c.Add(ctx, API, bad), &invalid, `service "0": slow-start -1ns: -1ns is negative (did you mean 1ns, or 0?)`},
@@ -170,7 +170,7 @@ func TestAFailedBindChangesNothing(t *testing.T) {
 	must(t, err)
 	defer taken.Close()
 	path := filepath.Join(t.TempDir(), "s")
-	if err := c.Replace(ctx, File, services(t, "unix://"+path+"=9001", taken.Addr().String()+"=9001")); err == nil {
+	if err := c.Replace(ctx, File, Part{Services: services(t, "unix://"+path+"=9001", taken.Addr().String()+"=9001")}); err == nil {
 		t.Fatal("bound an address that is taken")
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
@@ -189,13 +189,13 @@ func TestTheFileOfASocketIsMadeAnew(t *testing.T) {
 	path := filepath.Join(folder, "s")
 	must(t, os.Mkdir(folder, 0o700))
 	part := named("web", services(t, "unix://"+path+"=9001"))
-	must(t, c.Replace(ctx, File, part))
+	must(t, c.Replace(ctx, File, Part{Services: part}))
 	must(t, c.Start(ctx))
 	must(t, os.RemoveAll(folder))
-	must(t, c.Replace(ctx, File, part))
+	must(t, c.Replace(ctx, File, Part{Services: part}))
 	must(t, c.Add(ctx, API, named("other", services(t, "0=9001"))[0]))
 	must(t, os.Mkdir(folder, 0o700))
-	must(t, c.Replace(ctx, File, part))
+	must(t, c.Replace(ctx, File, Part{Services: part}))
 	client, err := net.Dial("unix", path)
 	must(t, err)
 	must(t, client.Close())
@@ -211,7 +211,7 @@ func TestAServiceChangesItsNetwork(t *testing.T) {
 		defer backend.Close()
 		tcp := named("web", services(t, "0="+backend.Addr().String()))
 		tcp[0].OnRemove = config.TerminationPolicy{How: "reset"}
-		must(t, c.Replace(ctx, File, tcp))
+		must(t, c.Replace(ctx, File, Part{Services: tcp}))
 		must(t, c.Start(ctx))
 		client, err := net.Dial("tcp", c.Services()[0].Listen[0])
 		must(t, err)
@@ -219,7 +219,7 @@ func TestAServiceChangesItsNetwork(t *testing.T) {
 		accepted, err := backend.Accept()
 		must(t, err)
 		defer accepted.Close()
-		must(t, c.Replace(ctx, File, named("web", services(t, "udp:0=9001"))))
+		must(t, c.Replace(ctx, File, Part{Services: named("web", services(t, "udp:0=9001"))}))
 		if _, err := client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("%s: the client of before: %v", engine, err)
 		}
@@ -227,7 +227,7 @@ func TestAServiceChangesItsNetwork(t *testing.T) {
 		if len(web) != 1 || web[0].Network != "udp" {
 			t.Errorf("%s: %+v", engine, web)
 		}
-		must(t, c.Replace(ctx, File, tcp))
+		must(t, c.Replace(ctx, File, Part{Services: tcp}))
 		if web := c.Services(); web[0].Network != "tcp" || len(web[0].Backends) != 1 {
 			t.Errorf("%s: back again: %+v", engine, web)
 		}
@@ -255,7 +255,7 @@ func TestABackendIsReplacedByAName(t *testing.T) {
 	t.Parallel()
 	names := slow{book{"b.test": {netip.MustParseAddr("127.0.0.2")}}, new(sync.Once), make(chan struct{}), make(chan struct{})}
 	c, ctx := newController(t, discovery.Resolver{Lookup: names}), t.Context()
-	must(t, c.Replace(ctx, API, named("web", services(t, "0=9001"))))
+	must(t, c.Replace(ctx, API, Part{Services: named("web", services(t, "0=9001"))}))
 	must(t, c.Start(ctx))
 	backends := func() string {
 		web, err := c.Service("web")
@@ -288,7 +288,7 @@ func TestABackendIsReplacedByAName(t *testing.T) {
 func TestOverridesSurviveAReload(t *testing.T) {
 	t.Parallel()
 	c, ctx := newController(t, discovery.Resolver{}), t.Context()
-	must(t, c.Replace(ctx, File, named("web", services(t, "0=9001,9002"))))
+	must(t, c.Replace(ctx, File, Part{Services: named("web", services(t, "0=9001,9002"))}))
 	must(t, c.Start(ctx))
 	shown := func() string {
 		web, err := c.Service("web")
@@ -309,12 +309,12 @@ func TestOverridesSurviveAReload(t *testing.T) {
 	must(t, c.SetOverride(ctx, "web", "9001", reconcile.Override{Admin: &drain}))
 	must(t, c.SetOverride(ctx, "web", "127.0.0.1:9002", reconcile.Override{Weight: &weight}))
 	expect(`127.0.0.1:9001@1 drain "drain", 127.0.0.1:9002@7 up "weight=7"`)
-	must(t, c.Replace(ctx, File, named("web", services(t, "0=9001@2,9002@2,9003"))))
+	must(t, c.Replace(ctx, File, Part{Services: named("web", services(t, "0=9001@2,9002@2,9003"))}))
 	expect(`127.0.0.1:9001@2 drain "drain", 127.0.0.1:9002@7 up "weight=7", 127.0.0.1:9003@1 up ""`)
 	must(t, c.Resume(ctx, "web", "9002"))
 	expect(`127.0.0.1:9001@2 drain "drain", 127.0.0.1:9002@2 up "", 127.0.0.1:9003@1 up ""`)
-	must(t, c.Replace(ctx, File, named("web", services(t, "0=9002"))))
-	must(t, c.Replace(ctx, File, named("web", services(t, "0=9001,9002"))))
+	must(t, c.Replace(ctx, File, Part{Services: named("web", services(t, "0=9002"))}))
+	must(t, c.Replace(ctx, File, Part{Services: named("web", services(t, "0=9001,9002"))}))
 	expect(`127.0.0.1:9001@1 up "", 127.0.0.1:9002@1 up ""`) // its backend was gone
 
 	var missing *NotFoundError

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"math/rand/v2"
 	"net/netip"
 	"runtime"
 	"sync"
@@ -40,12 +41,15 @@ type Controller struct {
 	ends     []EndState // of Restore, until Continue
 
 	running atomic.Pointer[[]*service] // what readers see
+	rules   atomic.Pointer[ruleset]    // the same
 	mu      sync.RWMutex               // held for moments only
 	byName  map[string]*service        // the same by name
 
 	process atomic.Pointer[config.Process]
 	cuts    delayedCuts
 	events  hub
+	ruleLog *ruleLog
+	seed    uint64 // of the tables of rules
 }
 
 // New returns a Controller without services. Its owner calls Shutdown and Close.
@@ -55,7 +59,7 @@ func New(o Options) (*Controller, error) {
 		return nil, err
 	}
 	if c.server, err = proxy.New(serverOptions(o)); err != nil {
-		c.reconciler.Close()
+		c.release()
 		return nil, err
 	}
 	return c, nil
@@ -68,15 +72,27 @@ func newDetached(o Options) (*Controller, error) {
 		changing: make(chan struct{}, 1),
 		parts:    make(map[Owner][]*service),
 		byName:   make(map[string]*service),
+		seed:     rand.Uint64(),
 	}
 	c.checker = config.NewChecker(c.local)
 	c.running.Store(new([]*service))
+	c.rules.Store(new(ruleset))
 	c.process.Store(&o.Process)
 	var err error
 	c.reconciler, err = reconcile.New(reconcile.Options{
 		Log: o.Log, Names: o.Names, Local: c.local, Checks: proxy.ChecksAtOnce(), OnTransition: c.onTransition,
 	})
-	return c, err
+	if err != nil {
+		return nil, err
+	}
+	c.ruleLog = newRuleLog(o.Log)
+	return c, nil
+}
+
+// release ends what a Controller has beside its data path.
+func (c *Controller) release() {
+	c.reconciler.Close()
+	c.ruleLog.close()
 }
 
 func serverOptions(o Options) proxy.Options {
@@ -87,7 +103,18 @@ func serverOptions(o Options) proxy.Options {
 		Logger:    o.Log,
 		AccessLog: o.Process.AccessLog,
 		Inherited: o.Inherited,
+
+		MaxDropped:  maxDropped(&o.Process),
+		DropTimeout: o.Process.DropTimeout,
 	}
+}
+
+// maxDropped returns how many dropped clients may be held, as the data path takes it: there zero is its default.
+func maxDropped(p *config.Process) int {
+	if p.MaxDropped == 0 {
+		return -1
+	}
+	return p.MaxDropped
 }
 
 // Start waits for one round of names and checks, logs the settings in effect, and lets clients in. If ctx ends before
@@ -120,7 +147,7 @@ func (c *Controller) Close() {
 	c.server.Close()
 	c.cuts.close()
 	c.changing <- struct{}{} // no change is under way, and none follows
-	c.reconciler.Close()
+	c.release()
 	c.events.close()
 	c.unlock()
 }

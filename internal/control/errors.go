@@ -73,6 +73,31 @@ func (e *ConflictError) Error() string {
 // Unwrap returns the error of the whole plan, or nil.
 func (e *ConflictError) Unwrap() error { return e.Err }
 
+// RuleConflictError says that two owners have the same chain, or a policy each.
+type RuleConflictError struct{ Err error }
+
+// Error names the chain and both owners.
+func (e *RuleConflictError) Error() string { return e.Err.Error() }
+
+// Unwrap returns a *config.Error.
+func (e *RuleConflictError) Unwrap() error { return e.Err }
+
+// RuleError says why a rule cannot judge.
+type RuleError struct {
+	Rule  string
+	Owner Owner
+	Err   error
+	file  string
+}
+
+// Error names the rule and its owner.
+func (e *RuleError) Error() string {
+	return fmt.Sprintf("rule of %s: %s: %v", e.Owner.place(e.file), e.Rule, e.Err)
+}
+
+// Unwrap returns the reason.
+func (e *RuleError) Unwrap() error { return e.Err }
+
 // RebalanceError says why the flows of a service cannot be spread anew.
 type RebalanceError struct {
 	Service string

@@ -28,6 +28,7 @@ type FlowFilter struct {
 	MinIdle    time.Duration
 	MinBytes   uint64 // both ways together
 	MinTries   int
+	Denied     bool // that today's rules, or the lists of clients of their service, would refuse
 }
 
 // FlowQuery is what a reader of flows asks for.
@@ -58,6 +59,7 @@ var flowParameters = map[string]func(*FlowQuery, string) error{
 	"min-age":   func(q *FlowQuery, v string) error { return setDuration(&q.MinAge, v) },
 	"min-idle":  func(q *FlowQuery, v string) error { return setDuration(&q.MinIdle, v) },
 	"min-bytes": func(q *FlowQuery, v string) (err error) { q.MinBytes, err = parseCount(v, 64); return err },
+	"denied":    func(q *FlowQuery, v string) error { return setSwitch(&q.Denied, v) },
 	"min-tries": func(q *FlowQuery, v string) error { return setInt(&q.MinTries, v) },
 	"sort":      (*FlowQuery).setSort,
 	"top":       func(q *FlowQuery, v string) error { return setInt(&q.Top, v) },
@@ -191,11 +193,12 @@ func setSwitch(to *bool, v string) (err error) {
 
 // IsAll reports whether the filter lets all pass.
 func (f *FlowFilter) IsAll() bool {
-	return !f.Client.IsValid() && f.ClientPort == 0 && f.MinAge == 0 && f.MinIdle == 0 && f.MinBytes == 0 && f.MinTries == 0 &&
+	return !f.Denied && !f.Client.IsValid() && f.ClientPort == 0 && f.MinAge == 0 && f.MinIdle == 0 && f.MinBytes == 0 && f.MinTries == 0 &&
 		len(f.Listener)+len(f.Service)+len(f.Backend)+len(f.Network)+len(f.State) == 0
 }
 
-// Match reports whether a flow passes. now is the time on the server's clock.
+// Match reports whether a flow passes, as far as its row says: not whether it is denied. now is the time on the server's
+// clock.
 func (f *FlowFilter) Match(r *proxy.Row, now time.Duration) bool {
 	client := r.Client()
 	switch {

@@ -24,6 +24,12 @@ type fakeServer struct {
 
 func (s *fakeServer) Now() time.Duration         { return time.Hour }
 func (s *fakeServer) Flows() iter.Seq[proxy.Row] { return slices.Values(s.rows) }
+
+// Denied refuses the clients of 10.0.0.7.
+func (s *fakeServer) Denied() func(*proxy.Row) bool {
+	return func(r *proxy.Row) bool { return r.Client().Addr() == netip.AddrFrom4([4]byte{10, 0, 0, 7}) }
+}
+
 func (s *fakeServer) MeasureRTT(rows []proxy.Row) {
 	s.mostAsked = max(s.mostAsked, len(rows))
 	for i := range rows {
@@ -97,6 +103,9 @@ func TestFlowQueries(t *testing.T) {
 		{"min-age=6s", "012"},
 		{"min-idle=6s&min-bytes=1", "12"},
 		{"min-tries=2", ""},
+		{"denied", "7"},
+		{"denied=true&service=web", ""},
+		{"denied=false", "01234567"},
 		{"top=3", "012"},
 		{"sort=bytes", "76543210"},
 		{"sort=bytes-up&top=2", "76"},
@@ -116,7 +125,7 @@ func TestFlowQueries(t *testing.T) {
 		if got := clients(flows(s, q)); got != test.want {
 			t.Errorf("%s: flows %s, want %s", test.query, got, test.want)
 		}
-		if isAll := test.query == "" || test.query == "top=3" || strings.HasPrefix(test.query, "sort=") && !strings.Contains(test.query, "service"); q.IsAll() != isAll {
+		if isAll := test.query == "" || test.query == "top=3" || test.query == "denied=false" || strings.HasPrefix(test.query, "sort=") && !strings.Contains(test.query, "service"); q.IsAll() != isAll {
 			t.Errorf("%s: all flows pass: %v", test.query, q.IsAll())
 		}
 	}
@@ -166,5 +175,9 @@ func TestFlowsAreMeasuredInBatches(t *testing.T) {
 	}
 	if n := kill(s, FlowFilter{Network: []string{"udp"}}); n != 5*rttBatch || len(s.rows) != 5*rttBatch+1 {
 		t.Errorf("%d flows ended, %d left", n, len(s.rows))
+	}
+	s = newFakeServer(t, 8)
+	if n := kill(s, FlowFilter{Denied: true}); n != 1 || len(s.rows) != 7 {
+		t.Errorf("%d denied flows ended, %d left", n, len(s.rows))
 	}
 }

@@ -16,6 +16,7 @@ type flowServer interface {
 	Flows() iter.Seq[proxy.Row]
 	MeasureRTT([]proxy.Row)
 	Kill(match func(*proxy.Row) bool) int
+	Denied() func(*proxy.Row) bool
 	Now() time.Duration
 }
 
@@ -57,7 +58,7 @@ func flows(s flowServer, q FlowQuery) iter.Seq[api.Flow] {
 		}
 		rows = first(rows, flowOrders[q.Sort], min(top, MaxTop))
 	} else if q.Top > 0 {
-		rows = limit(rows, q.Top)
+		rows = atMost(rows, q.Top)
 	}
 	return func(yield func(api.Flow) bool) {
 		if q.RTT {
@@ -87,13 +88,23 @@ func measured(s flowServer, rows iter.Seq[proxy.Row]) iter.Seq[proxy.Row] {
 
 func matching(s flowServer, f *FlowFilter) iter.Seq[proxy.Row] {
 	return func(yield func(proxy.Row) bool) {
-		now := s.Now()
+		isMeant := f.matcher(s)
 		for r := range s.Flows() {
-			if f.Match(&r, now) && !yield(r) {
+			if isMeant(&r) && !yield(r) {
 				return
 			}
 		}
 	}
+}
+
+// matcher returns what reports whether a flow passes all of the filter.
+func (f *FlowFilter) matcher(s flowServer) func(*proxy.Row) bool {
+	now := s.Now()
+	if !f.Denied {
+		return func(r *proxy.Row) bool { return f.Match(r, now) }
+	}
+	isDenied := s.Denied()
+	return func(r *proxy.Row) bool { return f.Match(r, now) && isDenied(r) }
 }
 
 // flowOf is a row as the API shows it.
@@ -163,7 +174,7 @@ func first(rows iter.Seq[proxy.Row], order func(a, b *proxy.Row) int, n int) ite
 	}
 }
 
-func limit(rows iter.Seq[proxy.Row], n int) iter.Seq[proxy.Row] {
+func atMost(rows iter.Seq[proxy.Row], n int) iter.Seq[proxy.Row] {
 	return func(yield func(proxy.Row) bool) {
 		left := n
 		for r := range rows {
@@ -195,6 +206,5 @@ func batches(rows iter.Seq[proxy.Row], n int) iter.Seq[[]proxy.Row] {
 
 // kill ends the flows that pass a filter, and returns how many.
 func kill(s flowServer, f FlowFilter) int {
-	now := s.Now()
-	return s.Kill(func(r *proxy.Row) bool { return f.Match(r, now) })
+	return s.Kill(f.matcher(s))
 }

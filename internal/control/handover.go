@@ -13,6 +13,7 @@ import (
 	"usher/internal/reconcile"
 	"usher/proxy"
 	"usher/proxy/flow"
+	"usher/proxy/rules"
 )
 
 // State is all that a Controller knows, as plain data: [Restore] goes on from it in another process image. Descriptors in it
@@ -21,7 +22,8 @@ type State struct {
 	Parts    []PartState
 	Services map[string]reconcile.ServiceState // by name
 	Ends     []EndState
-	Server   []byte // an encoded proxy.State
+	Rules    *rules.State // what rules have counted and remember; nil: there are none
+	Server   []byte       // an encoded proxy.State
 
 	descriptors []int
 }
@@ -29,7 +31,7 @@ type State struct {
 // PartState is what one owner has given.
 type PartState struct {
 	Owner    Owner
-	Services []byte              // as a config file
+	Services []byte              // as a config file, which has the rules too
 	Listen   map[string][]string // the addresses of services whose listeners have host names, by service
 }
 
@@ -51,8 +53,8 @@ func (c *Controller) Suspend(ctx context.Context) (*State, error) {
 		return nil, err
 	}
 	st := &State{Services: make(map[string]reconcile.ServiceState), Ends: c.cuts.state()}
-	for owner, part := range c.parts {
-		st.Parts = append(st.Parts, partState(owner, part))
+	for owner := range c.parts { // an owner of rules has a part, too
+		st.Parts = append(st.Parts, c.partState(owner))
 	}
 	for _, s := range *c.running.Load() {
 		st.Services[s.plan.Name] = s.keeper.State()
@@ -65,6 +67,7 @@ func (c *Controller) Suspend(ctx context.Context) (*State, error) {
 		}
 		return nil, err
 	}
+	st.Rules = c.rules.Load().set.State()
 	st.descriptors = slices.Collect(data.Descriptors())
 	if st.Server, err = data.Encode(); err != nil {
 		c.CancelSuspend()
@@ -79,10 +82,10 @@ func (c *Controller) CancelSuspend() {
 	c.unlock()
 }
 
-func partState(owner Owner, part []*service) PartState {
+func (c *Controller) partState(owner Owner) PartState {
 	st := PartState{Owner: owner, Listen: make(map[string][]string)}
-	plan := &config.Config{Process: config.DefaultProcess()}
-	for _, s := range part {
+	plan := &config.Config{Process: config.DefaultProcess(), Rules: c.rules.Load().parts[owner]}
+	for _, s := range c.parts[owner] {
 		plan.Services = append(plan.Services, s.given)
 		if s.wanted != s.plan {
 			st.Listen[s.plan.Name] = texts(s.wanted.Listeners)
@@ -100,7 +103,7 @@ func Restore(o Options, st *State) (*Controller, error) {
 		return nil, err
 	}
 	if err := c.restore(o, st, data); err != nil {
-		c.reconciler.Close()
+		c.release()
 		return nil, err
 	}
 	return c, nil
@@ -112,7 +115,7 @@ func (st *State) Check(o Options) error {
 	if err != nil {
 		return err
 	}
-	defer c.reconciler.Close()
+	defer c.release()
 	if err := c.checkAll(); err != nil {
 		return err
 	}
@@ -124,7 +127,7 @@ func (st *State) Check(o Options) error {
 	return data.Check()
 }
 
-// restoreServices makes the services of a state, which do not run yet. Without an error the caller closes the reconciler.
+// restoreServices makes the services of a state, which do not run yet. Without an error the caller releases the Controller.
 func restoreServices(o Options, st *State) (*Controller, *proxy.State, error) {
 	data, err := proxy.DecodeState(st.Server)
 	if err != nil {
@@ -136,55 +139,72 @@ func restoreServices(o Options, st *State) (*Controller, *proxy.State, error) {
 	}
 	for _, e := range st.Ends {
 		if how := proxy.Cut(e.How); how != flow.Fin && how != flow.Reset || e.Left < 0 {
-			c.reconciler.Close()
+			c.release()
 			return nil, nil, fmt.Errorf("the flows of service %s do not end by %d in %s", e.Service, e.How, e.Left)
 		}
 	}
-	slices.SortFunc(st.Parts, func(a, b PartState) int { return a.Owner.compare(b.Owner) })
-	var all []*service
-	for i := range st.Parts {
-		part, err := c.restorePart(&st.Parts[i])
-		if err != nil {
-			c.reconciler.Close()
-			return nil, nil, fmt.Errorf("services of %s: %w", st.Parts[i].Owner, err)
-		}
-		all = append(all, part...)
+	if err := c.restoreParts(st); err != nil {
+		c.release()
+		return nil, nil, err
 	}
-	c.running.Store(&all)
 	return c, data, nil
 }
 
-func (c *Controller) restorePart(st *PartState) ([]*service, error) {
+// restoreParts makes what owners have given, in their order.
+func (c *Controller) restoreParts(st *State) error {
+	slices.SortFunc(st.Parts, func(a, b PartState) int { return a.Owner.compare(b.Owner) })
+	var all []*service
+	given := make(map[Owner]*config.Rules)
+	for i := range st.Parts {
+		part, own, err := c.restorePart(&st.Parts[i])
+		if err != nil {
+			return fmt.Errorf("services of %s: %w", st.Parts[i].Owner, err)
+		}
+		all = append(all, part...)
+		if own != nil {
+			given[st.Parts[i].Owner] = own
+		}
+	}
+	c.running.Store(&all)
+	r, err := compileRules(given, nil, c.ruleOptions(st.Rules), c.file)
+	if err != nil {
+		return fmt.Errorf("rules: %w", err)
+	}
+	c.rules.Store(r)
+	return nil
+}
+
+func (c *Controller) restorePart(st *PartState) ([]*service, *config.Rules, error) {
 	if c.parts[st.Owner] != nil {
-		return nil, errors.New("they are there twice")
+		return nil, nil, errors.New("they are there twice")
 	}
 	file, err := configfile.Parse("state", st.Services, nil)
 	if e, ok := errors.AsType[*configfile.Error](err); ok {
-		return nil, errors.New(e.Summary())
+		return nil, nil, errors.New(e.Summary())
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	part := make([]*service, len(file.Services))
 	for i, given := range file.Services {
 		s := &service{owner: st.Owner, given: given}
 		if other := c.byName[given.Name]; other != nil {
-			return nil, c.twice(given.Name, other.owner)
+			return nil, nil, c.twice(given.Name, other.owner)
 		}
 		if s.plan, err = given.Completed(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if s.wanted, err = withListeners(s.plan, st.Listen[given.Name]); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		s.config = s.wanted
 		if err := s.prepare(nil, c.reconciler); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		part[i], c.byName[given.Name] = s, s
 	}
 	c.parts[st.Owner] = part
-	return part, nil
+	return part, file.Rules, nil
 }
 
 // withListeners returns a service with the addresses that its listeners' names had.
@@ -240,6 +260,9 @@ func (c *Controller) restore(o Options, st *State, data *proxy.State) error {
 		}
 	}
 	if err := c.checkAll(); err != nil {
+		return err
+	}
+	if err := c.server.SetRules(c.rules.Load().set); err != nil { // flows are counted by them again
 		return err
 	}
 	c.ends = st.Ends

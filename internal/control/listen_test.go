@@ -68,7 +68,7 @@ func TestExplain(t *testing.T) {
 	}
 	defer l.Close()
 	c := parse(t, flags.Words{Listen: []string{l.Addr().String()}, Backend: []string{"9001"}})
-	err = newController(t, discovery.Resolver{}).Replace(t.Context(), Flags, c.Services)
+	err = newController(t, discovery.Resolver{}).Replace(t.Context(), Flags, Part{Services: c.Services})
 	if err == nil || !strings.Contains(err.Error(), "service default: listen tcp "+l.Addr().String()) {
 		t.Errorf("a port that is taken: %v", err)
 	}

@@ -34,7 +34,7 @@ func TestAListenerMovesBetweenServices(t *testing.T) {
 		c, ctx := newController(t, discovery.Resolver{}, engine), t.Context()
 		front := ownAddress(t)
 		one, two := named("one", services(t, front+"="+backend.Addr().String())), named("two", services(t, front+"="+backend.Addr().String()))
-		must(t, c.Replace(ctx, File, one))
+		must(t, c.Replace(ctx, File, Part{Services: one}))
 		must(t, c.Start(ctx))
 		var clients sync.WaitGroup
 		moved := make(chan struct{})
@@ -51,7 +51,7 @@ func TestAListenerMovesBetweenServices(t *testing.T) {
 			})
 		}
 		for i := range 40 {
-			must(t, c.Replace(ctx, File, [][]*config.Service{two, one}[i%2]))
+			must(t, c.Replace(ctx, File, Part{Services: [][]*config.Service{two, one}[i%2]}))
 		}
 		close(moved)
 		clients.Wait()

@@ -4,6 +4,8 @@ import (
 	"usher/internal/api"
 	"usher/internal/config"
 	"usher/internal/reconcile"
+	"usher/proxy"
+	"usher/proxy/flow"
 )
 
 // Services returns all services, in the order of their owners.
@@ -30,7 +32,7 @@ func (c *Controller) Service(name string) (api.Service, error) {
 // Plan returns the plan in effect, as its owners gave it, without overrides. The caller writes to none of its services.
 func (c *Controller) Plan() *config.Config {
 	running := *c.running.Load()
-	plan := &config.Config{Process: *c.process.Load(), Services: make([]*config.Service, len(running))}
+	plan := &config.Config{Process: *c.process.Load(), Services: make([]*config.Service, len(running)), Rules: c.rules.Load().plan()}
 	for i, s := range running {
 		plan.Services[i] = s.plan
 	}
@@ -51,6 +53,7 @@ func (s *service) view() api.Service {
 		Queued:    s.running.Queued(),
 		Total:     s.running.Accepted(),
 		Failed:    s.running.Failed(),
+		Refused:   refusedBy(s.running),
 		BytesUp:   up,
 		BytesDown: down,
 	}
@@ -60,6 +63,20 @@ func (s *service) view() api.Service {
 		v.Backends[i] = backendView(&states[i])
 	}
 	return v
+}
+
+// refusedBy counts the clients that were not let in by their outcomes.
+func refusedBy(s *proxy.Service) map[string]uint64 {
+	var by map[string]uint64
+	for o := range flow.Outcomes() {
+		if n := s.Ended(o); n > 0 && o.IsFrontDoor() {
+			if by == nil {
+				by = make(map[string]uint64)
+			}
+			by[o.String()] = n
+		}
+	}
+	return by
 }
 
 func backendView(s *reconcile.BackendState) api.Backend {

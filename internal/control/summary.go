@@ -18,6 +18,9 @@ import (
 // logSummary logs the settings in effect.
 func (c *Controller) logSummary() {
 	c.log.Info(strings.Join(c.server.Notes(), ", "), zap.String("drain-timeout", config.Delay(c.process.Load().DrainTimeout)))
+	if r := c.rules.Load(); r.set != nil {
+		c.log.Info("rules", r.fields()...)
+	}
 	for _, s := range *c.running.Load() {
 		pool := s.keeper.Pool()
 		c.logService(s, zap.String("up", fmt.Sprintf("%d of %d", up(pool), len(pool.Backends()))))
@@ -61,6 +64,7 @@ func (c *Controller) logChange(d *draft) {
 	if !c.started {
 		return
 	}
+	c.logRules(d)
 	now := time.Now()
 	var events []api.Event
 	each := len(d.fresh)+len(d.removed) <= shown

@@ -15,6 +15,9 @@ var (
 	openFlows  = gauge("usher_flows", "Flows in the connection tables: TCP connections and UDP sessions.")
 	flowsLimit = gauge("usher_flows_limit", "Flows that there may be at any one time.")
 
+	heldClients      = gauge("usher_dropped_clients", "TCP clients that a rule has dropped and that are held without an answer.")
+	heldClientsLimit = gauge("usher_dropped_clients_limit", "Dropped clients that are held at any one time. More are closed at once.")
+
 	reloadSuccessful = gauge("usher_config_last_reload_successful", "1 if the config file was taken when it was last read, else 0.")
 	reloadSuccess    = gauge("usher_config_last_reload_success_timestamp_seconds", "When the config file was last taken, at the start or later.")
 	upgrades         = counter("usher_upgrades_total", "Upgrades of the process that have succeeded.")
@@ -56,6 +59,7 @@ var families = []*family{
 	openFlows, flowsLimit, reloadSuccessful, reloadSuccess, upgrades, workerBusy, workerLongestTurn, workerFlows,
 	serviceFlows, serviceActive, serviceQueued, serviceFailed, serviceEnded, serviceBytes, serviceConnect, serviceLifetime,
 	serviceDropped, serviceShortages, serviceBackends,
+	rulesNumber, ruleFlows, ruleDatagrams, ruleBytes, policyFlows, policyDatagrams, policyBytes, heldClients, heldClientsLimit,
 	backendUp, backendStatus, backendWeight, backendActive, backendFlows, backendFailures, backendBytes, backendConnect,
 }
 
@@ -85,6 +89,9 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	c.source.CountBytes()
 	to.count(openFlows, uint64(c.source.Open()))
 	to.count(flowsLimit, uint64(c.source.MaxConns()))
+	to.count(heldClients, uint64(c.source.Dropped()))
+	to.count(heldClientsLimit, uint64(c.source.MaxDropped()))
+	collectRules(to, c.source.Rules())
 	collectProcess(to, c.process())
 	for i, w := range c.source.Workers() {
 		collectWorker(to, strconv.Itoa(i), w)

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"usher/proxy"
+	"usher/proxy/rules"
 )
 
 // Source is what is shown: a *proxy.Server. Any goroutine calls its methods.
@@ -20,6 +21,11 @@ type Source interface {
 	// Open returns the flows at present, MaxConns how many there may be.
 	Open() int
 	MaxConns() int
+	// Dropped returns the clients that are held without an answer, MaxDropped how many there may be.
+	Dropped() int
+	MaxDropped() int
+	// Rules returns the rules of new flows; nil: there are none.
+	Rules() *rules.Set
 }
 
 // Process is what is shown of the process around the source.

@@ -16,6 +16,8 @@ import (
 	"usher/balancer"
 	"usher/proxy"
 	"usher/proxy/flow"
+	"usher/proxy/limit"
+	"usher/proxy/rules"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,6 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fakeSource has services that no server runs.
 type fakeSource struct {
 	services []*proxy.Service
+	rules    *rules.Set
 	counted  int
 }
 
@@ -30,6 +33,9 @@ func (s *fakeSource) Services() []*proxy.Service { return s.services }
 func (s *fakeSource) CountBytes()                { s.counted++ }
 func (s *fakeSource) Open() int                  { return 3 }
 func (s *fakeSource) MaxConns() int              { return 100 }
+func (s *fakeSource) Dropped() int               { return 4 }
+func (s *fakeSource) MaxDropped() int            { return 1000 }
+func (s *fakeSource) Rules() *rules.Set          { return s.rules }
 func (s *fakeSource) Workers() []proxy.WorkerStats {
 	return []proxy.WorkerStats{{Busy: 1500 * time.Millisecond, LongestTurn: 2 * time.Millisecond, Connections: 2, Sessions: 1}}
 }
@@ -69,6 +75,7 @@ func TestMetricsAreConventional(t *testing.T) {
 	s := new(fakeSource)
 	s.add(t, "web", "tcp", 2)
 	s.add(t, "dns", "udp", 1)
+	s.rules = judged(t, &rules.Rule{Matches: []rules.Match{&rules.Comment{Text: "all"}}})
 	for _, svc := range s.services {
 		for d := range flow.Drops() {
 			svc.CountDrop(d, 1)
@@ -138,6 +145,12 @@ usher_config_last_reload_success_timestamp_seconds 1.5
 # HELP usher_config_last_reload_successful 1 if the config file was taken when it was last read, else 0.
 # TYPE usher_config_last_reload_successful gauge
 usher_config_last_reload_successful 0
+# HELP usher_dropped_clients TCP clients that a rule has dropped and that are held without an answer.
+# TYPE usher_dropped_clients gauge
+usher_dropped_clients 4
+# HELP usher_dropped_clients_limit Dropped clients that are held at any one time. More are closed at once.
+# TYPE usher_dropped_clients_limit gauge
+usher_dropped_clients_limit 1000
 # HELP usher_flows Flows in the connection tables: TCP connections and UDP sessions.
 # TYPE usher_flows gauge
 usher_flows 3
@@ -168,17 +181,81 @@ usher_worker_flows{transport="stream",worker="0"} 2
 # TYPE usher_worker_longest_turn_seconds gauge
 usher_worker_longest_turn_seconds{worker="0"} 0.002
 `
-	var names []string
-	for line := range strings.Lines(want) {
-		if name, ok := strings.CutPrefix(line, "# TYPE "); ok {
-			names = append(names, strings.Fields(name)[0])
-		}
-	}
-	if err := testutil.GatherAndCompare(newRegistry(s, testProcess), strings.NewReader(want), names...); err != nil {
+	if err := testutil.GatherAndCompare(newRegistry(s, testProcess), strings.NewReader(want), namesIn(want)...); err != nil {
 		t.Error(err)
 	}
 	if s.counted == 0 {
 		t.Error("the byte counters were not brought up to date")
+	}
+}
+
+// namesIn returns the names of the metrics in a text.
+func namesIn(text string) (names []string) {
+	for line := range strings.Lines(text) {
+		if name, ok := strings.CutPrefix(line, "# TYPE "); ok {
+			names = append(names, strings.Fields(name)[0])
+		}
+	}
+	return names
+}
+
+// judged returns rules that have judged a TCP client and a datagram of 100 bytes.
+func judged(t testing.TB, all ...*rules.Rule) *rules.Set {
+	t.Helper()
+	set, err := rules.Compile(&rules.List{Chains: []*rules.Chain{{Name: rules.Input, Policy: rules.Accept, Rules: all}}}, nil, rules.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var holds limit.Holds
+	at := netip.MustParseAddrPort("10.0.0.1:1")
+	set.Decide(&rules.Packet{Client: at, Local: at, Protocol: rules.TCP}, 0, &holds)
+	set.Decide(&rules.Packet{Client: at, Local: at, Protocol: rules.UDP, Bytes: 100}, 0, &holds)
+	return set
+}
+
+// TestRules: rules with a comment have series by it, and no more than there may be.
+func TestRules(t *testing.T) {
+	t.Parallel()
+	comment := func(text string) []rules.Match { return []rules.Match{&rules.Comment{Text: text}} }
+	s := &fakeSource{rules: judged(t,
+		&rules.Rule{Protocol: rules.UDP, Matches: comment("both")}, &rules.Rule{Protocol: rules.TCP},
+		&rules.Rule{Matches: comment("both")}, &rules.Rule{Target: rules.Drop, Protocol: rules.TCP, Matches: comment("web")})}
+	const want = `
+# HELP usher_policy_bytes_total Bytes of these datagrams, and of flows that no rule decided, both ways.
+# TYPE usher_policy_bytes_total counter
+usher_policy_bytes_total 100
+# HELP usher_policy_datagrams_total Datagrams without a flow that no rule decided.
+# TYPE usher_policy_datagrams_total counter
+usher_policy_datagrams_total 1
+# HELP usher_policy_flows_total TCP connections that no rule decided.
+# TYPE usher_policy_flows_total counter
+usher_policy_flows_total 0
+# HELP usher_rule_bytes_total Bytes of these datagrams, and of flows that the rules decided, both ways.
+# TYPE usher_rule_bytes_total counter
+usher_rule_bytes_total{chain="INPUT",comment="both"} 200
+usher_rule_bytes_total{chain="INPUT",comment="web"} 0
+# HELP usher_rule_datagrams_total Datagrams without a flow that matched the rules with a comment.
+# TYPE usher_rule_datagrams_total counter
+usher_rule_datagrams_total{chain="INPUT",comment="both"} 2
+usher_rule_datagrams_total{chain="INPUT",comment="web"} 0
+# HELP usher_rule_flows_total TCP connections that matched the rules with a comment.
+# TYPE usher_rule_flows_total counter
+usher_rule_flows_total{chain="INPUT",comment="both"} 1
+usher_rule_flows_total{chain="INPUT",comment="web"} 1
+# HELP usher_rules Rules that judge new flows, of all chains.
+# TYPE usher_rules gauge
+usher_rules 4
+`
+	if err := testutil.GatherAndCompare(newRegistry(s, testProcess), strings.NewReader(want), namesIn(want)...); err != nil {
+		t.Error(err)
+	}
+	var many []*rules.Rule
+	for i := range maxComments + 10 {
+		many = append(many, &rules.Rule{Matches: comment(fmt.Sprint(i))})
+	}
+	s.rules = judged(t, many...)
+	if n := strings.Count(scrape(t, Handler(s, testProcess)), "\nusher_rule_flows_total{"); n != maxComments {
+		t.Errorf("%d series, want %d", n, maxComments)
 	}
 }
 
