@@ -202,6 +202,50 @@ func TestProxyHeaders(t *testing.T) {
 	})
 }
 
+// TestInterfaceRules: a connection tells by which interface it came, where that is known at all.
+func TestInterfaceRules(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		s, addr := start(t, Options{Engine: engine, Workers: 1}, service(t, echo(t)))
+		reject := func(name string) *rules.Rule {
+			return &rules.Rule{Interface: rules.Interface{Name: name}, Target: rules.Reject}
+		}
+		err := s.SetRules(doorRules(t, reject("none0")))
+		if known := knowsInterfaces(); known != nil {
+			if err == nil {
+				t.Error("rules are taken that nobody can judge")
+			}
+			t.Skip(known)
+		}
+		roundTrip(t, dial(t, addr))
+		if err := s.SetRules(doorRules(t, reject("l+"))); err != nil {
+			t.Fatal(err)
+		}
+		wantRefused(t, "127.0.0.1", addr)
+		eventually(t, "it is counted", ended(s, flow.Denied))
+	})
+}
+
+// TestSilentClients: what has to be said first has its time.
+func TestSilentClients(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		c := service(t, echo(t))
+		c.Access = flow.AccessConfig{AcceptProxy: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, HeaderTimeout: 50 * time.Millisecond}
+		named := service(t, echo(t))
+		named.Access.HelloTimeout, named.Listeners = 50*time.Millisecond, []Listener{loopback}
+		named.Listeners[0].ServerName = "a.test"
+		for o, c := range map[Outcome]ServiceConfig{flow.BadProxyHeader: c, flow.NoServerName: named} {
+			s, _ := start(t, Options{Engine: engine, Workers: 1}, c)
+			client := dial(t, s.Services()[0].Config().Listeners[0].Addr.String())
+			if endOf(t, client) == nil {
+				t.Errorf("%v: it gets a FIN", o)
+			}
+			eventually(t, "it is counted", ended(s, o))
+		}
+	})
+}
+
 // TestServerNames: a ClientHello decides, and reaches the backend as it was sent.
 func TestServerNames(t *testing.T) {
 	t.Parallel()

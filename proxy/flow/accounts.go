@@ -131,6 +131,34 @@ func (f *Flow) account(o Outcome, now time.Duration) {
 	s.lifetime.Observe(&LifetimeBounds, now-f.accepted)
 }
 
+// Passed counts n bytes from side s that were passed on. The two sides may be counted
+// by two goroutines.
+func (f *Flow) Passed(s Side, n int, now time.Duration) {
+	f.follow(s, now)
+	if s == Client {
+		f.ent.CountUp(n, now)
+	} else {
+		f.ent.CountDown(n, now)
+	}
+}
+
+// follow notes when the client first sent something, and the first answer: that the
+// backend works, and how long it took since then, or since it was connected if it
+// speaks first.
+func (f *Flow) follow(s Side, now time.Duration) {
+	switch {
+	case s == Client:
+		if f.asked.Load() == 0 {
+			f.asked.Store(int64(now))
+		}
+	case !f.answered:
+		f.answered = true
+		since := max(time.Duration(f.asked.Load()), f.connected)
+		f.Settings.Pool.Observe(f.backend, max(now-since, 0), now)
+		f.Settings.onSuccess(f.backend)
+	}
+}
+
 // CountBytes adds what was passed on since the last call to the counters of the service, of
 // the backend, and of the rule that has let the client in.
 func (f *Flow) CountBytes() { f.told.add(f.ent, f.Service, f.backend, f.pass.counter) }

@@ -23,7 +23,7 @@
 //
 //   - access.go, screen.go: who may come in, and who may not; greeting.go: what a client has to
 //     say before that is known; silence.go: who gets no answer
-//   - sendproxy.go: what a backend is told of the client
+//   - origin.go, sendproxy.go: how a client came, and what a backend is told of that
 //   - flow.go: one connection until a backend has accepted; ending.go: its relay and end
 //   - session.go: the sessions of a worker; session_end.go: when they end; session_room.go: whose
 //     end makes room; onepacket.go: each datagram scheduled by itself; refusal.go, resend.go: what a backend

@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -103,15 +102,6 @@ type Flow struct {
 	tried  balancer.Tried
 	sticky conntrack.AffinityRef // on its client's persistence
 	ticket *ticket               // for a service's queue; nil if there was none
-}
-
-// Origin is how a client came.
-type Origin struct {
-	Client netip.AddrPort // invalid for a client on a unix socket
-	Local  netip.AddrPort // what the client asked for, as far as it is known; invalid for a unix listener
-	Path   string         // of a unix listener
-	Offset uint16         // of the listener's port within its range
-	Via    *Via           `cbor:",omitempty"` // nil: nothing more is known
 }
 
 // NeedsTicket reports whether giveTicket is to be called before begin. A client that greets may
@@ -378,34 +368,6 @@ func (f *Flow) Connected(now time.Duration) Action {
 	f.Service.connects.Observe(&balancer.ConnectBounds, now-f.accepted)
 	f.Settings.Pool.ObserveConnect(f.backend, now-f.began, now)
 	return Action{Do: Relay}
-}
-
-// Passed counts n bytes from side s that were passed on. The two sides may be counted
-// by two goroutines.
-func (f *Flow) Passed(s Side, n int, now time.Duration) {
-	f.follow(s, now)
-	if s == Client {
-		f.ent.CountUp(n, now)
-	} else {
-		f.ent.CountDown(n, now)
-	}
-}
-
-// follow notes when the client first sent something, and the first answer: that the
-// backend works, and how long it took since then, or since it was connected if it
-// speaks first.
-func (f *Flow) follow(s Side, now time.Duration) {
-	switch {
-	case s == Client:
-		if f.asked.Load() == 0 {
-			f.asked.Store(int64(now))
-		}
-	case !f.answered:
-		f.answered = true
-		since := max(time.Duration(f.asked.Load()), f.connected)
-		f.Settings.Pool.Observe(f.backend, max(now-since, 0), now)
-		f.Settings.onSuccess(f.backend)
-	}
 }
 
 // rows is the table that a flow has its row in. The engine guards it.

@@ -2,7 +2,6 @@ package flow
 
 import (
 	"errors"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -40,15 +39,6 @@ type Entrance struct {
 
 // Greets reports whether more must be known of the client: its flow begins by [Flow.Greet].
 func (e *Entrance) Greets() bool { return e.needs != 0 }
-
-// Via is what is known of a client beyond its addresses. It never changes.
-type Via struct {
-	Peer        netip.AddrPort `cbor:",omitempty"` // who has named the client; invalid: nobody
-	Destination netip.AddrPort `cbor:",omitempty"` // what the client asked the peer for
-	TLVs        []byte         `cbor:",omitempty"` // of the PROXY header, for that towards the backend
-	ServerName  string         `cbor:",omitempty"` // where it is logged
-	ID          string         `cbor:",omitempty"` // that the backend was told
-}
 
 // PeekMost is how many bytes a peek has to look at: the longest header, or ClientHello.
 const PeekMost = max(proxyheader.MaxLength, clienthello.MaxLength)
