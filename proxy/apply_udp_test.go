@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"usher/proxy/flow"
+	"usher/proxy/proxyheader"
 )
 
 // namedUDP is a udp service in front of a backend that says the service's name and the
@@ -68,16 +69,29 @@ func TestDatagramListenerMoves(t *testing.T) {
 // last session closes what it needed.
 func TestSessionsOutliveTheirListener(t *testing.T) {
 	t.Parallel()
+	header := proxyheader.AppendV2(nil, &proxyheader.Header{
+		Source: netip.MustParseAddrPort("192.0.2.1:1"), Destination: netip.MustParseAddrPort("192.0.2.9:53"), Datagram: true,
+	})
+	t.Run("clients", func(t *testing.T) { sessionsOutlive(t, flow.AccessConfig{}, "") })
+	t.Run("named clients", func(t *testing.T) { sessionsOutlive(t, ofLoopback, string(header)) })
+}
+
+// sessionsOutlive has clients begin by a header.
+func sessionsOutlive(t *testing.T, access flow.AccessConfig, header string) {
 	eachEngine(t, func(t *testing.T, engine string) {
 		a, b := namedUDP(t, "a", UDPConfig{}), namedUDP(t, "b", UDPConfig{})
 		a.Listeners[0].Addr = ownPorts(t, 1)[0]
 		b.Listeners[0].Addr = a.Listeners[0].Addr
+		a.Access = access
 		s := startServer(t, Options{Engine: engine, Workers: 2}, a)
 		var old []*net.UDPConn
 		var first []string
-		for range 8 {
+		for i := range 8 {
 			c := dialUDP(t, a.Listeners[0].Addr)
-			old, first = append(old, c), append(first, ask(t, c, "who?"))
+			if header != "" { // each is of another client
+				header = header[:len(header)-3] + string(rune(i)) + header[len(header)-2:]
+			}
+			old, first = append(old, c), append(first, ask(t, c, header+"who?"))
 		}
 		removed := s.Services()[0]
 		stays := func(when string) {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"net/netip"
 	"testing"
 
@@ -96,4 +97,29 @@ func TestRulesOfRestoredFlows(t *testing.T) {
 		t.Errorf("the rule counts %d bytes", n)
 	}
 	roundTrip(t, dial(t, addr))
+}
+
+// TestNamedSessionsAreHandedOver: what their peer sends is theirs still, without a header.
+func TestNamedSessionsAreHandedOver(t *testing.T) {
+	t.Parallel()
+	told := make(chan proxyheader.Header, 10)
+	c := udpService(t, UDPConfig{}, toldUDP(t, told))
+	c.Access, c.SendProxy = ofLoopback, flow.SendProxy{Version: 2, Every: true, ID: true}
+	h := startHandedOver(t, c)
+	peer := dialUDP(t, h.Services()[0].Config().Listeners[0].Addr)
+	named := proxyheader.Header{Source: netip.MustParseAddrPort("192.0.2.7:70"), Destination: netip.MustParseAddrPort("192.0.2.80:53"), Datagram: true}
+	ask(t, peer, string(proxyheader.AppendV2(nil, &named))+"hello")
+	first := <-told
+	for range 3 {
+		h.next()
+		if got := ask(t, peer, "again"); got != "hagain" {
+			t.Errorf("got %q", got)
+		}
+		if next := <-told; next.Source != named.Source || next.Destination != named.Destination || !bytes.Equal(next.TLVs, first.TLVs) {
+			t.Errorf("the backend is told %+v, want %+v", next, first)
+		}
+	}
+	if n := h.Services()[0].Accepted(); n != 1 {
+		t.Errorf("%d sessions", n)
+	}
 }

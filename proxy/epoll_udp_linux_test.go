@@ -15,6 +15,7 @@ import (
 
 	"usher/conntrack"
 	"usher/proxy/flow"
+	"usher/proxy/limit"
 	"usher/proxy/proxyheader"
 )
 
@@ -455,7 +456,11 @@ func TestDatagramsAllocateNothing(t *testing.T) {
 	p = newRawDatagrams(t, UDPConfig{Replies: 1})
 	t.Run("flows", func(t *testing.T) { steady(t, 2000, func() { p.exchange(t, 1, 128) }) })
 	p = newRawDatagrams(t, UDPConfig{Replies: 1}, func(c *ServiceConfig) { c.SendProxy = flow.SendProxy{Version: 2} })
-	t.Run("with headers", func(t *testing.T) { steady(t, 2000, func() { p.exchange(t, 1, 128) }) })
+	t.Run("headers", func(t *testing.T) { steady(t, 2000, func() { p.exchange(t, 1, 128) }) })
+	p = newRawDatagrams(t, UDPConfig{Replies: 1}, func(c *ServiceConfig) {
+		c.Access = flow.AccessConfig{Deny: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, ClientRate: limit.Rate{Events: 1 << 20, Per: time.Second, Burst: 1 << 20}}
+	})
+	t.Run("judged", func(t *testing.T) { steady(t, 2000, func() { p.exchange(t, 1, 128) }) })
 }
 
 func BenchmarkDatagram(b *testing.B) {

@@ -17,19 +17,9 @@ import (
 	"usher/proxy/rules"
 )
 
-// inputRules returns a set of rules that accepts what none of them decides.
-func inputRules(t testing.TB, all ...*rules.Rule) *rules.Set {
-	t.Helper()
-	set, err := rules.Compile(&rules.List{Chains: []*rules.Chain{{Name: rules.Input, Policy: rules.Accept, Rules: all}}}, nil, rules.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return set
-}
-
 func setRules(t testing.TB, s *Server, all ...*rules.Rule) *rules.Set {
 	t.Helper()
-	set := inputRules(t, all...)
+	set := doorRules(t, all...)
 	if err := s.SetRules(set); err != nil {
 		t.Fatal(err)
 	}
@@ -57,8 +47,7 @@ func TestRulesOfDatagrams(t *testing.T) {
 			if got := ask(t, before, "still"); got != "still" {
 				t.Errorf("the session of before got %q", got)
 			}
-			_, counters := set.Counters(0)
-			if c := counters[0]; c.Datagrams.Load() != 2 || c.Bytes.Load() != 5 || c.Flows.Load() != 0 {
+			if c := counted(set, 0); c.Datagrams.Load() != 2 || c.Bytes.Load() != 5 || c.Flows.Load() != 0 {
 				t.Errorf("%v: %d datagrams of %d bytes, %d flows", target, c.Datagrams.Load(), c.Bytes.Load(), c.Flows.Load())
 			}
 		}
@@ -71,8 +60,7 @@ func TestRulesOfDatagrams(t *testing.T) {
 			t.Errorf("%d flows, want 2", n)
 		}
 		s.Close()
-		_, counters := set.Counters(0)
-		if c := counters[0]; c.Datagrams.Load() != 1 || c.Bytes.Load() != 20 {
+		if c := counted(set, 0); c.Datagrams.Load() != 1 || c.Bytes.Load() != 20 {
 			t.Errorf("the rule that let it in: %d datagrams, %d bytes", c.Datagrams.Load(), c.Bytes.Load())
 		}
 	})
