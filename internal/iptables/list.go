@@ -1,6 +1,7 @@
 package iptables
 
 import (
+	"errors"
 	"slices"
 
 	"usher/internal/nearest"
@@ -30,6 +31,9 @@ func Build(lines []string) (*rules.List, error) {
 		}
 	}
 	if err := b.checkLoops(); err != nil {
+		return nil, err
+	}
+	if err := b.checkDepth(); err != nil {
 		return nil, err
 	}
 	b.list.Chains = sorted(b.list.Chains)
@@ -147,6 +151,21 @@ func (b *listBuilder) checkLoops() *Error {
 		}
 	}
 	return nil
+}
+
+// checkDepth refuses jumps that package rules cannot follow.
+func (b *listBuilder) checkDepth() *Error {
+	e, ok := errors.AsType[*rules.ChainError](rules.Check(b.list))
+	if !ok {
+		return nil
+	}
+	var at place
+	if e.Rule >= 0 {
+		at = b.jumps[b.chains[e.Chain].Rules[e.Rule]]
+	}
+	err := errorf("Too many links: %v", e.Err).withStatus(statusRefused)
+	err.Line = at.line
+	return err.at(at.offset)
 }
 
 // loop returns the error of jumps of which the last one leads back to the chain of an earlier one.

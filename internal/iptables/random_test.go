@@ -234,6 +234,13 @@ func TestBounds(t *testing.T) {
 	if _, err := Build(chains); err == nil || !strings.Contains(err.Error(), "more than 4096 chains") {
 		t.Error(err)
 	}
+	deep := []string{"-N c0", "-j c0"}
+	for i := range 16 {
+		deep = append(deep, fmt.Sprintf("-N c%d", i+1), fmt.Sprintf("-A c%d -j c%d", i, i+1))
+	}
+	if _, err := Build(deep); err == nil || !strings.Contains(err.Error(), "nest deeper than 16") || err.(*Error).Line != 1 {
+		t.Error(err)
+	}
 	if _, err := ParseRule("-m comment --comment " + strings.Repeat("x", maxLine)); err == nil {
 		t.Error("a line without end is accepted")
 	}

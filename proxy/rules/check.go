@@ -42,6 +42,15 @@ func (e *ChainError) Error() string {
 
 func (e *ChainError) Unwrap() error { return e.Err }
 
+// Check returns what Compile refuses in the chains of a list, or nil.
+func Check(list *List) error {
+	byName, err := checkChains(list)
+	if err == nil {
+		_, err = checkJumps(list, byName)
+	}
+	return err
+}
+
 // checkChains checks the chains by themselves, and returns their indexes by name.
 func checkChains(list *List) (map[string]int, error) {
 	if len(list.Chains) == 0 || list.Chains[0].Name != Input {

@@ -16,7 +16,7 @@ func appendKey(b []byte, r *Rule) []byte {
 func appendMatchKey(b []byte, m Match) []byte {
 	switch m := m.(type) {
 	case *Ports:
-		b = fmt.Appendf(b, "ports %d", m.Protocol)
+		b = fmt.Appendf(b, "ports %d %t", m.Protocol, m.SYN)
 		b = appendRangeKey(b, m.Source, m.NotSource)
 		return appendRangeKey(b, m.Destination, m.NotDestination)
 	case *Multiport:
