@@ -2,7 +2,10 @@ package proxy
 
 import (
 	"errors"
+	"net"
 	"net/netip"
+	"os"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -30,6 +33,22 @@ func sharedSocket(t *testing.T, at string, connected bool) netip.AddrPort {
 	return local
 }
 
+// lonePort returns a UDP port that no socket has, on any address. It is below those that
+// the kernel hands out: a stranger's socket on one loopback address is in the way of all
+// addresses.
+func lonePort(t *testing.T) string {
+	t.Helper()
+	for range 700 {
+		port := strconv.Itoa(32000 + (os.Getpid()+int(owned.Add(1)))%700)
+		if c, err := net.ListenPacket("udp", ":"+port); err == nil {
+			c.Close()
+			return port
+		}
+	}
+	t.Skip("no port is free")
+	return ""
+}
+
 // TestAddressHasOneOwner: an address can be had beside sockets that drain, but not beside
 // one that receives from anybody, though both let others share it; and of servers that
 // start at the same instant one gets it.
@@ -41,7 +60,8 @@ func TestAddressHasOneOwner(t *testing.T) {
 			c.Listeners[0].Addr = at
 			return newServer(Options{Engine: engine, Workers: 2}, c)
 		}
-		for _, host := range []string{"127.0.0.1:0", "[::1]:0", "0.0.0.0:0", "[::]:0"} {
+		for _, host := range []string{"127.0.0.1", "::1", "0.0.0.0", "::"} {
+			host := net.JoinHostPort(host, lonePort(t))
 			at := sharedSocket(t, host, false)
 			if s, err := try(at); !errors.Is(err, syscall.EADDRINUSE) {
 				t.Errorf("%v is somebody's: %v, want address in use", at, err)
@@ -49,6 +69,7 @@ func TestAddressHasOneOwner(t *testing.T) {
 					s.Close()
 				}
 			}
+			host = net.JoinHostPort(netip.MustParseAddrPort(host).Addr().String(), lonePort(t))
 			at = netip.AddrPortFrom(netip.MustParseAddrPort(host).Addr(), sharedSocket(t, host, true).Port())
 			const starting = 6
 			var servers [starting]*Server
