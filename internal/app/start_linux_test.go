@@ -51,7 +51,7 @@ func mute(t *testing.T) string {
 
 func TestStartIsNotHeldUpByChecks(t *testing.T) {
 	t.Parallel()
-	const services = 10
+	const services = 30
 	words := flags.Words{Options: []flags.Option{{Name: "health", Value: "tcp,interval=1h,timeout=1h"}}}
 	for i := range services {
 		words.Listen = append(words.Listen, fmt.Sprintf("service%d=127.0.0.1:0", i))

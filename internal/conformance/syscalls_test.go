@@ -183,7 +183,7 @@ func (s *service) dial() (client, server net.Conn, err error) {
 		client.Close()
 		return nil, nil, err
 	}
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(10 * time.Minute) // for all units
 	client.SetDeadline(deadline)
 	server.SetDeadline(deadline)
 	return client, server, nil
@@ -232,7 +232,7 @@ func (s *service) datagrams() (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(10 * time.Minute) // for all units
 	client.SetDeadline(deadline)
 	s.packets.SetDeadline(deadline)
 	return func() error {
