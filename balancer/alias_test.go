@@ -136,6 +136,7 @@ func TestKernelDrawEqualsWalk(t *testing.T) {
 // the mean, one does not.
 func TestTwoChoicesMostLoaded(t *testing.T) {
 	t.Parallel()
+	ofOneGoroutine(t)
 	for _, o := range []Options{{Scheduler: "twos"}, {Scheduler: "twos", Flags: []string{IPVS}}, {Scheduler: "p2c"}, {Scheduler: "ewma"}} {
 		const n, mean = 1000, 100
 		rnd := newRand(t)

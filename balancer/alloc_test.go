@@ -58,6 +58,7 @@ func TestNoAllocation(t *testing.T) {
 // of destinations cost what the documentation of destinations says, and in the steady
 // state nothing is allocated.
 func TestLocalityMemory(t *testing.T) {
+	ofOneGoroutine(t)
 	for _, o := range []Options{{Scheduler: "lblc"}, {Scheduler: "lblcr"}} {
 		heap := func() int {
 			var m runtime.MemStats

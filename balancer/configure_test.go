@@ -14,6 +14,7 @@ import (
 // scheduler chooses as one does that has never been another.
 func TestConfigure(t *testing.T) {
 	t.Parallel()
+	ofOneGoroutine(t)
 	rnd := newRand(t)
 	all := append(forms(), Options{Scheduler: "mh", HashKey: HashKey{Of: LocalAddr}}, Options{Scheduler: "wlc", SlowStart: time.Minute},
 		Options{Scheduler: "lc", FailClosed: true}, Options{Scheduler: "rr", Panic: 50})

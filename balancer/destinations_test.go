@@ -68,6 +68,7 @@ func (m *plainDestinations) add(a netip.Addr) bool {
 // none to a day.
 func TestDestinationsEqualPlain(t *testing.T) {
 	t.Parallel()
+	ofOneGoroutine(t)
 	rnd := newRand(t)
 	for _, of := range []int{1, 10, 1000, 20_000, 60_000} {
 		d := newDestinations[netip.Addr]()

@@ -28,6 +28,7 @@ func TestEveryBackendFieldIsSaved(t *testing.T) {
 // specs change nothing.
 func TestPoolsAreRestored(t *testing.T) {
 	t.Parallel()
+	ofOneGoroutine(t)
 	for _, a := range Schedulers() {
 		o := Options{Scheduler: a, Random: rand.Uint64}
 		if alg, _ := Lookup(a); alg.Weighs {

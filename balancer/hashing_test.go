@@ -71,6 +71,7 @@ func TestHashingAgreesInAnyOrder(t *testing.T) {
 // others move.
 func TestHashingSlowStart(t *testing.T) {
 	t.Parallel()
+	ofOneGoroutine(t)
 	for _, scheduler := range []string{"ring", "hrw"} {
 		p, err := NewPool(Options{Scheduler: scheduler, SlowStart: 10 * time.Second})
 		if err != nil {
@@ -224,6 +225,7 @@ func TestHashingDisruption(t *testing.T) {
 // of others.
 func TestMaglevDisruption(t *testing.T) {
 	t.Parallel()
+	ofOneGoroutine(t)
 	const n, clients = 100, 10_000
 	p := newPool(t, "mh", specs(n))
 	before := placeOf(p, clients)

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"usher/internal/race"
 )
 
 // specs returns n backends of weight 1, 10.0.0.0:80 and on.
@@ -162,6 +164,14 @@ func listed(numbers ...int) []Spec {
 		s[i].Endpoint = endpoint(n)
 	}
 	return s
+}
+
+// ofOneGoroutine skips a long test under the race detector, which has nothing to find there.
+func ofOneGoroutine(t *testing.T) {
+	t.Helper()
+	if race.Enabled {
+		t.Skip("long, and of one goroutine")
+	}
 }
 
 var seedFlag = flag.Uint64("seed", 1, "seed of the random tests; 0: a new one for each run")

@@ -134,6 +134,7 @@ func TestIPVSMaglevVectors(t *testing.T) {
 // among them moves nobody.
 func TestIPVSMaglevMoreBackendsThanSlots(t *testing.T) {
 	t.Parallel()
+	ofOneGoroutine(t)
 	p := newIPVS(t, "mh", specs(ipvsMaglevSlots+1))
 	place := func() (at [200]*Backend) {
 		for i := range at {

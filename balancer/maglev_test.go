@@ -60,6 +60,7 @@ func TestMaglevBalance(t *testing.T) {
 // TestMaglevMoreBackendsThanSlots must still serve every client.
 func TestMaglevMoreBackendsThanSlots(t *testing.T) {
 	t.Parallel()
+	ofOneGoroutine(t)
 	p := newPool(t, "mh", specs(maglevSize+100))
 	if got := picks(p, 1000)[nil]; got != 0 {
 		t.Errorf("%d of 1000 clients got no backend", got)
@@ -103,6 +104,7 @@ func paperMaglev(names []string, weights []int) []string {
 // TestMaglevEqualsPaper with equal weights, which is the plain round, and with others.
 func TestMaglevEqualsPaper(t *testing.T) {
 	t.Parallel()
+	ofOneGoroutine(t)
 	rnd := newRand(t)
 	for _, most := range []int{1, 100} {
 		for _, n := range []int{1, 2, 3 + rnd.IntN(10), 20} {

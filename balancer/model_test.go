@@ -219,6 +219,7 @@ func modelOf(p *Pool, o Options, random *rand.Rand) *model {
 // operations.
 func TestEqualsModel(t *testing.T) {
 	t.Parallel()
+	ofOneGoroutine(t)
 	eachForm(t, func(t *testing.T, o Options) {
 		rnd := newRand(t)
 		runs, edits := 6, 15

@@ -44,6 +44,7 @@ func (r plainRing) at(h uint64) string {
 
 func TestRingEqualsList(t *testing.T) {
 	t.Parallel()
+	ofOneGoroutine(t)
 	rnd := newRand(t)
 	for _, n := range []int{1, 2, 7, 60} {
 		s := specs(n)
@@ -85,6 +86,7 @@ func TestRingSuccessor(t *testing.T) {
 // TestRingBound: many points are halved until they fit.
 func TestRingBound(t *testing.T) {
 	t.Parallel()
+	ofOneGoroutine(t)
 	for _, weights := range [][]int{
 		{1}, {8192}, {8193}, {maxWeight, 1, 1}, {100, 5000, 3000, 2000},
 	} {

@@ -14,6 +14,7 @@ import (
 // before makes no difference.
 func TestSharesThroughChange(t *testing.T) {
 	t.Parallel()
+	ofOneGoroutine(t)
 	for _, o := range forms() {
 		check := shareCheck(o.Scheduler, o.Flags != nil)
 		if check == nil || o.Balance > 0 {
