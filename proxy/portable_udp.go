@@ -198,6 +198,7 @@ func (u *portableUDP) route(d *passage) *packetSocket {
 	now, l := u.engine.server.Now(), d.listener
 	d.KnownOnly, u.routing = l.refuses.Load(), l
 	x, a := u.sessions.Route(l.at, &d.Arrival, now)
+	u.routing = nil // it may be gone before the next one
 	if x == nil || a.Do == flow.Open && !u.open(x, l.replies, now) {
 		l.at.Destination().Service.CountDrop(flow.DropRefused, 1)
 		return nil
