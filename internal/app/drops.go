@@ -17,7 +17,7 @@ const dropsEvery = 10 * time.Second
 var dropReasons = [...]proxy.Drop{flow.DropRefused, flow.DropFull, flow.DropOversized, flow.DropKernel, flow.DropReplies}
 
 // remedies are the ends of flows that an operator may act on. They are of clients that were turned away, and of flows
-// that made room for others.
+// that made room for others. Who is denied by a rule or a list has no remedy: somebody wants it so.
 var remedies = [...]struct {
 	end  proxy.Outcome
 	what string
@@ -35,6 +35,11 @@ var remedies = [...]struct {
 	{flow.ConnectFailed, turnedAway, "see whether the backends listen, or raise --connect-timeout"},
 	{flow.Refused, turnedAway, "see whether the backends listen"},
 	{flow.Draining, turnedAway, "start a successor before this one drains"},
+	{flow.Denied, turnedAway, ""},
+	{flow.RateLimited, turnedAway, "raise --client-rate or --rate, if these clients are welcome"},
+	{flow.ClientLimit, turnedAway, "raise --max-client-conns, or end idle connections sooner (--idle-timeout)"},
+	{flow.BadProxyHeader, turnedAway, "see whether all peers in --accept-proxy send a PROXY header, their checks included"},
+	{flow.NoServerName, turnedAway, "add a listener with the sni= of these clients, or one without for all others"},
 	{flow.Evicted, madeRoom, "raise --max-conns, ulimit -n or --max-flows, or end flows sooner (--udp-replies, --udp-idle-timeout)"},
 	{flow.Reclaimed, madeRoom, "raise --max-conns or ulimit -n"},
 }
@@ -155,7 +160,12 @@ func (d *dropReporter) reportDatagrams(s *proxy.Service, last *drops) {
 // reportEnds has one line for each reason.
 func (d *dropReporter) reportEnds(s *proxy.Service, last *drops) {
 	for i, r := range remedies {
-		if n := more(s.Ended(r.end), &last.ended[i]); n > 0 {
+		n := more(s.Ended(r.end), &last.ended[i])
+		switch {
+		case n == 0:
+		case r.text == "":
+			d.log.Info(r.what, zap.String("service", s.Name), zap.Stringer("reason", r.end), zap.Uint64("count", n))
+		default:
 			d.warn(s, r.what, zap.Stringer("reason", r.end), zap.Uint64("count", n), zap.String("remedy", r.text))
 		}
 	}

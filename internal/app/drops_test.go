@@ -72,3 +72,33 @@ func TestDropsAreToldOnce(t *testing.T) {
 		t.Errorf("logged %v", got)
 	}
 }
+
+// Clients that were refused at the front door are reported by reason; those that were denied are no warning.
+func TestRefusedClientsAreTold(t *testing.T) {
+	t.Parallel()
+	service := flow.NewService("web", 0)
+	service.SetSettings(flow.NewSettings(service, proxy.ServiceConfig{Name: "web"}, nil, nil))
+	core, lines := observer.New(zap.DebugLevel)
+	d := newDropReporter(func() []*proxy.Service { return []*proxy.Service{service} }, zap.New(core))
+	var a flow.Admission
+	for o := range flow.Outcomes() {
+		if o.IsFrontDoor() {
+			a.TurnAway(service.Settings(), flow.Origin{}, o, 0)
+		}
+	}
+	d.close()
+	reasons := make(map[string]bool)
+	for _, line := range lines.All() {
+		fields := line.ContextMap()
+		reason := fields["reason"].(string)
+		reasons[reason] = true
+		_, hasRemedy := fields["remedy"]
+		if isDenied := reason == "denied"; line.Message != turnedAway || fields["count"] != uint64(1) || isDenied == hasRemedy ||
+			isDenied != (line.Level == zap.InfoLevel) {
+			t.Errorf("logged %v %s %v", line.Level, line.Message, fields)
+		}
+	}
+	if len(reasons) != 5 || lines.Len() != 5 {
+		t.Errorf("logged %v", lines.All())
+	}
+}
