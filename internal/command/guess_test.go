@@ -42,7 +42,7 @@ func TestGuesses(t *testing.T) {
 		"8080=9001/tcp":                `8080=9001/tcp: "9001/tcp": the protocol comes first (did you mean "tcp:9001"?)`,
 		"8080=quic://10.0.0.1:80":      `8080=quic://10.0.0.1:80: unknown protocol "quic" (have tcp, udp, unix)`,
 		"8080=tcp4://10.0.0.1:80":      `8080=tcp4://10.0.0.1:80: unknown protocol "tcp4" (did you mean "tcp"? have tcp, udp, unix)`,
-		"unix:///x.sock,mod=660=9001":  `unix:///x.sock,mod=660=9001: unknown option "mod" (did you mean "mode"? have mode, user, group)`,
+		"unix:///x.sock,mod=660=9001":  `unix:///x.sock,mod=660=9001: unknown option "mod" (did you mean "mode"? have mode, user, group, sni, alpn)`,
 		"8080=unix:///x.sock,mode=660": `8080=unix:///x.sock,mode=660: option mode is one of a listener, whose file usher makes`,
 
 		// Flags.

@@ -245,6 +245,16 @@ func parseSendProxy(word string) (p SendProxy, err error) {
 	return p, nil
 }
 
+// trusted returns a word for the peers whose headers a service accepts, in any order, and for who else may come.
+func (s *Service) trusted() string {
+	a := &s.Access
+	if len(a.AcceptProxy) == 0 {
+		return ""
+	}
+	sorted := slices.SortedFunc(slices.Values(a.AcceptProxy), netip.Prefix.Compare)
+	return fmt.Sprint(Prefixes(sorted), a.ProxyOnly)
+}
+
 // checkAccess refuses options about who may come in that contradict others, or have no effect.
 func (s *Service) checkAccess() error {
 	a, isUDP := &s.Access, s.IsUDP()

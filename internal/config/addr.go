@@ -29,6 +29,8 @@ type Addr struct {
 	Path    string     // of a unix socket; @NAME is one in the abstract namespace
 	SRV     bool       // of a backend: the records of Name have hosts, ports and weights; it has no port of its own
 	File    SocketFile // of a unix listener
+	// ServerName (SNI) and Protocol (ALPN) are of a tcp or unix listener that shares its address with others; empty: any.
+	ServerName, Protocol string
 }
 
 // HasPort reports whether the word has a port. Port 0 counts too: the kernel chooses a listener's port.
@@ -54,14 +56,14 @@ func (a Addr) IsAll() bool { return a.Network != Unix && !a.IP.IsValid() && a.Na
 func (a Addr) String() string {
 	switch a.Network {
 	case Unix:
-		return "unix://" + a.Path + a.File.String()
+		return "unix://" + a.Path + a.File.String() + a.clientOptions()
 	case UDP:
-		return "udp://" + a.HostPort()
+		return "udp://" + a.HostPort() + a.clientOptions()
 	}
 	if a.Ports > 0 && isProtocol(a.Name) {
-		return "tcp://" + a.HostPort() // or the name would be read as the protocol
+		return "tcp://" + a.HostPort() + a.clientOptions() // or the name would be read as the protocol
 	}
-	return a.HostPort()
+	return a.HostPort() + a.clientOptions()
 }
 
 // HostName returns the name to look up, with srv: before that of a set of SRV records. For an IP address it is empty.

@@ -98,7 +98,7 @@ func (c *Checker) replace(gone, came []*Service) (ok bool) {
 	for _, s := range came {
 		c.note(s)
 		old := before[s.Name]
-		if old == nil || !slices.Equal(old.Listeners, s.Listeners) {
+		if old == nil || !slices.Equal(old.Listeners, s.Listeners) || c.byConfig[old].trusted != s.trusted() {
 			others = append(others, s)
 			continue
 		}

@@ -16,10 +16,11 @@ func TestCheckerRemembersNothingWrong(t *testing.T) {
 	pick := func(words ...string) string { return words[r.IntN(len(words))] }
 	address := func() string {
 		if r.IntN(12) == 0 {
-			return pick("unix:///x", "unix:///y")
+			return pick("unix:///x", "unix:///y", "unix:///x,sni=a.test", "unix:///x,sni=a.test,mode=600")
 		}
+		names := pick("", "", "", "", ",sni=a.test", ",sni=b.test", ",alpn=h2")
 		host := pick("127.0.0.1:", "127.0.0.1:", "10.0.0.7:", "10.0.0.8:", "db.test:", "[::1]:", "0.0.0.0:", ":", "[::]:")
-		return host + pick("81", "82", "83", "84", "85-86", "86-88")
+		return host + pick("81", "82", "83", "84", "85-86", "86-88") + names
 	}
 	service := func(name string) *Service {
 		s := serving(t, name, address())
@@ -59,7 +60,8 @@ func TestCheckerRemembersNothingWrong(t *testing.T) {
 				next = slices.Insert(next, at, service(fmt.Sprint("s", names)))
 			case r.IntN(2) == 0:
 				s := *next[at]
-				s.Backends = service("other").Backends
+				other := service("other")
+				s.Backends, s.Access = other.Backends, other.Access
 				next[at] = &s
 			case len(next) > 8:
 				next = slices.Delete(next, at, at+1)

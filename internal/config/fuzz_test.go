@@ -31,7 +31,7 @@ func FuzzBackend(f *testing.F) {
 
 // FuzzListener is the same for listeners.
 func FuzzListener(f *testing.F) {
-	for _, seed := range []string{":80", "unix:///x,mode=660,user=a,group=0", "unix:@a,b", "unix:///a,b,mode=7", "unix:///a,c=d,e", "udp:[::]:53-54"} {
+	for _, seed := range []string{":80", "unix:///x,mode=660,user=a,group=0", "unix:@a,b", "unix:///a,b,mode=7", "unix:///a,c=d,e", "udp:[::]:53-54", ":443,sni=*.A.b.,alpn=h2", "unix:@a,sni=b", ":1-2,alpn=http/1.1"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, word string) { again(t, word, parseListener, Addr.String) })

@@ -2,14 +2,15 @@ package config
 
 import (
 	"cmp"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
 )
 
 // checkListeners reports two listeners that would take the same clients, in one service or two. One on all addresses and
-// one on a single address of the same port are such. The kernel binds only the first. All routes were added at once. The
-// error is an *Error.
+// one on a single address of the same port are such. The kernel binds only the first. Listeners with different server
+// names or protocols share an address. All routes were added at once. The error is an *Error.
 func (x *listenerIndex) checkListeners() error {
 	a, b, overlap := x.overlap()
 	if !overlap {
@@ -17,6 +18,9 @@ func (x *listenerIndex) checkListeners() error {
 	}
 	first, second := a.route, b.route
 	at, addr := a.listenAddr(), b.listenAddr()
+	if a.isBeside(b) {
+		return disagreement(a, b)
+	}
 	e := &Error{Service: second.name, Field: "listen", Value: addr.String(), Other: first.name, OtherValue: at.String()}
 	switch {
 	case first == second && at == addr:
@@ -31,12 +35,36 @@ func (x *listenerIndex) checkListeners() error {
 	return e
 }
 
-// listenerIndex finds the listener that takes clients of an address in logarithmic time. Listeners do not overlap: see
-// checkListeners.
+// disagreement is the error of two listeners that share an address, and cannot. What comes before the ClientHello is
+// the same for all.
+func disagreement(a, b stop) error {
+	at, addr := a.listenAddr(), b.listenAddr()
+	e := &Error{Service: b.route.name, Field: "listen", Value: addr.String(), Other: a.route.name, OtherValue: at.String()}
+	who, args := "services %q and %q share %s", []any{a.route.name, b.route.name, addr.socket()}
+	if a.route == b.route {
+		who, args = "service %q listens on %s more than once", []any{a.route.name, addr.socket()}
+	}
+	e.format = who + " and must say the same of its mode, user and group"
+	if a.route.trusted != b.route.trusted {
+		e.format = who + " and must have the same %s and %s"
+		args = append(args, Field("accept-proxy"), Field("accept-proxy-only"))
+	}
+	e.args = args
+	return e
+}
+
+// listenerIndex finds the listeners that take clients of an address in logarithmic time. Listeners do not overlap, but
+// for those that share an address by server names: see checkListeners.
 type listenerIndex struct {
 	local func(netip.Addr) bool
-	at    map[listenHost][]ports // sorted
-	ports map[string]*portSet    // of each network: those of listeners, and of some that are gone
+	at    map[listenHost]*hostPorts
+	ports map[string]*portSet // of each network: those of listeners, and of some that are gone
+}
+
+// hostPorts are the listeners of a host.
+type hostPorts struct {
+	all   []ports // sorted
+	reach []int   // the largest end of each one and those before it
 }
 
 // listenHost is a listener's address without its port. Neither an IP nor a name means all addresses.
@@ -55,7 +83,7 @@ type ports struct {
 func (p ports) end() int { return p.first + p.n }
 
 func newListenerIndex(local func(netip.Addr) bool) listenerIndex {
-	return listenerIndex{local: local, at: make(map[listenHost][]ports), ports: make(map[string]*portSet)}
+	return listenerIndex{local: local, at: make(map[listenHost]*hostPorts), ports: make(map[string]*portSet)}
 }
 
 // add adds the listeners of routes. Its cost is linear in what a host has of them, whatever their order.
@@ -64,7 +92,10 @@ func (x *listenerIndex) add(routes []*Route) {
 	for _, r := range routes {
 		for i, l := range r.listeners {
 			h := hostOf(l)
-			x.at[h] = append(x.at[h], ports{int(l.Port), l.Ports, stop{route: r, listener: i}})
+			if x.at[h] == nil {
+				x.at[h] = new(hostPorts)
+			}
+			x.at[h].all = append(x.at[h].all, ports{int(l.Port), l.Ports, stop{route: r, listener: i}})
 			grown[h] = true
 			if l.Port > 0 {
 				portsOf(x.ports, l.Network).add(int(l.Port), l.Ports)
@@ -72,7 +103,7 @@ func (x *listenerIndex) add(routes []*Route) {
 		}
 	}
 	for h := range grown {
-		sortPorts(x.at[h])
+		x.at[h].sort()
 	}
 }
 
@@ -87,8 +118,12 @@ func (x *listenerIndex) remove(routes []*Route) {
 		}
 	}
 	for h := range hosts {
-		if left := slices.DeleteFunc(x.at[h], func(p ports) bool { return gone[p.stop.route] }); len(left) > 0 {
-			x.at[h] = left
+		at := x.at[h]
+		if at == nil {
+			continue
+		}
+		if at.all = slices.DeleteFunc(at.all, func(p ports) bool { return gone[p.stop.route] }); len(at.all) > 0 {
+			at.measure()
 		} else {
 			delete(x.at, h)
 		}
@@ -125,10 +160,35 @@ func (s *portSet) hasAny(low, high int) bool {
 	return false
 }
 
-func sortPorts(all []ports) {
-	slices.SortFunc(all, func(a, b ports) int {
+func (h *hostPorts) sort() {
+	slices.SortFunc(h.all, func(a, b ports) int {
 		return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(a.stop.route.index, b.stop.route.index), cmp.Compare(a.stop.listener, b.stop.listener))
 	})
+	h.measure()
+}
+
+func (h *hostPorts) measure() {
+	h.reach = h.reach[:0]
+	most := 0
+	for _, p := range h.all {
+		most = max(most, p.end())
+		h.reach = append(h.reach, most)
+	}
+}
+
+// within yields the listeners that have any port from low to high, but for those whose port the kernel chooses.
+func (h *hostPorts) within(low, high int) iter.Seq[ports] {
+	return func(yield func(ports) bool) {
+		if h == nil {
+			return
+		}
+		i, _ := slices.BinarySearchFunc(h.all, high+1, func(p ports, port int) int { return cmp.Compare(p.first, port) })
+		for ; i > 0 && h.reach[i-1] > low; i-- {
+			if p := h.all[i-1]; p.first > 0 && p.end() > low && !yield(p) {
+				return
+			}
+		}
+	}
 }
 
 // overlap returns two listeners that overlap, in the order of the list, if there are any. Of several pairs it returns
@@ -142,10 +202,25 @@ func (x *listenerIndex) overlap() (first, second stop, found bool) {
 			first, second, found = a, b, true
 		}
 	}
-	for h, all := range x.at {
-		for i, p := range all {
-			if i > 0 && all[i-1].overlaps(h, p) {
-				consider(all[i-1].stop, p.stop)
+	for h, at := range x.at {
+		var latest map[clients]ports // that reach furthest of those before
+		var furthest ports           // of all of them
+		for i, p := range at.all {
+			whose := p.stop.clients()
+			if other, ok := latest[whose]; ok && other.overlaps(h, p) {
+				consider(other.stop, p.stop)
+			}
+			if i > 0 && furthest.overlaps(h, p) && !furthest.stop.agrees(p.stop) { // others before agree with that one
+				consider(furthest.stop, p.stop)
+			}
+			if other, ok := latest[whose]; len(at.all) > 1 && (!ok || other.end() < p.end()) {
+				if latest == nil {
+					latest = make(map[clients]ports)
+				}
+				latest[whose] = p
+			}
+			if i == 0 || furthest.end() < p.end() {
+				furthest = p
 			}
 			if other, ok := x.widerThan(h, p); ok {
 				consider(other, p.stop)
@@ -159,19 +234,42 @@ func (x *listenerIndex) overlap() (first, second stop, found bool) {
 func (x *listenerIndex) isFree(r *Route) bool {
 	for i, l := range r.listeners {
 		h := hostOf(l)
-		all := x.at[h]
-		at, _ := slices.BinarySearchFunc(all, int(l.Port), func(p ports, port int) int { return cmp.Compare(p.first, port) })
-		for all[at].stop != (stop{route: r, listener: i}) {
-			at++
-		}
-		if at > 0 && all[at-1].overlaps(h, all[at]) || at+1 < len(all) && all[at].overlaps(h, all[at+1]) {
+		own := ports{int(l.Port), l.Ports, stop{route: r, listener: i}}
+		if _, has := x.widerThan(h, own); has {
 			return false
 		}
-		if _, has := x.widerThan(h, all[at]); has {
+		at := x.at[h]
+		clash := func(other ports) bool {
+			return other.stop != own.stop && (other.stop.clients() == own.stop.clients() || !other.stop.agrees(own.stop))
+		}
+		if h.network == Unix && slices.ContainsFunc(at.all, clash) {
 			return false
+		}
+		for other := range at.within(own.first, own.end()-1) {
+			if own.first > 0 && clash(other) {
+				return false
+			}
 		}
 	}
 	return true
+}
+
+// clients are those that a listener takes at its address.
+type clients struct{ serverName, protocol string }
+
+func (p stop) clients() clients {
+	a := p.listenAddr()
+	return clients{a.ServerName, a.Protocol}
+}
+
+// isBeside reports whether two listeners have an address together, and take different clients there.
+func (p stop) isBeside(q stop) bool {
+	return hostOf(p.listenAddr()) == hostOf(q.listenAddr()) && p.clients() != q.clients()
+}
+
+// agrees reports whether two listeners can have an address together.
+func (p stop) agrees(q stop) bool {
+	return p.route.trusted == q.route.trusted && p.listenAddr().File == q.listenAddr().File
 }
 
 // isWide reports whether a listener is on all addresses of one family, or both.
@@ -188,7 +286,7 @@ func (x *listenerIndex) widerThan(h listenHost, p ports) (stop, bool) {
 		return stop{}, false
 	}
 	for _, w := range wider(h) {
-		if other, ok := last(x.at[w], p.end()-1); ok && other.end() > p.first {
+		for other := range x.at[w].within(p.first, p.end()-1) {
 			return other.stop, true
 		}
 	}
@@ -207,16 +305,6 @@ func wider(h listenHost) []listenHost {
 		return []listenHost{all, {network: h.network, ip: netip.IPv4Unspecified()}}
 	}
 	return []listenHost{all, {network: h.network, ip: netip.IPv6Unspecified()}}
-}
-
-// last returns the last of sorted listeners that begins at a port or before it. It skips one whose port the kernel
-// chooses.
-func last(all []ports, port int) (ports, bool) {
-	i, _ := slices.BinarySearchFunc(all, port+1, func(p ports, port int) int { return cmp.Compare(p.first, port) })
-	if i == 0 || all[i-1].first == 0 {
-		return ports{}, false
-	}
-	return all[i-1], true
 }
 
 func hostOf(a Addr) listenHost {
@@ -245,29 +333,41 @@ func (x *listenerIndex) hasListener(a Addr, low, high int) bool {
 	if a.Network != Unix && !x.ports[a.Network].hasAny(low, high) {
 		return false // the usual case, decided without an address
 	}
-	return slices.ContainsFunc(x.hosts(a), func(h listenHost) bool {
-		if h.network == Unix {
-			return len(x.at[h]) > 0
-		}
-		p, ok := last(x.at[h], high)
-		return ok && p.end() > low
-	})
+	for range x.taking(a, low, high) {
+		return true
+	}
+	return false
 }
 
-// find returns the listener's port that takes clients of a port of an address. The port of a unix socket is meaningless.
-func (x *listenerIndex) find(a Addr, port int) (stop, bool) {
-	for _, h := range x.hosts(a) {
-		if h.network == Unix {
-			if all := x.at[h]; len(all) > 0 {
-				return all[0].stop, true
+// taking yields the listeners that take clients of any port from low to high of an address. The ports of a unix socket
+// are meaningless. Those that share the address all do: which one has a client, its ClientHello says.
+func (x *listenerIndex) taking(a Addr, low, high int) iter.Seq[ports] {
+	return func(yield func(ports) bool) {
+		for _, h := range x.hosts(a) {
+			all := x.at[h].within(low, high)
+			if at := x.at[h]; h.network == Unix && at != nil {
+				all = slices.Values(at.all)
 			}
-			continue
-		}
-		if p, ok := last(x.at[h], port); ok && port < p.end() {
-			at := p.stop
-			at.offset = port - p.first
-			return at, true
+			for p := range all {
+				if !yield(p) {
+					return
+				}
+			}
 		}
 	}
-	return stop{}, false
+}
+
+// find yields the listeners' ports that take clients of a port of an address.
+func (x *listenerIndex) find(a Addr, port int) iter.Seq[stop] {
+	return func(yield func(stop) bool) {
+		for p := range x.taking(a, port, port) {
+			at := p.stop
+			if a.Network != Unix {
+				at.offset = port - p.first
+			}
+			if !yield(at) {
+				return
+			}
+		}
+	}
 }

@@ -35,7 +35,8 @@ func (f SocketFile) String() string {
 	return b.String()
 }
 
-// ParseListener reads an address word, of a unix socket with its options. The error is an *Error.
+// ParseListener reads an address word with its options: of a unix socket those of its file, and which clients it takes.
+// The error is an *Error.
 func ParseListener(word string) (Addr, error) {
 	a, err := parseListener(word)
 	if err == nil {
@@ -48,25 +49,89 @@ func ParseListener(word string) (Addr, error) {
 }
 
 func parseListener(word string) (Addr, error) {
-	if !strings.HasPrefix(word, "unix:") {
-		return parseAddr(word, TCP)
-	}
-	bare, options := cutSocketOptions(word)
+	bare, options := cutListenOptions(word)
 	a, err := parseAddr(bare, TCP)
-	if err != nil {
-		return Addr{}, err
+	if err != nil || len(options) == 0 {
+		return a, err
 	}
-	if len(options) > 0 && isAbstract(a.Path) {
-		return Addr{}, fmt.Errorf("%s has no file, and so no %s", a, strings.Join(socketOptions, ", "))
+	setters := []setter{
+		{key: "sni", set: into(&a.ServerName, parseServerName)},
+		{key: "alpn", set: into(&a.Protocol, parseProtocol)},
 	}
-	if len(options) == 0 {
-		return a, nil
+	if a.Network == Unix {
+		setters = append([]setter{
+			{key: "mode", set: into(&a.File.Mode, parseMode)},
+			{key: "user", set: into(&a.File.User, parseOwner)},
+			{key: "group", set: into(&a.File.Group, parseOwner)},
+		}, setters...)
 	}
-	err = setEach(strings.Join(options, ","), "option",
-		setter{key: "mode", set: into(&a.File.Mode, parseMode)},
-		setter{key: "user", set: into(&a.File.User, parseOwner)},
-		setter{key: "group", set: into(&a.File.Group, parseOwner)})
-	return a, err
+	if err = setEach(strings.Join(options, ","), "option", setters...); err != nil {
+		return a, err
+	}
+	if isAbstract(a.Path) && a.File != (SocketFile{}) {
+		return Addr{}, fmt.Errorf("unix://%s has no file, and so no %s", a.Path, strings.Join(socketOptions, ", "))
+	}
+	return a, nil
+}
+
+// clientOptions are the options that say which clients the listener takes.
+func (a Addr) clientOptions() string {
+	options := ""
+	if a.ServerName != "" {
+		options = ",sni=" + a.ServerName
+	}
+	if a.Protocol != "" {
+		options += ",alpn=" + a.Protocol
+	}
+	return options
+}
+
+// socket returns the address without its options.
+func (a Addr) socket() Addr {
+	a.ServerName, a.Protocol, a.File = "", "", SocketFile{}
+	return a
+}
+
+// parseServerName reads NAME, or *.NAME for all names below it.
+func parseServerName(word string) (string, error) {
+	name := strings.ToLower(strings.TrimSuffix(word, "."))
+	return name, checkServerName(name)
+}
+
+func checkServerName(name string) error {
+	suffix, isWildcard := strings.CutPrefix(name, "*.")
+	switch {
+	case name == "*":
+		return errors.New("all names are those of a listener without the option (leave it out)")
+	case strings.ContainsFunc(name, func(r rune) bool { return r > '~' }):
+		return fmt.Errorf("%q is not ASCII: clients ask for the form that begins with xn--", name)
+	case strings.HasPrefix(name, "*") && !isWildcard:
+		return fmt.Errorf("%q: a wildcard is a whole label (did you mean %q?)", name, "*."+strings.TrimLeft(name, "*."))
+	case strings.Contains(suffix, "*"):
+		return fmt.Errorf("%q: a wildcard stands at the beginning, and once: it is for names of any depth", name)
+	}
+	ip, _, err := parseHost(suffix)
+	if ip.IsValid() {
+		return fmt.Errorf("%q: clients ask for names, not for addresses", name)
+	}
+	if err != nil || suffix != strings.ToLower(suffix) || strings.HasSuffix(suffix, ".") {
+		return fmt.Errorf("%q is not a server name", name)
+	}
+	return nil
+}
+
+// parseProtocol reads the name of a protocol in ALPN, such as h2 or http/1.1.
+func parseProtocol(word string) (string, error) { return word, checkProtocol(word) }
+
+// maxProtocol bounds the name of a protocol (RFC 7301).
+const maxProtocol = 255
+
+func checkProtocol(name string) error {
+	isBad := func(r rune) bool { return r <= ' ' || r > '~' || r == ',' || r == '=' }
+	if name == "" || len(name) > maxProtocol || strings.ContainsFunc(name, isBad) {
+		return fmt.Errorf("%.80q is not the name of a protocol, such as h2 or http/1.1", name)
+	}
+	return nil
 }
 
 // checkListener refuses an address that cannot be listened on.
@@ -74,8 +139,20 @@ func (a Addr) checkListener() error {
 	if err := a.check(); err != nil {
 		return err
 	}
+	if a.ServerName != "" {
+		if err := checkServerName(a.ServerName); err != nil {
+			return err
+		}
+	}
+	if a.Protocol != "" {
+		if err := checkProtocol(a.Protocol); err != nil {
+			return err
+		}
+	}
 	before, last, _ := cutLast(a.Path, ',')
 	switch {
+	case a.Network == UDP && a.clientOptions() != "":
+		return fmt.Errorf("%q: only what begins with a ClientHello has sni or alpn, and datagrams do not", a)
 	case a.SRV:
 		return fmt.Errorf("%q says where backends are, not where to listen", a)
 	case a.Network != Unix && !a.HasPort():
@@ -117,9 +194,9 @@ func parseOwner(word string) (string, error) {
 	return word, nil
 }
 
-// cutSocketOptions splits the word of a unix listener from the options behind it. The commas of a path belong to the
-// path, unless NAME=VALUE follows them.
-func cutSocketOptions(word string) (addr string, options []string) {
+// cutListenOptions splits the word of a listener from the options behind it. The commas of a path belong to the path,
+// unless NAME=VALUE follows them.
+func cutListenOptions(word string) (addr string, options []string) {
 	for {
 		before, last, found := cutLast(word, ',')
 		if !found || !isOption(last) {

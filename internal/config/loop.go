@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -21,6 +22,7 @@ type Route struct {
 	name      string
 	service   *Service // as Add got it, or a Checker has it
 	listeners []Addr
+	trusted   string    // the peers whose headers it accepts
 	index     int       // among those that were added with it
 	onward    []Backend // those of its backends that are listeners of this process
 }
@@ -48,7 +50,7 @@ func (r *Routes) add(services []*Service) []*Route {
 	all := make([]Route, len(services))
 	routes := make([]*Route, len(services))
 	for i, s := range services {
-		all[i] = Route{name: s.Name, service: s, listeners: s.Listeners, index: i}
+		all[i] = Route{name: s.Name, service: s, listeners: s.Listeners, trusted: s.trusted(), index: i}
 		routes[i] = &all[i]
 	}
 	r.listeners.add(routes)
@@ -73,9 +75,10 @@ func (r *Routes) checkLoops(from []*Route) error {
 	return nil
 }
 
-// Listener returns the listener of this process that takes clients of an address, if any.
+// Listener returns the listener of this process that takes clients of an address, if any. Of several that share it, it
+// is the first by name.
 func (r *Routes) Listener(at Addr) (service string, listener Addr, ok bool) {
-	p, ok := r.listeners.find(at, int(at.Port))
+	p, ok := firstByName(r.listeners.find(at, int(at.Port)))
 	if !ok {
 		return "", Addr{}, false
 	}
@@ -157,6 +160,16 @@ func (p stop) isBefore(q stop) bool {
 	return cmp.Or(cmp.Compare(p.route.index, q.route.index), cmp.Compare(p.listener, q.listener)) < 0
 }
 
+// firstByName returns the first one of stops by the name of its service, if there are any.
+func firstByName(stops iter.Seq[stop]) (first stop, ok bool) {
+	for p := range stops {
+		if !ok || cmp.Or(cmp.Compare(p.route.name, first.route.name), cmp.Compare(p.listener, first.listener)) < 0 {
+			first, ok = p, true
+		}
+	}
+	return first, ok
+}
+
 // step is a stop and the backend at which a way continues.
 type step struct {
 	at      stop
@@ -196,22 +209,20 @@ func (w *walk) visit(p stop) []step {
 	w.seen[p] = true
 	w.visits++
 	for _, b := range p.route.onward {
-		next, ok := w.next(p, b.Addr)
-		if !ok {
-			continue
+		for next := range w.next(p, b.Addr) {
+			w.way = append(w.way, step{p, b.Addr})
+			if loop := w.visit(next); loop != nil {
+				return loop
+			}
+			w.way = w.way[:len(w.way)-1]
 		}
-		w.way = append(w.way, step{p, b.Addr})
-		if loop := w.visit(next); loop != nil {
-			return loop
-		}
-		w.way = w.way[:len(w.way)-1]
 	}
 	w.seen[p] = false
 	return nil
 }
 
-// next returns the listener's port that takes a flow from p to a backend, if any.
-func (w *walk) next(p stop, backend Addr) (stop, bool) {
+// next yields the listeners' ports that may take a flow from p to a backend.
+func (w *walk) next(p stop, backend Addr) iter.Seq[stop] {
 	port := int(backend.Port)
 	switch from := p.listenAddr(); {
 	case backend.Ports > 1:

@@ -102,6 +102,8 @@ func TestRoutesOfManyAreLinear(t *testing.T) {
 // isOverlap reports whether two listeners take the same clients.
 func isOverlap(a, b Addr) bool {
 	switch {
+	case hostOf(a) == hostOf(b) && (a.ServerName != b.ServerName || a.Protocol != b.Protocol):
+		return false
 	case a.Network != b.Network:
 		return false
 	case a.Network == Unix:
@@ -122,7 +124,8 @@ func isOverlap(a, b Addr) bool {
 func TestOverlaps(t *testing.T) {
 	t.Parallel()
 	words := []string{":80", "0.0.0.0:80", "[::]:80", "10.0.0.1:80", "10.0.0.1:70-90", "10.0.0.1:81", "[::1]:80", "[::1]:80-81", "db.test:80", "DB.test:80",
-		":70-79", ":81-99", "0.0.0.0:1-65535", "0", ":0", "udp:80", "udp::80", "udp:10.0.0.1:80", "unix:///x", "unix:///x/", "unix:///y", "[fe80::1%a]:80", "[fe80::1%b]:80"}
+		":70-79", ":81-99", "0.0.0.0:1-65535", "0", ":0", "udp:80", "udp::80", "udp:10.0.0.1:80", "unix:///x", "unix:///x/", "unix:///y", "[fe80::1%a]:80", "[fe80::1%b]:80",
+		":80,sni=a", ":80-90,sni=a", ":80,sni=a,alpn=h2", ":80,alpn=h2", "10.0.0.1:80,sni=b", "10.0.0.1:75-80,sni=b", "unix:///x,sni=a", "unix:///x/,sni=a", "db.test:80,sni=a"}
 	for _, a := range words {
 		for _, b := range words {
 			services := []*Service{serving(t, "a", a), serving(t, "b", b)}
@@ -131,6 +134,50 @@ func TestOverlaps(t *testing.T) {
 			if (err != nil) != want || want && !strings.Contains(err.Error(), `services "a" and "b"`) {
 				t.Errorf("%s and %s: %v, want an overlap: %v", a, b, err, want)
 			}
+		}
+	}
+}
+
+// TestSharedListeners: what listeners must agree on to have an address together, and where their ways lead.
+func TestSharedListeners(t *testing.T) {
+	t.Parallel()
+	all := func(words ...string) (services []*Service) {
+		for i, w := range words {
+			listen, options, _ := strings.Cut(w, " ")
+			s := serving(t, string(rune('a'+i)), listen)
+			for option := range strings.FieldsSeq(options) {
+				if b, ok := strings.CutPrefix(option, "->"); ok {
+					s.Backends = append(s.Backends, backend(t, b))
+					continue
+				}
+				name, value, _ := strings.Cut(option, "=")
+				if err := s.Set(Field(name), value); err != nil {
+					t.Fatal(err)
+				}
+			}
+			services = append(services, s)
+		}
+		return services
+	}
+	for _, tt := range []struct {
+		services []*Service
+		want     string
+	}{
+		{all(":80-90,sni=a", ":82,sni=b", ":85-95", ":91,sni=a", ":88-92,sni=c"), ""},
+		{all(":80-90,sni=a", ":82,sni=b", ":85-95", ":90-91,sni=a"), `services "a" and "d" listen on :80-90,sni=a and :90-91,sni=a, which overlap`},
+		{all(":80,sni=a accept-proxy=::1,::2", ":80 accept-proxy=::2,::1", ":81"), ""},
+		{all(":80-90,sni=a accept-proxy=::1", ":81,sni=b accept-proxy=::1", ":89"), `services "a" and "c" share :89 and must have the same accept-proxy and accept-proxy-only`},
+		{all(":80,sni=a accept-proxy=::1 accept-proxy-only=true", ":80 accept-proxy=::1"), `must have the same accept-proxy and accept-proxy-only`},
+		{all("unix:///x,mode=600,sni=a", "unix:///x,mode=600"), ""},
+		{all("unix:///x,mode=600,sni=a", "unix:///x"), `services "a" and "b" share unix:///x and must say the same of its mode, user and group`},
+		{all("10.0.0.1:80,sni=a", ":80,sni=b"), `services "a" and "b" listen on 10.0.0.1:80,sni=a and :80,sni=b, which overlap`},
+		{all("127.0.0.1:80,sni=a ->127.0.0.1:80", "127.0.0.1:80"), `backend 127.0.0.1:80 of service a is its own listener 127.0.0.1:80,sni=a`},
+		{all("127.0.0.1:80,sni=a ->127.0.0.1:81", "127.0.0.1:81,sni=a ->9001", "127.0.0.1:81 ->127.0.0.1:80"), "leads back to its listener"},
+		{all("127.0.0.1:80,sni=a ->127.0.0.1:81", "127.0.0.1:81,sni=a ->9001", "127.0.0.1:81 ->9002"), ""},
+	} {
+		err := NewChecker(nil).Check(tt.services)
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%v, want %q", err, tt.want)
 		}
 	}
 }

@@ -38,7 +38,8 @@ func (r *Routes) checkClientHeaders(route *Route) error {
 	return nil
 }
 
-// onwardStops are the backends of a route that are listeners of this process, and those.
+// onwardStops are the backends of a route that are listeners of this process, and those: one of several that share an
+// address, for they want the same headers.
 func (r *Routes) onwardStops(route *Route) iter.Seq2[Addr, stop] {
 	return func(yield func(Addr, stop) bool) {
 		if len(route.onward) == 0 {
@@ -48,7 +49,7 @@ func (r *Routes) onwardStops(route *Route) iter.Seq2[Addr, stop] {
 		for i, l := range route.listeners {
 			for offset := range max(l.Ports, 1) {
 				for _, b := range route.onward {
-					if to, ok := w.next(stop{route, i, offset}, b.Addr); ok && !yield(b.Addr, to) {
+					if to, ok := firstByName(w.next(stop{route, i, offset}, b.Addr)); ok && !yield(b.Addr, to) {
 						return
 					}
 				}
@@ -68,7 +69,7 @@ func (r *Routes) checkProbeHeaders(s *Service) error {
 		if !at.IsValid() {
 			continue
 		}
-		found, ok := r.listeners.find(Addr{Network: s.Network(), IP: at.Addr(), Port: at.Port(), Ports: 1}, int(at.Port()))
+		found, ok := firstByName(r.listeners.find(Addr{Network: s.Network(), IP: at.Addr(), Port: at.Port(), Ports: 1}, int(at.Port())))
 		if !ok {
 			continue
 		}

@@ -109,7 +109,7 @@ func parseAdmin(word string) (Addr, error) {
 	switch {
 	case err != nil:
 		return Addr{}, errors.Unwrap(err)
-	case a.Network != TCP || a.Ports > 1:
+	case a.Network != TCP || a.Ports > 1 || a.clientOptions() != "":
 		return Addr{}, fmt.Errorf("%q is not one TCP address, such as 9090 (of 127.0.0.1) or 10.0.0.1:9090", word)
 	}
 	return a, nil

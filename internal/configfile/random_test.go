@@ -40,7 +40,8 @@ var words = map[config.Field][]string{
 
 var (
 	listenerForms = map[string][]string{
-		config.TCP: {"%d", ":%d", "127.0.0.1:%d", "[::1]:%d", "localhost:%d", "unix:///run/a,b %d.sock,mode=660,user=u", "unix:@a#%d", "unix:///run/ü: %d"},
+		config.TCP: {"%d", ":%d", "127.0.0.1:%d", "[::1]:%d", "localhost:%d", "unix:///run/a,b %d.sock,mode=660,user=u", "unix:@a#%d", "unix:///run/ü: %d",
+			":%d,sni=a.example.com", "127.0.0.1:%d,sni=*.example.com,alpn=h2", "[::1]:%d,alpn=http/1.1", "unix:///run/s %d.sock,mode=660,sni=a-b_c"},
 		config.UDP: {"udp:%d", "udp://:%d", "udp:[fe80::1%%eth0]:%d", "udp://127.0.0.1:%d"},
 	}
 	backendForms = map[string][]string{

@@ -336,9 +336,11 @@ func (b *builder) names() []string {
 	return out
 }
 
-// oneAddress refuses a list of addresses as the value of a flag. The path of a unix socket may have commas.
+// oneAddress refuses a list of addresses as the value of a flag. The path of a unix socket may have commas, and options
+// follow them.
 func oneAddress(addr, flag string) error {
-	if indexOutside(addr, ',') >= 0 && !strings.HasPrefix(addr, "unix:") {
+	comma := indexOutside(addr, ',')
+	if comma >= 0 && !strings.HasPrefix(addr, "unix:") && !strings.Contains(addr[comma:], "=") {
 		return fmt.Errorf("one address at a time: repeat %s for each", flag)
 	}
 	return nil

@@ -53,6 +53,9 @@ func TestAddresses(t *testing.T) {
 			"8080: [127.0.0.1:8080] -> [127.0.0.1:9001 127.0.0.1:9002]"},
 		{"options in a mapping", Words{Mappings: []string{"8080=9001@3,max=5,9002,backup,unix:///x,upper=7,lower=3"}},
 			"8080: [127.0.0.1:8080] -> [127.0.0.1:9001@3,max=5 127.0.0.1:9002,backup unix:///x,upper=7,lower=3]"},
+		{"server names", Words{Mappings: []string{":443,sni=*.A.test.,alpn=h2=10.0.0.1:443,max=5", "unix:///x,mode=600,sni=a=9001"}, Listen: []string{"x=:443,alpn=http/1.1", ":443,sni=b.test"}, Backend: []string{"x=1", "2"}},
+			"443-sni-.A.test.-alpn-h2: [:443,sni=*.a.test,alpn=h2] -> [10.0.0.1:443,max=5]; x-a: [unix:///x,mode=600,sni=a] -> [127.0.0.1:9001]; " +
+				"x: [:443,alpn=http/1.1] -> [127.0.0.1:1]; default: [:443,sni=b.test] -> [127.0.0.1:2]"},
 		{"a unix listener's file", Words{Mappings: []string{"unix:///run/a,b.sock,mode=0660,group=www-data=9001,max=5"}, Listen: []string{"x=unix:/y,user=1"}, Backend: []string{"x=1"}},
 			"run-a-b.sock: [unix:///run/a,b.sock,mode=660,group=www-data] -> [127.0.0.1:9001,max=5]; x: [unix:///y,user=1] -> [127.0.0.1:1]"},
 		{"hosts named as options", Words{Mappings: []string{"8080=backup:81,max:80,tcp://check"}},

@@ -92,7 +92,7 @@ func (m mapping) name() string {
 		}
 	}
 	if l, err := config.ParseListener(m.listen); err == nil && l.Network == config.Unix {
-		word = l.Path
+		word = strings.Join([]string{l.Path, l.ServerName, l.Protocol}, ",")
 	}
 	if tail, ok := strings.CutPrefix(word, "[::"); ok && !strings.HasPrefix(tail, "]") {
 		word = "0:" + tail // the zeros that :: stands for
@@ -109,19 +109,19 @@ func (m mapping) name() string {
 	return name
 }
 
-// indexMapping returns the index of the = that ends the address to listen on, or -1. It skips those of a unix listener's
+// indexMapping returns the index of the = that ends the address to listen on, or -1. It skips those of the listener's
 // options.
 func indexMapping(word string) int {
-	socketOptions := []string{"mode", "user", "group"}
-	i := indexOutside(word, '=')
-	if !strings.HasPrefix(word, "unix:") {
-		return i
+	options := []string{"sni", "alpn"}
+	if strings.HasPrefix(word, "unix:") {
+		options = append(options, "mode", "user", "group")
 	}
+	i := indexOutside(word, '=')
 	for i >= 0 {
 		comma := strings.LastIndexByte(word[:i], ',')
 		name := word[comma+1 : i]
 		next := indexOutside(word[i+1:], '=')
-		if comma < 0 || next < 0 || strings.Contains(name, "=") || config.Nearest(name, socketOptions) == "" {
+		if comma < 0 || next < 0 || strings.Contains(name, "=") || config.Nearest(name, options) == "" {
 			return i
 		}
 		i += 1 + next
