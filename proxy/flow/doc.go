@@ -25,6 +25,8 @@
 //     say before that is known; silence.go: who gets no answer
 //   - origin.go, sendproxy.go: how a client came, and what a backend is told of that
 //   - flow.go: one connection until a backend has accepted; ending.go: its relay and end
+//   - arrival.go: which session a datagram belongs to, or whether it may begin one; session_named.go:
+//     of which client, where a peer names it; session_header.go: which datagrams name it to the backend
 //   - session.go: the sessions of a worker; session_end.go: when they end; session_room.go: whose
 //     end makes room; onepacket.go: each datagram scheduled by itself; refusal.go, resend.go: what a backend
 //     refuses goes to the next one

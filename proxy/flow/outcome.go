@@ -9,7 +9,8 @@ type Outcome uint8
 const (
 	// Running is the zero Outcome: the flow has not ended.
 	Running Outcome = iota
-	// Finished: both sides have sent FIN and every byte was passed on.
+	// Finished: both sides have sent FIN and every byte was passed on. Of udp: the peer that
+	// had named the client has named another one.
 	Finished
 	// ClientReset and BackendReset: that side sent RST, or closed with unread data.
 	ClientReset
