@@ -43,7 +43,7 @@ func TestKernel(t *testing.T) {
 		runInNamespace(t)
 		return
 	}
-	seed := rand.Uint64()
+	const seed = 1 // another one tests other cases
 	r := rand.New(rand.NewPCG(seed, 0))
 	net := newKernelNet(t)
 	for i := range kernelLists {

@@ -161,7 +161,7 @@ var equate = cmp.Options{cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})}
 // TestFormat: a rule that is written is read as the same rule.
 func TestFormat(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
+	const seed = 1 // another one tests other cases
 	r := rand.New(rand.NewPCG(seed, 0))
 	for range 20_000 {
 		want := randomRule(r, []string{"web", "a-b.c"})

@@ -51,7 +51,7 @@ func TestBucketRate(t *testing.T) {
 // TestBucketIsTokenBucket compares a bucket with tokens counted in fractions.
 func TestBucketIsTokenBucket(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
+	const seed = 1 // another one tests other cases
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range 200 {
 		periods := []time.Duration{time.Second, time.Minute, time.Hour, 24 * time.Hour}

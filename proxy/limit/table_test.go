@@ -54,7 +54,7 @@ func TestPrefixKey(t *testing.T) {
 // TestTableIsModel drives one shard, and a list that does the same plainly.
 func TestTableIsModel(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
+	const seed = 1 // another one tests other cases
 	random := rand.New(rand.NewPCG(seed, 0))
 	const most = 100
 	s := &newTable[int](seed, most).shards[0]

@@ -277,7 +277,7 @@ func TestCompiledIsWalked(t *testing.T) {
 	if testing.Short() {
 		lists = 20
 	}
-	first := rand.Uint64()
+	const first = 1 // another one tests other cases
 	for n := range lists {
 		seed := first + uint64(n)
 		g := &generator{Rand: rand.New(rand.NewPCG(seed, 0))}
@@ -288,7 +288,7 @@ func TestCompiledIsWalked(t *testing.T) {
 // TestLongListIsWalked does so with a list whose vectors have several pages.
 func TestLongListIsWalked(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
+	const seed = 1 // another one tests other cases
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0))}
 	g.check(t, seed, 9000, 50)
 }

@@ -16,7 +16,7 @@ import (
 // then on the two do and count the same.
 func TestStateIsRestored(t *testing.T) {
 	t.Parallel()
-	first := rand.Uint64()
+	const first = 1 // another one tests other cases
 	for n := range 20 {
 		seed := first + uint64(n)
 		g := &generator{Rand: rand.New(rand.NewPCG(seed, 0))}
@@ -68,7 +68,7 @@ func TestStateIsRestored(t *testing.T) {
 // TestHostileState restores states with random numbers. They only make odd counters.
 func TestHostileState(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
+	const seed = 1 // another one tests other cases
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0))}
 	number := func() int64 { return oneOf(g, math.MinInt64, -1, 0, 1, math.MaxInt64, int64(g.Uint64())) }
 	for range 50 {
