@@ -140,10 +140,7 @@ func (m *Sessions) screen(a *arrival, now time.Duration) Outcome {
 	for {
 		first := firstOf(a.Payload[a.Skip:], a.Segment)
 		d.Packet.Bytes = len(first)
-		o := d.Screen(set, a.Settings, now).Outcome
-		if o == Running && a.Settings.Access.ProxyOnly && !a.isNamed {
-			o = Denied
-		}
+		o := d.Screen(set, a.Settings, a.isNamed, now).Outcome
 		if o == Running {
 			a.judged = len(first)
 			return Running

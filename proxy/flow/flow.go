@@ -121,6 +121,7 @@ func (f *Flow) Begin(cfg *Settings, id conntrack.ID, ent *entry, from *Origin, n
 	f.tries, f.step, f.portless = 0, 0, 0
 	f.connected, f.redial = 0, 0
 	f.endState = endState{}
+	f.needs = 0
 	f.patience, f.ends = 0, 0
 	f.gentle, f.answered, f.idle, f.told = false, false, idleness{}, counted{}
 	f.asked.Store(0)

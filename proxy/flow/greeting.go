@@ -62,12 +62,12 @@ func (d *Door) Enter(set *rules.Set, at *Binding, c *Settings, now time.Duration
 		e.needs |= needsHeader
 		return e
 	case e.needs == 0:
-		e.Judgement = d.Screen(set, c, now)
+		e.Judgement = d.Screen(set, c, false, now)
 	default:
 		e.Judgement = d.byRules(set, now)
-	}
-	if e.Outcome == Running && c.Access.ProxyOnly {
-		e.Outcome = Denied
+		if e.Outcome == Running && c.Access.ProxyOnly {
+			e.Outcome = Denied
+		}
 	}
 	if e.Outcome != Running {
 		d.pass.Release()
@@ -186,7 +186,7 @@ func (o *Origin) changeVia(change func(*Via)) {
 func (f *Flow) Named(d *Door, set *rules.Set, now time.Duration) Action {
 	var j Judgement
 	if f.needs == 0 {
-		j = d.Screen(set, f.Settings, now)
+		j = d.Screen(set, f.Settings, true, now)
 	} else if j = d.byRules(set, now); j.Outcome != Running {
 		d.pass.Release()
 	}

@@ -80,13 +80,7 @@ func newGreeter(t *testing.T, needs needs, rest bool, access AccessConfig) *gree
 }
 
 func (g *greeter) begin(needs needs) {
-	from := Origin{Client: netip.MustParseAddrPort("10.0.0.1:1"), Local: netip.MustParseAddrPort("127.0.0.1:443")}
-	cfg := g.at.Destination().Settings()
-	if o := g.a.Place(cfg); o != Running {
-		g.t.Fatal(o)
-	}
-	id, ent := g.table.Insert(conntrack.NewKey(conntrack.TCP, from.Client, from.Local), cfg.Service, 0)
-	g.f.Begin(cfg, id, ent, &from, 0)
+	g.accept()
 	want := Action{Do: Peek, Until: 4 * time.Second}
 	if needs&needsHeader != 0 {
 		want.Until = 3 * time.Second
@@ -94,6 +88,17 @@ func (g *greeter) begin(needs needs) {
 	if got := g.f.Greet(Entrance{needs: needs}, g.at, 0); got != want {
 		g.t.Errorf("%+v, want %+v", got, want)
 	}
+}
+
+// accept has a flow begin.
+func (g *greeter) accept() {
+	from := Origin{Client: netip.MustParseAddrPort("10.0.0.1:1"), Local: netip.MustParseAddrPort("127.0.0.1:443")}
+	cfg := g.at.Destination().Settings()
+	if o := g.a.Place(cfg); o != Running {
+		g.t.Fatal(o)
+	}
+	id, ent := g.table.Insert(conntrack.NewKey(conntrack.TCP, from.Client, from.Local), cfg.Service, 0)
+	g.f.Begin(cfg, id, ent, &from, 0)
 }
 
 // hear has the client send in pieces, as an engine would peek at it, until there is more to do
@@ -204,6 +209,11 @@ func TestGreetings(t *testing.T) {
 			if g.end(o); svc.Accepted() != 1 || svc.Ended(o) != 1 {
 				t.Errorf("%s: %d accepted, %d ended", tt.name, svc.Accepted(), svc.Ended(o))
 			}
+			g.accept()
+			g.f.Next(0)
+			if err := f.CheckInvariants(); err != nil {
+				t.Errorf("%s: the next flow in its memory: %v", tt.name, err)
+			}
 		}
 	}
 }
@@ -230,7 +240,9 @@ func TestNamedClientsAreJudged(t *testing.T) {
 			if got != tt.want {
 				t.Errorf("%s: %+v, want %+v", tt.client, got, tt.want)
 			}
-			MustHold(&g.f)
+			if err := g.f.CheckInvariants(); err != nil {
+				t.Errorf("%s: %v", tt.client, err)
+			}
 			svc := g.f.Service
 			if g.end(Denied); svc.Ended(Denied) != 1 || svc.Accepted() != 1 {
 				t.Errorf("%s: %d accepted, %d denied", tt.client, svc.Accepted(), svc.Ended(Denied))

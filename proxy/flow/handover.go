@@ -300,7 +300,6 @@ func (f *Flow) rejoin(a *Admission) {
 	case f.isHeld:
 		a.dropped.Add(1)
 	case f.phase != greeting && client.IsValid() && c.MaxClientConns > 0:
-		f.Service.needLimits(f.Settings)
 		count, _ := f.Service.limits.Load().flows.Enter(c.ConnsBits.key(client))
 		f.pass.holds.Add(count)
 	}

@@ -62,10 +62,14 @@ func (a *Admission) Rules() *rules.Set { return a.rules.Load() }
 func (a *Admission) SetRules(set *rules.Set) { a.rules.Store(set) }
 
 // Screen judges the newcomer by rules, and then by the lists and limits of its service. One
-// that is let in has to take its pass.
-func (d *Door) Screen(set *rules.Set, c *Settings, now time.Duration) Judgement {
+// that a peer should have named takes nothing from them. One that is let in has to take its pass.
+func (d *Door) Screen(set *rules.Set, c *Settings, isNamed bool, now time.Duration) Judgement {
 	j := d.byRules(set, now)
-	if j.Outcome == Running && d.Packet.Client.IsValid() {
+	switch {
+	case j.Outcome != Running || !d.Packet.Client.IsValid():
+	case c.Access.ProxyOnly && !isNamed:
+		j.Outcome = Denied
+	default:
 		j.Outcome = c.judge(d.Packet.Client.Addr(), now, &d.pass.holds)
 	}
 	if j.Outcome != Running {

@@ -130,6 +130,38 @@ func TestLimitsOfClients(t *testing.T) {
 	}
 }
 
+// TestOthersThanProxies: who should have come by a proxy takes nothing from the limits.
+func TestOthersThanProxies(t *testing.T) {
+	t.Parallel()
+	once := limit.Rate{Events: 1, Per: time.Second, Burst: 1}
+	a, svc := new(Admission), testService(ServiceConfig{Access: AccessConfig{ProxyOnly: true, Rate: once, ClientRate: once}})
+	for range 3 {
+		if e, _ := visit(a, svc.Settings(), "192.0.2.1", 0); e.Outcome != Denied {
+			t.Errorf("one that no proxy has named: %v", e.Outcome)
+		}
+	}
+	d := Door{Admission: a, Packet: rules.Packet{Client: netip.MustParseAddrPort("192.0.2.1:1000"), Protocol: rules.TCP}}
+	if j := d.Screen(nil, svc.Settings(), true, 0); j.Outcome != Running {
+		t.Errorf("one that a proxy has named: %v", j.Outcome)
+	}
+}
+
+// TestLimitsOfRestoredSettings: a client that was still greeting may have limits that its
+// service has no more.
+func TestLimitsOfRestoredSettings(t *testing.T) {
+	t.Parallel()
+	limited := AccessConfig{MaxClientConns: 1, Rate: limit.Rate{Events: 1, Per: time.Second, Burst: 1}}
+	svc := RestoreService(&ServiceState{Name: "test"}, 0)
+	st := SettingsState{Config: ServiceConfig{Access: limited}}
+	before := st.Restore(svc, nil, nil, nil, make(map[Ref]*Settings))
+	svc.SetSettings(NewSettings(svc, ServiceConfig{}, nil, nil))
+	for _, want := range []Outcome{Running, ClientLimit} {
+		if e, _ := visit(new(Admission), before, "192.0.2.1", 0); e.Outcome != want {
+			t.Errorf("%v, want %v", e.Outcome, want)
+		}
+	}
+}
+
 // TestFewLinesOfTheRefused: a flood has a line a second for each service and outcome.
 func TestFewLinesOfTheRefused(t *testing.T) {
 	t.Parallel()

@@ -140,6 +140,9 @@ func NewSettings(svc *Service, c ServiceConfig, a *Affinity, before *Settings) *
 	} else {
 		s.queue = new(queue)
 	}
+	if c.Access.hasLimits() {
+		svc.needLimits() // of settings that are restored, too, which may not be the service's any more
+	}
 	return s
 }
 
@@ -149,14 +152,13 @@ func NewService(name string, seed uint64) *Service { return &Service{Name: name,
 
 // SetSettings has new flows get these settings. One goroutine at a time may call it.
 func (s *Service) SetSettings(c *Settings) {
-	s.needLimits(c)
 	s.running.Store(c)
 	s.persisted = s.persisted || c.Persist.On
 }
 
-// needLimits makes the state of limits if settings have the first ones.
-func (s *Service) needLimits(c *Settings) {
-	if c.Access.hasLimits() && s.limits.Load() == nil {
+// needLimits makes the state of limits if there is none.
+func (s *Service) needLimits() {
+	if s.limits.Load() == nil {
 		s.limits.CompareAndSwap(nil, newClientLimits(s.seed))
 	}
 }

@@ -29,7 +29,7 @@ func (a *Admission) CanEvict() bool { return a.evicts.Load() || a.dropped.Load()
 
 // Silence holds the client of a flow without an answer, if one more may be held.
 func (f *Flow) Silence(a *Admission, now time.Duration) Action {
-	f.phase = silent
+	f.phase, f.needs, f.at = silent, 0, nil
 	f.ent.SetState(conntrack.Silent)
 	if f.isHeld = a.dropped.Add(1) <= a.MaxDropped.Load(); !f.isHeld {
 		a.dropped.Add(-1)
