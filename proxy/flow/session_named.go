@@ -14,8 +14,9 @@ import (
 // client that it has named last:
 //
 //	header, of the same client ──▶ taken off, Send
-//	header, of another client ───▶ that client's session; the one before ends, unless a reply
-//	                               to it is due: some peers have one socket for many clients
+//	header, of another client ───▶ that client's session, if it is let in; the one before ends,
+//	                               unless a reply to it is due: some peers have one socket for
+//	                               many clients
 //	header, wrong ───────────────▶ BadProxyHeader
 //	none, after a header ────────▶ Send as it is
 //	none, before any ────────────▶ BadProxyHeader
@@ -56,8 +57,11 @@ func (m *Sessions) routeNamed(a *arrival, last *Session, now time.Duration) (*Se
 	default:
 		a.Origin, a.key, a.isNamed = last.Origin, last.ent.Key(), true
 	}
-	if last != nil && last.ent.Key() != a.key && !last.isOwed() {
-		m.end(last, Finished, now)
+	if last != nil && last.ent.Key() != a.key {
+		delete(m.named, peer) // the client that is named now may be refused
+		if !last.isOwed() {
+			m.end(last, Finished, now)
+		}
 	}
 	x := m.find(a.Binding, svc, a.key)
 	if x != nil && m.isOnStaleBackend(x) {

@@ -105,6 +105,32 @@ func TestPeersNameClients(t *testing.T) {
 	}
 }
 
+// TestPeerOfRefusedClient: what a peer sends without a header after it has named a client that is refused is not of the client
+// before, whose session goes on while a reply to it is due.
+func TestPeerOfRefusedClient(t *testing.T) {
+	t.Parallel()
+	d := newDoorstep(t, nil, func(c *ServiceConfig) {
+		trusting(c)
+		c.Access.Deny = []netip.Prefix{netip.PrefixFrom(client2.Addr(), 128)}
+	})
+	x, _ := d.from(peer1.String(), naming(client1, "a"), 0)
+	if y, do := d.from(peer1.String(), naming(client2, "b"), 1); y != nil || do.Outcome != Denied {
+		t.Errorf("a client that is refused: %+v", do)
+	}
+	if y, do := d.from(peer1.String(), "c", 2); y != nil || do.Outcome != BadProxyHeader {
+		t.Errorf("what the refused client says next: %+v", do)
+	}
+	if y, do := d.from(peer1.String(), naming(client1, "d"), 3); y != x || do.Do != Send {
+		t.Errorf("the client that is served: %+v", do)
+	}
+	if y, _ := d.from(peer1.String(), "e", 4); y != x {
+		t.Error("its session is not that of what comes without a header any more")
+	}
+	if d.m.Stop(time.Hour); d.m.HasNamed() {
+		t.Error("clients are known that have no session")
+	}
+}
+
 // TestTrustIsWithdrawn: a peer that is trusted no more ends what it has begun, and begins nothing.
 func TestTrustIsWithdrawn(t *testing.T) {
 	t.Parallel()
