@@ -182,7 +182,7 @@ func (e *portableEngine) begin(n *portableNewcomer, local netip.AddrPort) {
 	first := x.Next
 	switch {
 	case n.entrance.IsDropped:
-		first = func(now time.Duration) flow.Action { return x.Silence(n.door.Admission, now) }
+		first = x.silence(n.door.Admission)
 	case n.entrance.Greets():
 		first = func(now time.Duration) flow.Action { return x.Greet(n.entrance, &n.at.Binding, now) }
 	}

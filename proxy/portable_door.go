@@ -105,6 +105,18 @@ func (x *stream) name(header int) flow.Action {
 	})
 }
 
+// silence has the client get no answer. The next newcomer can have its place at once, before
+// the stream runs. It returns what the stream does first.
+func (x *stream) silence(a *flow.Admission) (first func(time.Duration) flow.Action) {
+	held := x.report(func(now time.Duration) flow.Action { return x.Silence(a, now) })
+	if held.Do == flow.Hold {
+		x.mu.Lock()
+		x.engine.armLocked(x, x.engine.server.Now())
+		x.mu.Unlock()
+	}
+	return func(time.Duration) flow.Action { return held }
+}
+
 // hold keeps a client that gets no answer, until it goes or its time is over.
 func (x *stream) hold(until time.Duration) flow.Action {
 	x.mu.Lock()
