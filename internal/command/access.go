@@ -8,7 +8,7 @@ A client passes these, in this order. The access log and the metrics count who i
   2. the rules, in the syntax of iptables (usher help iptables) [denied]
   3. --allow, --deny: the longest prefix that the client is in decides. Clients in none are let in, unless there is an
      --allow [denied]
-  4. --client-rate, --rate [rate-limited]; --max-client-conns [client-limit], of udp --max-client-flows
+  4. --max-client-conns [client-limit], of udp --max-client-flows; --client-rate, --rate [rate-limited]
   5. the server name, where services share an address (usher help sni) [no-sni]; then 3 and 4 of the service that has it
 
 A refused client of tcp is reset. It has seen its connection accepted, since the kernel does that before usher is asked.
