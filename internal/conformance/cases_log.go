@@ -5,6 +5,7 @@ package conformance
 import (
 	"fmt"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -16,6 +17,7 @@ func logCases() []Case {
 		{Name: "log-counts-what-was-taken-down", Group: group, Run: func(c *C) { logTaken(c, "down") }},
 		{Name: "log-counts-what-was-taken-up", Group: group, Run: func(c *C) { logTaken(c, "up") }},
 		{Name: "log-says-who-was-not-served", Group: group, Run: logNotServed},
+		{Name: "log-says-who-was-not-let-in", Group: group, Run: logNotLetIn},
 	}
 }
 
@@ -146,4 +148,48 @@ func turnedAway(c *C, p *Proxy) (word string) {
 		return word != ""
 	})
 	return word
+}
+
+// logNotLetIn has a client end in each way in which it can be refused before it is served.
+func logNotLetIn(c *C) {
+	b := c.echoes("b")
+	p := c.Start(Config{Backends: []string{c.Refused()}, AccessLog: true, Access: Access{
+		AcceptProxy: c.neighbour(1, 0) + "/24", ProxyOnly: true, ClientConns: 1, ClientRate: 1, NamesOnly: true,
+		Names: []ServerName{{Name: "www.example.com", Backend: b.Addr}},
+		Rules: []Rule{{Target: "REJECT", Source: "203.0.113.0/24"}},
+	}})
+	hello := c.clientHello(clientHello{name: "www.example.com"})
+	comes := func(source, text string) *Conn {
+		e, err := c.TryDialFrom(p, c.peer())
+		c.Must(err)
+		c.Must(e.Say(c.header(2, source) + text))
+		return e
+	}
+	has := func(word, client string) bool {
+		return slices.ContainsFunc(p.AccessLog("client", "end"), func(m map[string]any) bool { return m["end"] == word && m["client"] == client })
+	}
+	says := func(word, client string) {
+		c.Wait(c.patience(), "the access log to say "+word+" of "+client, func() bool { return has(word, client) })
+	}
+	refused := func(word, client, text string) {
+		c.Must(comes(client, text).endedUnserved())
+		says(word, client)
+	}
+	refused("denied", other4, hello)
+	refused("no-sni", named6, "GET / HTTP/1.0\r\n\r\n")
+	c.Must(comes(named4, hello).Hear("b"))
+	refused("client-limit", named4, hello)
+	const another = "198.51.100.8:1008"
+	before := comes(another, hello)
+	c.Must(before.Hear("b"))
+	c.Must(before.Close())
+	c.Wait(c.patience(), "the access log to say rate-limited of "+another, func() bool {
+		c.Must(comes(another, hello).endedUnserved()) // over its connections, as long as the one before is there
+		return has("rate-limited", another)
+	})
+	e, err := c.TryDialFrom(p, c.peer())
+	c.Must(err)
+	c.Must(e.Say(hello))
+	c.Must(e.endedUnserved())
+	says("bad-proxy-header", e.LocalAddr().String())
 }

@@ -60,6 +60,9 @@ type Config struct {
 	Beside       string
 	BesideListen Listener // filled in by C.Start
 
+	Access  Access
+	Control string // socket of usher's API; empty: none
+
 	// For UDP alone.
 	UnrepliedTimeout time.Duration // silence that ends a flow which never got a reply
 	Replies          int           // a flow ends after so many replies to each datagram; zero: not

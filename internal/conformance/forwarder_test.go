@@ -66,6 +66,7 @@ type forwarder struct {
 	forwarderOrder
 	next   atomic.Uint64
 	pool   atomic.Pointer[pool]
+	door   *door
 	flows  sync.WaitGroup
 	count  atomic.Int64
 	serial sync.Mutex
@@ -84,6 +85,8 @@ func runForwarder(order string) {
 		return
 	}
 	f.pool.Store(newPool(f.forwarderOrder))
+	f.door = newDoor(f.forwarderOrder)
+	f.door.places = &f.count
 	var listeners []net.Listener
 	for _, l := range f.Config.Listen {
 		for i := range max(1, l.Ports) {
@@ -153,6 +156,7 @@ func (f *forwarder) reload() {
 		syscall.Exec("/proc/self/exe", os.Args, os.Environ())
 	}
 	f.pool.Store(newPool(next))
+	f.door.access.Store(&next.Config.Access)
 }
 
 func (f *forwarder) accept(ln net.Listener) {
@@ -182,6 +186,11 @@ func (f *forwarder) flow(client *net.TCPConn) {
 		reset(client)
 		return
 	}
+	g, isIn := f.door.enter(client)
+	if !isIn {
+		return
+	}
+	defer g.leave()
 	switch f.Flaw {
 	case "memory":
 		f.mu.Lock()
@@ -197,7 +206,7 @@ func (f *forwarder) flow(client *net.TCPConn) {
 	case "serial":
 		f.serial.Lock()
 	}
-	backend, release := f.connect(client)
+	backend, release := f.connect(client, g)
 	if f.Flaw == "serial" {
 		f.serial.Unlock()
 	}
@@ -209,17 +218,25 @@ func (f *forwarder) flow(client *net.TCPConn) {
 		return
 	}
 	defer release()
+	backend.Write(append(f.door.header(f.door.access.Load(), g), g.head...))
 	f.relay(client, backend)
 }
 
 // connect tries the backends, each for half a second.
-func (f *forwarder) connect(client *net.TCPConn) (*net.TCPConn, func()) {
+func (f *forwarder) connect(client *net.TCPConn, g guest) (*net.TCPConn, func()) {
+	if g.backend != "" {
+		conn, err := net.DialTimeout("tcp", g.backend, 5*time.Second)
+		if err != nil {
+			return nil, nil
+		}
+		return conn.(*net.TCPConn), func() {}
+	}
 	var queued time.Time
 	pool := f.pool.Load()
 	for held := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		var tried []int
 		for f.Flaw != "no-failover" || len(tried) == 0 {
-			b, busy := pool.choose(client.RemoteAddr().(*net.TCPAddr).AddrPort().Addr(), tried)
+			b, busy := pool.choose(addrPort(g.from).Addr(), tried)
 			if busy && f.Config.QueueLength > 0 {
 				if queued.IsZero() {
 					queued = time.Now()

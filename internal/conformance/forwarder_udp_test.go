@@ -25,6 +25,7 @@ type udpForwarder struct {
 	mu       sync.Mutex
 	flows    map[udpKey]*udpFlow
 	pool     *pool
+	door     *door
 	next     int
 	refused  map[string]time.Time // backends, and when they did
 	draining bool
@@ -53,7 +54,7 @@ type udpFlow struct {
 }
 
 func runUDPForwarder(order forwarderOrder) {
-	f := &udpForwarder{forwarderOrder: order, pool: newPool(order), flows: make(map[udpKey]*udpFlow), refused: make(map[string]time.Time)}
+	f := &udpForwarder{forwarderOrder: order, pool: newPool(order), door: newDoor(order), flows: make(map[udpKey]*udpFlow), refused: make(map[string]time.Time)}
 	for _, l := range f.Config.Listen {
 		for i := range max(1, l.Ports) {
 			host := l.Host
@@ -155,6 +156,10 @@ func (f *udpForwarder) request(key udpKey, data []byte) {
 		if f.draining || !f.makeRoom(key.client.Addr()) {
 			return
 		}
+		var isIn bool
+		if data, isIn = f.door.admits(key, data); !isIn {
+			return
+		}
 		backend := f.choose(key.client)
 		addr, err := net.ResolveUDPAddr("udp", f.address(backend, key.front.LocalAddr()))
 		if err != nil {
@@ -201,6 +206,10 @@ func (f *udpForwarder) request(key udpKey, data []byte) {
 		to := netip.MustParseAddrPort(flow.backend)
 		flow.back.WriteToUDPAddrPort(data, to)
 		return
+	}
+	if flow.requests == 1 || strings.HasSuffix(f.Config.Access.SendProxy, "every") && f.Flaw != "only-the-first" {
+		g := guest{from: net.UDPAddrFromAddrPort(key.client), to: key.front.LocalAddr()}
+		data = append(f.door.header(&f.Config.Access, g), data...)
 	}
 	f.check(flow, f.passed(flow.back.Write(data)))
 }

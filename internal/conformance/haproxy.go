@@ -37,7 +37,7 @@ func FindHAProxy() (*HAProxy, error) {
 func (h *HAProxy) Name() string    { return "HAProxy" }
 func (h *HAProxy) Version() string { return h.version }
 func (h *HAProxy) Notes() []string {
-	return []string{"`option splice-auto`, `option redispatch 1`, `retries 3`, a `timeout connect` of a quarter of the connect budget, and `tcp-request connection reject` in place of `maxconn` (which queues)."}
+	return []string{"`option splice-auto`, `option redispatch 1`, `retries 3`, a `timeout connect` of a quarter of the connect budget, and `tcp-request connection reject` in place of `maxconn` (which queues); `tcp-request` rules with stick tables for limits of clients, `tune.bufsize 32768` and an `inspect-delay` for server names."}
 }
 
 // Command has a configuration file as an operator would write it for cfg.
@@ -103,6 +103,9 @@ func (h *HAProxy) config(c *C, cfg Config) string {
 	if cfg.Workers > 0 {
 		line("    nbthread %d", cfg.Workers)
 	}
+	if len(cfg.Access.Names) > 0 {
+		line("    tune.bufsize 32768") // else no ClientHello of 16 KiB fits
+	}
 	ms("hard-stop-after", cfg.DrainTimeout)
 	line("listen service")
 	line("    mode tcp")
@@ -128,6 +131,7 @@ func (h *HAProxy) config(c *C, cfg Config) string {
 		line("    hash-balance-factor %d", cfg.HashBalance)
 	}
 	ms("timeout queue", cfg.QueueTimeout)
+	h.access(c, cfg, line)
 	if cfg.Persist > 0 {
 		line("    stick-table type ip size 10k expire %dms", cfg.Persist.Milliseconds())
 		line("    stick on src,ipmask(%d)", cmp.Or(cfg.PersistBits, 32))
@@ -135,16 +139,20 @@ func (h *HAProxy) config(c *C, cfg Config) string {
 	if path, ok := strings.CutPrefix(cfg.Probe, "http:"); ok && cfg.Health {
 		line("    option httpchk GET %s", path)
 	}
+	options := ""
+	if cfg.Access.AcceptProxy != "" && cfg.Access.ProxyOnly {
+		options = " accept-proxy"
+	}
 	for _, l := range cfg.Listen {
 		switch {
 		case l.Network == "unix":
-			line("    bind %s mode 777", l.Path)
+			line("    bind %s mode 777%s", l.Path, options)
 		case l.Host == "*":
-			line("    bind :::%d v4v6", l.Port)
+			line("    bind :::%d v4v6%s", l.Port, options)
 		case l.Host == "::":
-			line("    bind :::%d v6only", l.Port)
+			line("    bind :::%d v6only%s", l.Port, options)
 		default:
-			line("    bind %s", l)
+			line("    bind %s%s", l, options)
 		}
 	}
 	if cfg.MaxConns > 0 {
@@ -183,7 +191,8 @@ func (h *HAProxy) config(c *C, cfg Config) string {
 		if cfg.OnDown == "reset" {
 			options += " on-marked-down shutdown-sessions"
 		}
-		line("    server s%d %s%s", i, addr, options)
+		line("    server s%d %s%s%s", i, addr, options, cfg.Access.haproxyServer())
 	}
+	cfg.Access.haproxyNames(line)
 	return b.String()
 }

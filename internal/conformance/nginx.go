@@ -51,7 +51,7 @@ func FindNginx() (*Nginx, error) {
 func (n *Nginx) Name() string    { return "nginx" }
 func (n *Nginx) Version() string { return n.version }
 func (n *Nginx) Notes() []string {
-	return []string{"`proxy_half_close on`, an upstream `zone` so that the workers share their counters, a `proxy_connect_timeout` of a quarter of the connect budget, `limit_conn` for the limits of connections and flows, `worker_connections` where services share one; for UDP `listen … udp reuseport`, `proxy_buffer_size 64k` (the default cuts datagrams at 16 KiB), `proxy_timeout`, `proxy_responses`, and `proxy_requests 1` where each datagram is to be scheduled anew."}
+	return []string{"`proxy_half_close on`, an upstream `zone` so that the workers share their counters, a `proxy_connect_timeout` of a quarter of the connect budget, `limit_conn` for the limits of connections and flows, `worker_connections` where services share one; `set_real_ip_from` for headers of the PROXY protocol, `ssl_preread` with a `map` and `preread_buffer_size 32k` for server names; for UDP `listen … udp reuseport`, `proxy_buffer_size 64k` (the default cuts datagrams at 16 KiB), `proxy_timeout`, `proxy_responses`, and `proxy_requests 1` where each datagram is to be scheduled anew."}
 }
 
 // Command has a configuration file as an operator would write it for cfg.
@@ -94,6 +94,7 @@ func (n *Nginx) config(c *C, cfg Config, dir string) string {
 	case cfg.HashBits > 0 || cfg.HashBalance > 0:
 		c.Skipf("has no such hash")
 	}
+	n.refuses(c, cfg)
 	scheduler, ok := map[string]string{
 		"rr": "", "wrr": "", "lc": "least_conn;", "wlc": "least_conn;", "p2c": "random two least_conn;",
 		"mh": "hash $remote_addr consistent;", "ring": "hash $remote_addr consistent;", "sh": "hash $remote_addr;",
@@ -129,7 +130,7 @@ func (n *Nginx) config(c *C, cfg Config, dir string) string {
 	if limit > 0 {
 		line("  limit_conn_zone $server_addr zone=conns:1m;")
 	}
-	if cfg.MaxClientFlows > 0 {
+	if cmp.Or(cfg.MaxClientFlows, cfg.Access.ClientConns) > 0 {
 		line("  limit_conn_zone $binary_remote_addr zone=client:1m;")
 	}
 	pass := "service"
@@ -164,15 +165,23 @@ func (n *Nginx) config(c *C, cfg Config, dir string) string {
 		}
 		line("  }")
 	}
+	if len(cfg.Access.Names) > 0 {
+		cfg.Access.nginxNames(line)
+		pass = "$service"
+	}
 	line("  server {")
+	cfg.Access.nginxServer(line)
 	for _, l := range cfg.Listen {
 		options := "so_keepalive=on"
 		if l.Network == "udp" {
 			options = "udp reuseport"
 		}
+		if cfg.Access.AcceptProxy != "" {
+			options += " proxy_protocol"
+		}
 		switch {
 		case l.Network == "unix":
-			line("    listen unix:%s;", l.Path)
+			line("    listen unix:%s %s;", l.Path, options)
 		case l.Host == "*":
 			line("    listen [::]:%d ipv6only=off %s;", l.Port, options)
 		default:
@@ -197,8 +206,8 @@ func (n *Nginx) config(c *C, cfg Config, dir string) string {
 	if limit > 0 {
 		line("    limit_conn conns %d;", limit)
 	}
-	if cfg.MaxClientFlows > 0 {
-		line("    limit_conn client %d;", cfg.MaxClientFlows)
+	if limit := cmp.Or(cfg.MaxClientFlows, cfg.Access.ClientConns); limit > 0 {
+		line("    limit_conn client %d;", limit)
 	}
 	line("  }")
 	if cfg.Beside != "" {

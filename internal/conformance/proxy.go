@@ -41,7 +41,10 @@ type Proxy struct {
 }
 
 // Start runs the proxy of cfg and waits until it listens.
-func (c *C) Start(cfg Config) *Proxy {
+func (c *C) Start(cfg Config) *Proxy { return c.startAs(c.target, cfg) }
+
+// startAs is Start for a target that need not be the one of the case.
+func (c *C) startAs(target Target, cfg Config) *Proxy {
 	c.Step("the proxy to start")
 	if len(cfg.Listen) == 0 {
 		cfg.Listen = []Listener{{}}
@@ -79,7 +82,7 @@ func (c *C) Start(cfg Config) *Proxy {
 		cfg.BesideListen = Listener{Host: "127.0.0.1", Port: c.reserve("127.0.0.1", 0)}
 		p.beside = cfg.BesideListen.String()
 	}
-	p.cfg, p.how = cfg, c.target.Command(c, cfg)
+	p.cfg, p.how = cfg, target.Command(c, cfg)
 	if p.how.File != "" {
 		c.Must(os.WriteFile(p.how.File, []byte(p.how.Text(cfg)), 0o644))
 	}
@@ -170,6 +173,16 @@ func (p *Proxy) Stop() { p.signal(p.how.Stop) }
 // must be set. It belongs to the goroutine of the case.
 func (p *Proxy) Reload(backends ...string) {
 	p.cfg.Backends = backends
+	p.reload()
+}
+
+// ReloadAccess is Reload for who may come in.
+func (p *Proxy) ReloadAccess(a Access) {
+	p.cfg.Access = a
+	p.reload()
+}
+
+func (p *Proxy) reload() {
 	p.awaitLoaded()
 	p.reloads++
 	p.c.Must(os.WriteFile(p.how.File, []byte(p.how.Text(p.cfg)), 0o644))

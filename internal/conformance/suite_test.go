@@ -142,6 +142,7 @@ func TestSuiteIsFair(t *testing.T) {
 		"idle-timeout-waits-for-a-slow-reader-down", "idle-timeout-waits-for-a-slow-reader-up",
 		"reset-while-the-reader-is-stalled", "health-check-spares-the-clients",
 		"unix-listener", "unix-backend", "unix-to-unix", "wait-for-a-backend",
+		"rules-in-chains", "rules-count-what-they-decide", "client-on-a-unix-socket-has-no-address-v1", "client-on-a-unix-socket-has-no-address-v2",
 		"udp-down-backend-loses-its-flows", "udp-down-backend-may-keep-its-flows",
 		"udp-refused-datagram-is-not-lost", "udp-refused-by-the-first", "udp-refused-where-load-is-least",
 		"udp-refused-by-the-hash", "udp-refused-before-a-backup", "udp-refused-with-persistence",

@@ -86,7 +86,7 @@ func Table(reports []Report) string {
 func oneLine(s string) string {
 	s, _, _ = strings.Cut(s, "\n")
 	if len(s) > 160 {
-		s = s[:160] + "…"
+		s = strings.ToValidUTF8(s[:160], "") + "…"
 	}
 	return strings.ReplaceAll(s, "|", "/")
 }

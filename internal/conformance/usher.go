@@ -45,7 +45,11 @@ func (u *Usher) Command(c *C, cfg Config) Command {
 }
 
 func (u *Usher) args(cfg Config) []string {
-	args := []string{"--engine", u.Engine, "--control", "off", "--log-format", "json", "--scheduler", cfg.Scheduler}
+	args := []string{"--engine", u.Engine, "--control", cmp.Or(cfg.Control, "off"), "--log-format", "json", "--scheduler", cfg.Scheduler}
+	args = append(args, cfg.Access.nameArgs(cfg.Listen)...)
+	if cfg.Access.NamesOnly {
+		cfg.Listen, cfg.Backends = nil, nil
+	}
 	for _, l := range cfg.Listen {
 		args = append(args, "--listen", l.String())
 	}
@@ -63,6 +67,7 @@ func (u *Usher) args(cfg Config) []string {
 		check = fmt.Sprintf("%s,interval=500ms,timeout=500ms,rise=%d,fall=2,interval-down=200ms", cmp.Or(cfg.Probe, "tcp"), cmp.Or(cfg.Rise, 1))
 	}
 	args = append(args, "--health", check)
+	args = append(args, u.accessArgs(cfg)...)
 	word := func(flag, format string, values ...any) { args = append(args, flag, fmt.Sprintf(format, values...)) }
 	if cfg.HashBits > 0 {
 		word("--hash-key", "addr/%d", cfg.HashBits)
