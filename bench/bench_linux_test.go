@@ -238,7 +238,7 @@ func TestCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := func(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
-	tcp := service{"tcp", at("127.0.0.1:8000"), []netip.AddrPort{at("127.0.1.1:9000"), at("127.0.1.2:9000")}}
+	tcp := service{"tcp", at("127.0.0.1:8000"), []netip.AddrPort{at("127.0.1.1:9000"), at("127.0.1.2:9000")}, nil}
 	udp := tcp
 	udp.network = "udp"
 	options := findOptions{usher: self, conns: 10, flows: 20}
@@ -328,5 +328,19 @@ func TestNginxModule(t *testing.T) {
 	want := "load_module " + dir + "/ngx_stream_module.so;"
 	if got, err := nginxModule("--with-stream=dynamic --modules-path=" + dir); got != want || err != nil {
 		t.Errorf("dynamic: %q, %v, want %q", got, err, want)
+	}
+}
+
+// TestNetfilter connects past a rule of iptables, where there may be one.
+func TestNetfilter(t *testing.T) {
+	t.Parallel()
+	n, err := newNetfilter("iptables-restore", restoreText(ruleLines(1, noneFits, 1)), lastCPU(t))
+	if err != nil {
+		n.close()
+		t.Skip(err)
+	}
+	defer n.close()
+	if cost, err := n.turn(10 * time.Millisecond); err != nil || cost <= 0 {
+		t.Errorf("a connection took %v µs, %v", cost, err)
 	}
 }

@@ -14,6 +14,12 @@
 //	go run ./bench reload -rounds 5
 //	go run ./bench upgrade -rounds 3
 //
+// And what the front door costs as rules become many, under a flood of denied clients, and at all:
+//
+//	sudo go run ./bench rules -rounds 30 -time 250ms
+//	go run ./bench flood -rounds 9 -time 2s
+//	go run ./bench door -rounds 30 -time 250ms -before BINARY
+//
 // # What is measured
 //
 // The proxy is pinned to one CPU. Clients and backends are one process (see package
@@ -55,7 +61,9 @@
 // tables, and looks for choices that wait for a table. disruption counts which clients
 // move. tables times the connection table beside a list. reload, on Linux, starts usher with
 // 10,000 services and changes one, by its file and by commands. upgrade, on Linux, measures how
-// long flows stand still while usher is upgraded. Each subject is measured in all
+// long flows stand still while usher is upgraded. rules, flood and door, on Linux, have proxies
+// run side by side and give their loads turns. rules also runs iptables in network namespaces of
+// its own, if started as root. Each subject is measured in all
 // rounds, for about -time, in another order each round. The text goes to stdout. With
 // -out, text and drawings go to that folder as well. Studies have none of the needs
 // below, but tables takes 2 GB of memory for lists and tables of a million.

@@ -35,6 +35,7 @@ type service struct {
 	network  string // "tcp" or "udp"
 	listen   netip.AddrPort
 	backends []netip.AddrPort
+	more     []string // arguments of usher, or lines of HAProxy's section
 }
 
 const runDir = "run"
@@ -114,7 +115,7 @@ func findUsher(ctx context.Context, f findOptions, engine string) (proxy, error)
 			for _, b := range s.backends {
 				args = append(args, "--backend", b.String())
 			}
-			return exec.Command(f.usher, args...), nil
+			return exec.Command(f.usher, append(args, s.more...)...), nil
 		},
 	}, nil
 }
@@ -150,6 +151,9 @@ func findHAProxy(ctx context.Context, f findOptions, splice ...string) (proxy, e
 		perFlow: map[string]int{"tcp": 3}, // it sets pipes aside for a quarter of its connections
 		command: func(dir string, s service) (*exec.Cmd, error) {
 			var servers strings.Builder
+			for _, line := range s.more {
+				fmt.Fprintf(&servers, "    %s\n", line)
+			}
 			for i, b := range s.backends {
 				fmt.Fprintf(&servers, "    server b%d %s\n", i, b)
 			}

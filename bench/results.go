@@ -13,6 +13,12 @@ type measurement struct {
 	lost      float64 // percent of the UDP requests
 }
 
+// turn is what was measured in one turn of a contender.
+type turn struct {
+	measurement
+	flooded float64 // denied connects a second
+}
+
 // results holds the measurements of all runs.
 type results struct {
 	proxies   []string // in the order of the report

@@ -23,4 +23,12 @@ func runUpgrade(context.Context, upgradeConfig, studyOptions, io.Writer) ([]resu
 	return nil, errNotLinux
 }
 
+func runRules(context.Context, rulesConfig, studyOptions, io.Writer) ([]result, error) {
+	return nil, errNotLinux
+}
+
+func runFlood(context.Context, studyOptions, io.Writer) ([]result, error) { return nil, errNotLinux }
+
+func runDoor(context.Context, studyOptions, io.Writer) ([]result, error) { return nil, errNotLinux }
+
 func kernel() string { return runtime.GOOS }

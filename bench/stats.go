@@ -25,8 +25,30 @@ func spreadOf(values []float64) spread {
 	return spread{n: len(values), median: median, min: s.Values[0], max: s.Values[len(values)-1]}
 }
 
-// confidence is that of the intervals that Summary also computes, and that are unused.
+// confidence is that of intervals.
 const confidence = 0.95
+
+// interval is the median, and in brackets where the true one is with that confidence, if
+// there are enough values to tell.
+func interval(values []float64) string {
+	if len(values) == 0 {
+		return none
+	}
+	s := benchmath.AssumeNothing.Summary(sampleOf(values), confidence)
+	if math.IsInf(s.Lo, 0) || math.IsInf(s.Hi, 0) {
+		return number(s.Center)
+	}
+	return fmt.Sprintf("%s [%s–%s]", number(s.Center), number(s.Lo), number(s.Hi))
+}
+
+// ratios divides measurements by those of the same rounds.
+func ratios(values, than []float64) []float64 {
+	r := make([]float64, min(len(values), len(than)))
+	for i := range r {
+		r[i] = values[i] / than[i]
+	}
+	return r
+}
 
 func sampleOf(values []float64) *benchmath.Sample {
 	return benchmath.NewSample(slices.Clone(values), &benchmath.DefaultThresholds) // which sorts them

@@ -87,10 +87,5 @@ func (t timings) of(name string, size int) []float64 { return t[timingKey{name, 
 // over returns the times of a subject in relation to those of another one, taken within
 // each round.
 func (t timings) over(name string, size int, base string, baseSize int) []float64 {
-	times, than := t.of(name, size), t.of(base, baseSize)
-	ratios := make([]float64, min(len(times), len(than)))
-	for i := range ratios {
-		ratios[i] = times[i] / than[i]
-	}
-	return ratios
+	return ratios(t.of(name, size), t.of(base, baseSize))
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// study measures parts of usher without peers: inside this process, but for reload and upgrade. Its name is
+// study measures parts of usher: inside this process, or with processes that it starts. Its name is
 // the first argument of the program, and that of its results.
 type study struct {
 	name string
@@ -36,6 +36,15 @@ var studies = [...]study{
 	{"upgrade", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
 		return runUpgrade(ctx, upgradeStudy, o, progress)
 	}},
+	{"rules", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+		return runRules(ctx, rulesStudy, o, progress)
+	}},
+	{"flood", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+		return runFlood(ctx, o, progress)
+	}},
+	{"door", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+		return runDoor(ctx, o, progress)
+	}},
 }
 
 // studyOptions are a study's flags, and where and when it runs.
@@ -43,6 +52,7 @@ type studyOptions struct {
 	rounds    int
 	slot      time.Duration
 	out       string
+	before    string // a binary of usher to compare with
 	command   string // as typed
 	revision  string // of usher
 	machine   string
@@ -78,6 +88,9 @@ func parseStudyFlags(args []string, stderr io.Writer) (studyOptions, error) {
 	f.IntVar(&o.rounds, "rounds", 9, "how often each subject is measured")
 	f.DurationVar(&o.slot, "time", 20*time.Millisecond, "approximate time of one subject in a round")
 	f.StringVar(&o.out, "out", "", "folder to write the results and drawings to (default: the text on stdout alone)")
+	if args[0] == "door" {
+		f.StringVar(&o.before, "before", "", "usher binary of an earlier revision to compare with")
+	}
 	if err := f.Parse(args[1:]); err != nil {
 		return studyOptions{}, err
 	}

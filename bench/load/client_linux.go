@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,17 +18,16 @@ const tagSize = 4
 var errClosed = errors.New("closed before the reply")
 
 // openMore opens clients until enough are open, or enough wait for their
-// first reply.
+// first reply. Those that keep a pace are not opened here.
 func (g *Generator) openMore() {
-	for g.opened < g.want && g.pending < g.window && g.err == nil {
-		g.openClient()
+	for g.cfg.Pace == 0 && g.opened < g.want && g.pending < g.window && g.err == nil {
+		g.openClient(g.now())
 	}
 }
 
-// openClient connects the next client and, if possible, sends its request at once. On
-// loopback a connect is done when the call returns, even if it returns EINPROGRESS.
-func (g *Generator) openClient() {
-	start := g.now()
+// openClient connects the next client, whose latency begins at start, and, if possible, sends its
+// request at once. On loopback a connect is done when the call returns, even if it returns EINPROGRESS.
+func (g *Generator) openClient(start time.Duration) {
 	fd, err := g.dial()
 	if err != nil {
 		g.lost(err)
@@ -81,20 +81,21 @@ func (g *Generator) dial() (int, error) {
 	if errno != 0 {
 		return -1, fmt.Errorf("socket: %w", errno)
 	}
-	if err := g.connect(fd); err != nil {
+	if err := g.connect(fd, &g.sources[g.opened%len(g.sources)]); err != nil {
 		closeFD(fd)
 		return -1, err
 	}
 	return fd, nil
 }
 
-func (g *Generator) connect(fd int) error {
+// connect begins a connection from a source address.
+func (g *Generator) connect(fd int, source *unix.RawSockaddrInet4) error {
 	// connect chooses the port when it knows the other three parts of the connection's
 	// name. So all of the range serves each target.
 	if errno := setOption(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); errno != 0 {
 		return fmt.Errorf("set IP_BIND_ADDRESS_NO_PORT: %w", errno)
 	}
-	if errno := bind(fd, &g.sources[g.opened%len(g.sources)]); errno != 0 {
+	if errno := bind(fd, source); errno != 0 {
 		return fmt.Errorf("bind a source address: %w", errno)
 	}
 	if g.cfg.Kind == PingPong || g.cfg.Kind == Idle {

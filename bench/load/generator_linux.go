@@ -46,6 +46,9 @@ type Generator struct {
 	latency *hdrhistogram.Histogram
 
 	datagrams exchange // of UDP kinds
+
+	next  time.Duration // when the next client begins that keeps a pace
+	flood flood
 }
 
 // New opens the backends' listeners. Close releases them.
@@ -66,6 +69,9 @@ func New(c Config) (*Generator, error) {
 	for _, a := range c.Sources {
 		g.sources = append(g.sources, rawAddr(netip.AddrPortFrom(a, 0)))
 	}
+	for _, a := range c.Denied {
+		g.flood.sources = append(g.flood.sources, rawAddr(netip.AddrPortFrom(a, 0)))
+	}
 	if err := g.loop.open(); err != nil {
 		return nil, err
 	}
@@ -80,11 +86,15 @@ func New(c Config) (*Generator, error) {
 func (g *Generator) Backends() []netip.AddrPort { return g.backends }
 
 // Close closes every socket.
-func (g *Generator) Close() { g.loop.close() }
+func (g *Generator) Close() {
+	g.stopFlood()
+	g.loop.close()
+}
 
-// Run drives the proxy at target once. It calls begin just before and end just after
+// Run drives the proxy at target. It calls begin just before and end just after
 // the measured time, from its own thread. Neither client nor backend runs during them.
-// An error of theirs ends the run.
+// An error of theirs ends the run. It may run again, unless its clients are idle: the
+// clients of the run before go on.
 func (g *Generator) Run(target netip.AddrPort, begin, end func() error) (Result, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -96,8 +106,9 @@ func (g *Generator) Run(target netip.AddrPort, begin, end func() error) (Result,
 	if g.cfg.Kind.IsIdle() {
 		return g.runIdle(begin, end)
 	}
+	defer g.stopFlood()
 	if g.cfg.Kind == CRR {
-		g.want, g.window = math.MaxInt, g.cfg.Conns
+		g.want, g.window, g.next = math.MaxInt, g.cfg.Conns, g.now()
 		g.openMore()
 	} else if err := g.ramp(g.cfg.Conns); err != nil {
 		return Result{}, err
@@ -110,11 +121,14 @@ func (g *Generator) Run(target netip.AddrPort, begin, end func() error) (Result,
 	}
 	g.latency.Reset()
 	g.errors, g.first = 0, nil
-	units, lost, start := g.units, g.datagrams.missing(), g.now()
+	units, flooded, lost, start := g.units, g.flood.sent, g.datagrams.missing(), g.now()
 	if err := g.pollFor(g.cfg.Duration); err != nil {
 		return Result{}, err
 	}
 	elapsed := g.now() - start
+	if g.cfg.Pace > 0 {
+		g.recordWaiting()
+	}
 	if err := end(); err != nil {
 		return Result{}, err
 	}
@@ -122,6 +136,7 @@ func (g *Generator) Run(target netip.AddrPort, begin, end func() error) (Result,
 		return Result{}, err
 	}
 	r := g.result(g.units-units, elapsed)
+	r.Flooded = g.flood.sent - flooded
 	r.Lost = max(g.datagrams.missing()-lost, 0) // below: late replies to earlier requests
 	return r, nil
 }
@@ -203,6 +218,10 @@ func (g *Generator) poll(d time.Duration) {
 	if g.cfg.Kind.isUDP() {
 		d = min(d, g.datagrams.nextSweep-g.now())
 	}
+	if g.cfg.Pace > 0 { // it does not sleep, so that a flood makes no difference to it
+		g.keepPace()
+		d = 0
+	}
 	events, err := g.loop.wait(d)
 	if err != nil {
 		g.fail(err)
@@ -233,6 +252,9 @@ func (g *Generator) poll(d time.Duration) {
 	}
 	if g.cfg.Kind.isUDP() && g.err == nil {
 		g.sweep()
+	}
+	if g.flood.isOn && g.err == nil {
+		g.floodSome()
 	}
 }
 

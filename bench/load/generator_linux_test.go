@@ -189,6 +189,30 @@ func TestNoAllocation(t *testing.T) {
 	}
 }
 
+// TestFlood has allowed and denied clients come to a backend, which knows no difference. Only runs
+// with the flood have it, and none of it is left.
+func TestFlood(t *testing.T) {
+	t.Parallel()
+	g := newGenerator(t, Config{
+		Kind: CRR, Conns: 100, Size: 64, Duration: 50 * time.Millisecond, Pace: time.Millisecond,
+		Sources: loopback, Backends: loopback, Denied: []netip.Addr{netip.MustParseAddr("127.0.0.9")},
+	})
+	nothing := func() error { return nil }
+	for _, isOn := range []bool{false, true, false} {
+		g.Flood(isOn)
+		r, err := g.Run(g.Backends()[0], nothing, nothing)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Flooded > 0 != isOn || !isOn && r.Units == 0 || len(g.flood.fds) > 0 {
+			t.Errorf("flood %v: %d denied clients, %d units, %d are left", isOn, r.Flooded, r.Units, len(g.flood.fds))
+		}
+		if r.P99 < r.P50 {
+			t.Errorf("p50 %v, p99 %v", r.P50, r.P99)
+		}
+	}
+}
+
 func newGenerator(t *testing.T, c Config) *Generator {
 	t.Helper()
 	g, err := New(c)

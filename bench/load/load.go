@@ -62,7 +62,7 @@ func (k Kind) isUDP() bool { return k == UDP || k == UDPIdle }
 // later reply is neither a loss nor a unit of work: the machine was busy.
 const Patience = 250 * time.Millisecond
 
-// Config describes a run. Every field must be set, except for Warmup and Window.
+// Config describes a run. Every field must be set, except for Warmup, Window, Pace and Denied.
 type Config struct {
 	Kind   Kind
 	Conns  int // clients at a time
@@ -79,6 +79,13 @@ type Config struct {
 	// Backends are the IPv4 addresses that backends listen on, all at one port. These
 	// ports are the proxy's own, for the same reason.
 	Backends []netip.Addr
+
+	// Pace has a client of CRR begin at each such time, whether or not those before it are
+	// done, while fewer than Conns wait. Zero: one begins when another one ends.
+	Pace time.Duration
+	// Denied are source addresses of clients that the proxy lets not in: see Flood. They
+	// need a pace.
+	Denied []netip.Addr
 }
 
 // Result is what the clients measured.
@@ -93,6 +100,9 @@ type Result struct {
 	// Lost counts UDP requests without a reply. Each was sent again after Patience, so
 	// the window was full again.
 	Lost int64
+
+	// Flooded counts the connects of denied clients.
+	Flooded int64
 
 	// Errors counts CRR connections that did not get their reply; each was
 	// followed by another. The other kinds end at their first error.
@@ -122,11 +132,14 @@ func (c *Config) check() error {
 		return fmt.Errorf("%s: a window of %d is not within 1 and %d", c.Kind, c.Window, maxWindow)
 	case c.Kind != UDP && c.Window != 0:
 		return fmt.Errorf("%s: has no window", c.Kind)
+	case c.Pace < 0 || c.Pace > 0 && c.Kind != CRR:
+		return fmt.Errorf("%s: has no pace of %s", c.Kind, c.Pace)
+	case c.Pace == 0 && len(c.Denied) > 0:
+		return fmt.Errorf("%s: denied clients need a pace", c.Kind)
+	case len(c.Sources) == 0 || len(c.Backends) == 0:
+		return fmt.Errorf("%s: needs sources and backends", c.Kind)
 	}
-	for _, list := range [][]netip.Addr{c.Sources, c.Backends} {
-		if len(list) == 0 {
-			return fmt.Errorf("%s: needs sources and backends", c.Kind)
-		}
+	for _, list := range [][]netip.Addr{c.Sources, c.Backends, c.Denied} {
 		for _, a := range list {
 			if !a.Is4() {
 				return fmt.Errorf("%s: address %s is not IPv4", c.Kind, a)

@@ -36,6 +36,8 @@ func TestConfigCheck(t *testing.T) {
 		{"huge window", func(c *Config) { c.Kind, c.Window = UDP, maxWindow+1 }, "a window of"},
 		{"tiny datagram", func(c *Config) { c.Kind, c.Window, c.Size = UDP, 1, stampSize-1 }, "a datagram of 11 bytes"},
 		{"huge datagram", func(c *Config) { c.Kind, c.Window, c.Size = UDP, 1, maxDatagram+1 }, "a datagram of 65508 bytes"},
+		{"pace of bytes", func(c *Config) { c.Kind, c.Pace = BulkUp, 1 }, "has no pace"},
+		{"denied without a pace", func(c *Config) { c.Denied = c.Sources }, "need a pace"},
 		{"no source", func(c *Config) { c.Sources = nil }, "needs sources"},
 		{"no backend", func(c *Config) { c.Backends = nil }, "needs sources and backends"},
 		{"IPv6", func(c *Config) { c.Backends = []netip.Addr{netip.IPv6Loopback()} }, "::1 is not IPv4"},
