@@ -94,7 +94,7 @@ func (g *Generator) Close() {
 // Run drives the proxy at target. It calls begin just before and end just after
 // the measured time, from its own thread. Neither client nor backend runs during them.
 // An error of theirs ends the run. It may run again, unless its clients are idle: the
-// clients of the run before go on.
+// clients of the run before go on, but for those that keep a pace.
 func (g *Generator) Run(target netip.AddrPort, begin, end func() error) (Result, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -108,6 +108,10 @@ func (g *Generator) Run(target netip.AddrPort, begin, end func() error) (Result,
 	}
 	defer g.stopFlood()
 	if g.cfg.Kind == CRR {
+		if g.cfg.Pace > 0 { // those that still wait are of the run before
+			g.loop.closeClients()
+			g.pending = 0
+		}
 		g.want, g.window, g.next = math.MaxInt, g.cfg.Conns, g.now()
 		g.openMore()
 	} else if err := g.ramp(g.cfg.Conns); err != nil {
