@@ -26,6 +26,7 @@ func proxyInCases() []Case {
 		{Name: "proxy-header-of-others-is-data", Group: group, Run: proxyOfOthers},
 		{Name: "proxy-header-is-required", Group: group, Run: proxyOnly},
 		{Name: "udp-proxy-header-names-the-client", Group: group, Run: udpProxyIn},
+		{Name: "udp-proxy-header-in-any-datagram", Group: group, Run: udpProxyAgain},
 	}
 }
 
@@ -277,4 +278,33 @@ func udpProxyIn(c *C) {
 	if n := b.over.Load(); n > 0 {
 		c.Fatalf("%d datagrams of a client that was to be refused got through", n)
 	}
+}
+
+// udpProxyAgain has headers precede some datagrams of a flow. Those without are of the
+// client that was named last.
+func udpProxyAgain(c *C) {
+	b := c.Names("b")
+	p := through(c, Config{Access: Access{AcceptProxy: c.host(0) + "/24", ProxyOnly: true}}, b)
+	client, err := c.TryClient(p, c.host(1)+":0")
+	c.Must(err)
+	ask := func(header, text string) uint16 {
+		c.Must(client.Say(header + text))
+		reply, err := client.Reply(c.patience())
+		c.Must(err)
+		var port uint16
+		var heard string
+		if _, err := fmt.Sscanf(string(reply), "b %d %s", &port, &heard); err != nil || heard != text {
+			c.Fatalf("%q behind a header of %d bytes is answered %.40q", text, len(header), reply)
+		}
+		return port
+	}
+	header := c.datagramHeader(named4)
+	first := ask(header, "first")
+	for i, next := range []string{"", header, "", header} {
+		if port := ask(next, fmt.Sprint("next", i)); port != first {
+			c.Fatalf("datagram %d of a client that is named comes from port %d, and the first from %d", i+1, port, first)
+		}
+	}
+	ask(c.datagramHeader(other4), "another")
+	ask("", "another's")
 }

@@ -288,18 +288,24 @@ func (d *door) asksFor(hello *tls.ClientHelloInfo, n conformance.ServerName) boo
 	return hasName && hasProtocol
 }
 
-// admits judges the first datagram of a flow. It returns what is behind the header.
-func (d *door) admits(key udpKey, data []byte) ([]byte, bool) {
-	a, client := d.access.Load(), key.client.Addr().Unmap()
-	if a.AcceptProxy != "" && d.flaw != "ignores-headers" {
-		from := bufio.NewReader(bytes.NewReader(data))
-		h, err := proxyproto.Read(from)
-		if err != nil {
-			return nil, false
-		}
+// named takes the header of a datagram off, if it has one, and returns whom that names.
+func (d *door) named(key udpKey, data []byte) (netip.Addr, []byte) {
+	client := key.client.Addr().Unmap()
+	if d.access.Load().AcceptProxy == "" || d.flaw == "ignores-headers" {
+		return client, data
+	}
+	from := bufio.NewReader(bytes.NewReader(data))
+	if h, err := proxyproto.Read(from); err == nil {
 		client = addrPort(h.SourceAddr).Addr()
 		data, _ = io.ReadAll(from)
 	}
+	return client, data
+}
+
+// admits judges the first datagram of a flow. It returns what is behind the header.
+func (d *door) admits(key udpKey, data []byte) ([]byte, bool) {
+	a := d.access.Load()
+	client, data := d.named(key, data)
 	if d.verdict(a, client, addrPort(key.front.LocalAddr()).Port()) != "ACCEPT" {
 		return nil, false
 	}

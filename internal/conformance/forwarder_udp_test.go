@@ -198,6 +198,9 @@ func (f *udpForwarder) request(key udpKey, data []byte) {
 	if f.Flaw == "starves" {
 		f.last, f.lastAt = flow, time.Now()
 	}
+	if flow.requests > 0 && f.Flaw != "names-once" {
+		_, data = f.door.named(key, data)
+	}
 	flow.used = time.Now()
 	if flow.requests++; flow.lost {
 		return

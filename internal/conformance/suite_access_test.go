@@ -40,6 +40,7 @@ func TestAccessSuite(t *testing.T) {
 			"proxy-v1-names-the-client", "proxy-v2-names-the-client", "proxy-header-byte-by-byte", "proxy-header-before-the-data",
 			"proxy-header-names-nobody", "proxy-tlvs-are-passed-on", "hello-behind-a-proxy-header"}},
 		{"ignores-headers", "ask|reply|timeout|nothing was due|got through|is answered", []string{"udp-proxy-header-names-the-client"}},
+		{"names-once", "is answered", []string{"udp-proxy-header-in-any-datagram"}},
 		{"names-the-peer", "names client", []string{"proxy-v1-names-the-client", "proxy-v2-names-the-client"}},
 		{"names-the-peer", "as if the peer|go to", []string{"proxy-named-client-is-hashed", "proxy-named-client-persists"}},
 		{"names-the-peer", "neither served|no connection|names client" + ended, []string{"proxy-named-client-is-judged", "proxy-named-client-has-its-limit"}},
