@@ -283,7 +283,7 @@ func (s *Service) checkAccess() error {
 	if name == "" {
 		return nil
 	}
-	return s.optionError(name, " has no effect: clients of a unix socket have no address (its %s says who may connect)", Field("mode"))
+	return s.optionError(name, " has no effect: clients of a unix socket have no address (the mode of its file says who may connect)")
 }
 
 // firstDifferent returns the first of some options in which two services differ, or "".

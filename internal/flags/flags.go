@@ -31,6 +31,9 @@ func (w *Words) ProcessOptions() []Option {
 	return slices.DeleteFunc(slices.Clone(w.Options), func(o Option) bool { return !config.IsProcessOption(config.Field(o.Name)) })
 }
 
+// lists are the options whose values are lists of addresses. Whoever repeats one means both.
+var lists = []string{"allow", "deny", "accept-proxy"}
+
 // Option is one flag and its value.
 type Option struct{ Name, Value string }
 
@@ -278,20 +281,26 @@ func (b *builder) options(options []Option) error {
 	return nil
 }
 
-// checkTwice refuses two checks for one service: only one would run. Of other options the later one holds.
+// checkTwice refuses two checks, or two lists of the same, for one service: only one would hold. Of other options the
+// later one does.
 func checkTwice(options []Option) error {
 	type scope struct {
-		service string
-		udp     bool
+		option, service string
+		udp             bool
 	}
 	given := make(map[scope]string)
 	for _, o := range options {
-		if o.Name != "health" {
+		isList := slices.Contains(lists, o.Name)
+		if o.Name != "health" && !isList {
 			continue
 		}
-		name, spec := splitName(o.Value)
-		s := scope{name, config.IsUDPHealth(spec)}
-		if before, twice := given[s]; twice {
+		name, value := splitName(o.Value)
+		s := scope{o.Name, name, !isList && config.IsUDPHealth(value)}
+		before, twice := given[s]
+		switch {
+		case twice && isList:
+			return fmt.Errorf("--%s %s: --%[1]s %[3]s is given already, and a service has one list (put commas between addresses)", o.Name, o.Value, before)
+		case twice:
 			return fmt.Errorf("--health %s: --health %s is given already, and a service has one check (--health NAME=SPEC is for one service)", o.Value, before)
 		}
 		given[s] = o.Value
