@@ -49,7 +49,7 @@ func parseRules(policy string, have, lines []string) (*config.Rules, error) {
 	r, err := config.ParseRules(policy, slices.Concat(have, lines))
 	if e, ok := errors.AsType[*iptables.Error](err); ok && e.Line >= len(have) {
 		at := e.Line - len(have)
-		return nil, badRequest("rule %d, %s: %v", at+1, lines[at], e)
+		return nil, badRequest("rule %d, %.200s: %v", at+1, lines[at], e)
 	}
 	return r, err
 }

@@ -123,7 +123,7 @@ func ruleLogLevel(syslog uint8) zapcore.Level {
 func ruleLogMessage(e *ruleEntry) string {
 	p := &e.packet
 	return fmt.Sprintf("%sIN=%s OUT= SRC=%s DST=%s PROTO=%s SPT=%d DPT=%d", e.rule.LogPrefix, p.Interface,
-		p.Client.Addr(), p.Local.Addr(), strings.ToUpper(ruleNetwork(p.Protocol)), p.Client.Port(), p.Local.Port())
+		p.Client.Addr().WithZone(""), p.Local.Addr().WithZone(""), strings.ToUpper(ruleNetwork(p.Protocol)), p.Client.Port(), p.Local.Port())
 }
 
 func ruleNetwork(p rules.Protocol) string {
