@@ -14,7 +14,9 @@ A client passes these, in this order. The access log and the metrics count who i
 A refused client of tcp is reset. It has seen its connection accepted, since the kernel does that before usher is asked.
 A refused datagram is ignored. A rule may also drop: the client is neither served nor told, is held for a while, and is
 closed then. It knows that a port is there; only a packet filter can hide that. Clients of unix sockets have no address
-and pass 1 to 4. Flows that live are not touched. Refused clients have at most a line a second in the access log.
+and pass 1 to 4. Flows that live are not touched; usher flows --denied shows those that 2 and 3 would refuse now.
+Refused clients have at most a line a second in the access log. --max-client-conns counts connections that came since
+it was first set, and rates of services begin anew after usher upgrade.
 
 Options of services, [NAME=]VALUE as all of them; CIDR,... are prefixes or addresses, off is none:
 
@@ -35,7 +37,7 @@ const sniHelp = `Server names: services share an address, and the ClientHello wi
 
 They follow any address of tcp or unix. The name itself comes before a wildcard, a longer wildcard before a shorter one,
 and these before alpn alone; of one name, a protocol that the client offers comes before any protocol. A listener
-without both takes all other clients. Without one those are reset [no-sni], as is who says no hello in time.
+without both takes all other clients. Without one these are reset [no-sni], and so is a client whose hello is late.
 
 Nothing is decrypted: the hello passes unchanged to the backend, which has the certificate. Until the hello is there, a
 client counts for the listener without both, else for the first one, and that service's timeouts hold. Services at one
@@ -59,6 +61,10 @@ without addresses (v1 UNKNOWN, v2 LOCAL) leaves the peer as the client. A peer c
 A backend must expect what --send-proxy sends, or it takes the header for what the client says. --health ...,proxy has
 the checks send one.
 
-Options, [NAME=]VALUE as all of services; CIDR,... are prefixes or addresses, off is none:
+Datagrams have v2 alone. The first one of a flow from a listed peer needs the header, later ones may have it. A backend
+gets it with the first one, and again while it does not reply, since datagrams get lost; with ,every on each one.
+
+Options, [NAME=]VALUE as all of services (of a switch: --send-proxy-id=NAME=true); CIDR,... are prefixes or addresses,
+off is none:
 
 `

@@ -123,14 +123,15 @@ the rule decided, both ways. -o wide has all digits, -o json the rules as iptabl
 
 const addRuleHelp = `  usher add rule '-s 10.0.0.0/8 -p tcp --dport 8080 -j DROP'
 
-Each rule is one word, in quotes. usher help access explains them.
+Each rule is one word, in quotes. usher help iptables explains them.
 `
 
 const setRulesHelp = `  usher set rules --policy DROP '-s 10.0.0.0/8 -j ACCEPT' '-i lo -j ACCEPT'
   usher set rules '-N web' '-A web -s 192.0.2.0/24 -j REJECT' '-p tcp --dport 8080 -j web'
 
-Each rule is one word, in quotes. They take the place of all rules of the API before, and stand behind those of the
-command line and of the file. Rules that stay keep their counters. Flows that live stay: usher flows --denied.
+Each rule is one word, in quotes (usher help iptables). They take the place of all rules of the API before, and stand
+behind those of the command line and of the file. Rules that stay keep their counters. Flows that live stay: usher flows
+--denied.
 `
 
 const eventsHelp = `  status                   of a service (up, degraded, down) or a backend (up, down, drain, maint, unknown)

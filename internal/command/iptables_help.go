@@ -29,6 +29,10 @@ judged again: usher flows --denied shows those that today's rules would refuse.
                                REJECT resets a client of tcp, and DROP holds it unanswered; either ignores a datagram.
                                RETURN goes back to where the chain was called; LOG, or no target, goes on
 
+usher add rule, set rules and rm rules change those of the API, and usher reload those of the file, in one step. Behind
+a PROXY header, -s is the client that it names, and -d the address of usher that the peer asked for. Counters, rates and
+memories go on through usher upgrade.
+
 What needs the kernel (FORWARD, nat, icmp, marks, owners, headers of packets) is refused with the reason. Rules of the
 command line come before those of the file, and these before those of the API. A chain, or the policy, belongs to one
 of them.

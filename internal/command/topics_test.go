@@ -10,6 +10,7 @@ import (
 	"usher/health"
 	"usher/internal/config"
 	"usher/internal/configfile"
+	"usher/internal/flags"
 )
 
 // The help has the defaults of package health.
@@ -43,26 +44,80 @@ func TestHelpExamplesOfHealth(t *testing.T) {
 	}
 }
 
-// The examples of a config file, in the help and in the README, are such files.
+// The examples of config files, in the help and in the README, are such files.
 func TestExamplesOfConfig(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
+	readme := readReadme(t)
+	texts := []string{between(configFileHelp, "\n\n", "\n\n")}
+	for rest := readme; strings.Contains(rest, "```yaml\n"); {
+		texts = append(texts, between(rest, "```yaml\n", "```"))
+		_, rest, _ = strings.Cut(rest, "```yaml\n")
 	}
-	for name, text := range map[string]string{
-		"help":   between(configFileHelp, "\n\n", "\n\n"),
-		"readme": between(string(readme), "```yaml\n", "```"),
-	} {
+	for _, text := range texts {
 		file, err := configfile.Parse("usher.yaml", []byte(text), nil)
 		if err == nil {
 			plan := config.Config{Services: file.Services, Process: config.DefaultProcess()}
 			err = plan.Complete()
 		}
 		if err != nil || len(file.Services) == 0 {
-			t.Errorf("%s: %v\n%s", name, err, text)
+			t.Errorf("%v\n%s", err, text)
 		}
 	}
+	if len(texts) != 3 {
+		t.Errorf("%d examples, want one of the help and two of the README", len(texts))
+	}
+}
+
+// The command lines about access, in the help and in the README, are valid.
+func TestExamplesOfAccess(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"README":   between(readReadme(t), "## Who may come in", "```yaml"),
+		"iptables": topics()["iptables"], "proxy": topics()["proxy"], "sni": topics()["sni"],
+	} {
+		text = regexp.MustCompile(`\\\n *`).ReplaceAllString(text, "")
+		examples := regexp.MustCompile(`(?m)^ *usher ((?:-l|:|\d).*)$`).FindAllStringSubmatch(text, -1)
+		if len(examples) == 0 {
+			t.Errorf("%s has no example", name)
+		}
+		for _, e := range examples {
+			w, err := words(t, shellWords(e[1])...)
+			if err == nil {
+				_, err = flags.Parse(w)
+			}
+			if err != nil {
+				t.Errorf("%s: %s: %v", name, e[1], err)
+			}
+		}
+	}
+}
+
+// shellWords splits a line as a shell does that knows blanks and single quotes, up to what explains it: a comment, or
+// what stands in a column of its own.
+func shellWords(line string) []string {
+	var out []string
+	line, _, _ = strings.Cut(line, " #")
+	for i, part := range strings.Split(line, "'") {
+		if i%2 == 1 {
+			out = append(out, part)
+			continue
+		}
+		part, _, isExplained := strings.Cut(strings.TrimSpace(part), "      ")
+		out = append(out, strings.Fields(part)...)
+		if isExplained {
+			break
+		}
+	}
+	return out
+}
+
+func readReadme(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 // between returns the text between two marks.

@@ -120,11 +120,28 @@ func (c *Controller) logRules(d *draft) {
 		return
 	}
 	n, policy := d.rules.summary()
-	changed := difference(commands(d.rulesBefore.parts[d.owner]), commands(d.rules.parts[d.owner]))
-	c.log.Info("rules changed", append(d.rules.fields(), zap.String("owner", string(d.owner)), zap.String("changed", changed))...)
+	fields := append(d.rules.fields(), zap.String("owner", string(d.owner)))
+	c.log.Info("rules changed", append(fields, changedRules(d.rulesBefore.parts[d.owner], d.rules.parts[d.owner])...)...)
 	c.events.publish(api.Event{
 		Time: time.Now(), Event: "rules", To: fmt.Sprintf("%d rules, policy %s", n, policy), Reason: "owner " + string(d.owner),
 	})
+}
+
+// changedRules says which rules came and which went.
+func changedRules(before, after *config.Rules) []zap.Field {
+	was, is := commands(before), commands(after)
+	added, removed := missing(is, was), missing(was, is)
+	var fields []zap.Field
+	if len(added) > 0 {
+		fields = append(fields, zap.Strings("added", added))
+	}
+	if len(removed) > 0 {
+		fields = append(fields, zap.Strings("removed", removed))
+	}
+	if fields == nil {
+		fields = append(fields, zap.String("changed", "in another order"))
+	}
+	return fields
 }
 
 // commands are the lines of a part, with its policy.

@@ -118,30 +118,38 @@ func changedFields(before, after *config.Service) []string {
 // difference writes which words came and which went, as in +10.0.0.3:80 -10.0.0.1:80; of many how many.
 func difference(before, after []string) string {
 	var out []string
-	add := func(sign string, words, others []string) {
-		known := make(map[string]bool, len(others))
-		for _, w := range others {
-			known[w] = true
-		}
-		n := 0
-		for _, w := range words {
-			if known[w] {
-				continue
-			}
-			if n++; n <= shown {
-				out = append(out, sign+w)
-			}
-		}
-		if n > shown {
-			out = append(out, fmt.Sprintf("%s%d more", sign, n-shown))
-		}
+	for _, w := range missing(after, before) {
+		out = append(out, "+"+w)
 	}
-	add("+", after, before)
-	add("-", before, after)
+	for _, w := range missing(before, after) {
+		out = append(out, "-"+w)
+	}
 	if len(out) == 0 {
 		return "in another order"
 	}
 	return strings.Join(out, " ")
+}
+
+// missing returns the words that others lack; of many the first ones, and how many more.
+func missing(words, others []string) []string {
+	known := make(map[string]bool, len(others))
+	for _, w := range others {
+		known[w] = true
+	}
+	var out []string
+	n := 0
+	for _, w := range words {
+		if known[w] {
+			continue
+		}
+		if n++; n <= shown {
+			out = append(out, w)
+		}
+	}
+	if n > shown {
+		out = append(out, fmt.Sprintf("%d more", n-shown))
+	}
+	return out
 }
 
 // backendFields are the options of the service's choice, and those of its backends' lives.

@@ -139,12 +139,12 @@ func (f *Flow) Peeked(d *Door, p []byte, ended bool, now time.Duration) Action {
 		f.nameClient(&h)
 		return Action{Do: Discard, Bytes: n}
 	}
+	if d.Admission.Record != nil && hello.ServerName != "" {
+		f.changeVia(func(v *Via) { v.ServerName = hello.ServerName })
+	}
 	to := f.at.DestinationOf(hello.ServerName, hello.HasProtocol)
 	if to == nil {
 		return EndAs(NoServerName)
-	}
-	if d.Admission.Record != nil && hello.ServerName != "" {
-		f.changeVia(func(v *Via) { v.ServerName = hello.ServerName })
 	}
 	return f.enter(d, to, now)
 }

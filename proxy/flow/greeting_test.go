@@ -218,6 +218,18 @@ func TestGreetings(t *testing.T) {
 	}
 }
 
+// TestUnknownNamesAreRecorded: the access log says which server name nobody has.
+func TestUnknownNamesAreRecorded(t *testing.T) {
+	t.Parallel()
+	g := newGreeter(t, needsHello, false, AccessConfig{})
+	g.a.Record = func(Record) {}
+	a := g.hear(clientHello("b.test"), 1<<20, false, time.Second)
+	if via := g.f.Via; a.Outcome != NoServerName || via == nil || via.ServerName != "b.test" {
+		t.Errorf("%+v, %+v", a, via)
+	}
+	g.end(a.Outcome)
+}
+
 // TestNamedClientsAreJudged: rules, lists and limits are about the client, not its proxy.
 func TestNamedClientsAreJudged(t *testing.T) {
 	t.Parallel()
