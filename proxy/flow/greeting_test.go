@@ -263,6 +263,20 @@ func TestNamedClientsAreJudged(t *testing.T) {
 	}
 }
 
+// TestRulesOfRestoredGreetings: rules count those again that they have judged.
+func TestRulesOfRestoredGreetings(t *testing.T) {
+	t.Parallel()
+	set := testRules(t, map[string]rules.Target{"10.0.0.0/8": rules.Accept})
+	for needs, isJudged := range map[needs]bool{needsHello: true, needsHeader: false, needsHeader | needsHello: false} {
+		g := newGreeter(t, needs, true, AccessConfig{})
+		g.f.RejoinRules(set, &rules.Packet{Client: g.f.Client, Local: g.f.Local, Protocol: rules.TCP})
+		if has := g.f.pass.counter != nil; has != isJudged {
+			t.Errorf("needs %b: it is counted: %v", needs, has)
+		}
+		g.end(NoServerName)
+	}
+}
+
 // TestHeaderTowardsBackends: a backend is told of the client that a header has named, of its
 // destination, and of all that came with it.
 func TestHeaderTowardsBackends(t *testing.T) {

@@ -305,10 +305,10 @@ func (f *Flow) rejoin(a *Admission) {
 	}
 }
 
-// RejoinRules counts a restored flow at the rules that it would come to today. The packet says
-// who its client is.
+// RejoinRules counts a restored flow at the rules that it would come to today, unless they have
+// yet to judge it. The packet says who its client is.
 func (f *Flow) RejoinRules(set *rules.Set, p *rules.Packet) {
-	if f.phase == greeting || f.phase == silent || !p.Client.IsValid() {
+	if f.needs&needsHeader != 0 || f.phase == silent || !p.Client.IsValid() {
 		return
 	}
 	f.pass.counter = set.Rejoin(p, &f.pass.holds)

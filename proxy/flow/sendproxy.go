@@ -12,7 +12,7 @@ import (
 func (f *Flow) SendsProxy() bool { return f.Settings.SendProxy.Version != 0 }
 
 // AppendProxyHeader appends the PROXY header towards the flow's backend: at most
-// [proxyheader.MaxLength] bytes, and some more for an id. local is what the client is connected to.
+// [proxyheader.MaxLength] bytes. local is what the client is connected to.
 func (a *Admission) AppendProxyHeader(dst []byte, f *Flow, local netip.AddrPort) []byte {
 	h := proxyheader.Header{Source: f.Client, Destination: local}
 	if !f.Client.IsValid() {

@@ -154,7 +154,7 @@ func TestAppend(t *testing.T) {
 		{"TLVs", with(v4, func(h *Header) { h.TLVs = AppendUniqueID([]byte("\x04\x00\x01\x00"), []byte("id")) }),
 			"", v2(0x21, 0x11, inet+"\x04\x00\x01\x00\x05\x00\x02id")},
 		{"checksum", with(v4, func(h *Header) { h.TLVs = []byte("\x03\x00\x04old!") }), "", v2(0x21, 0x11, inet+"\x03\x00\x04\xbe\xd2\x9a\x65")},
-		{"too many TLVs", with(v4, func(h *Header) { h.TLVs = make([]byte, MaxLength+1) }), "", v2(0x21, 0x11, inet)},
+		{"too many TLVs", with(v4, func(h *Header) { h.TLVs = make([]byte, MaxLength-len(v2(0x21, 0x11, inet))+1) }), "", v2(0x21, 0x11, inet)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -91,7 +91,7 @@ func (h *Header) readAddresses(b []byte) {
 
 // AppendV2 appends the header of version 2. Without addresses it says LOCAL, as HAProxy does:
 // HAProxy 2.6 refuses a PROXY of a family that is not IP. It writes the checksum anew if the
-// TLVs have one. TLVs of more than MaxLength are left out.
+// TLVs have one. TLVs that would make the header longer than MaxLength are left out.
 func AppendV2(dst []byte, h *Header) []byte {
 	start := len(dst)
 	dst = append(dst, signatureV2...)
@@ -110,7 +110,7 @@ func AppendV2(dst []byte, h *Header) []byte {
 		dst = append(dst, byte(proxyproto.LOCAL), byte(proxyproto.UNSPEC), 0, 0)
 	}
 	tlvs := h.TLVs
-	if len(tlvs) > MaxLength {
+	if len(dst)-start+len(tlvs) > MaxLength {
 		tlvs = nil
 	}
 	dst = append(dst, tlvs...)
