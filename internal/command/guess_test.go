@@ -51,6 +51,8 @@ func TestGuesses(t *testing.T) {
 		"8080=9001 --timeout 5s":          `unknown flag --timeout (did you mean --connect-timeout, --idle-timeout or --drain-timeout? see usher --help)`,
 		"8080=9001 --timeout":             `unknown flag --timeout (did you mean --connect-timeout, --idle-timeout or --drain-timeout? see usher --help)`,
 		"8080=9001 --retries 3":           `unknown flag --retries (every backend is tried within --connect-timeout; see usher --help)`,
+		"8080=9001 --acl x":               `unknown flag --acl (did you mean --allow, --deny or --rule? see usher --help)`,
+		"8080=9001 --sni x":               `unknown flag --sni (sni is part of an address, as in --listen web=:443,sni=www.example.com; see usher --help)`,
 		"8080=9001 --sticky":              `unknown flag --sticky (did you mean --persist 300s? see usher --help)`,
 		"8080=9001 --verbose":             `unknown flag --verbose (did you mean --log-level debug? see usher --help)`,
 		"8080=9001 --port=80":             `unknown flag --port (did you mean --listen? see usher --help)`,
