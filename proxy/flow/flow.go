@@ -245,6 +245,9 @@ func (f *Flow) dial(b *balancer.Backend, now time.Duration) Action {
 
 // wait holds the client in a state. Afterwards all backends are new to it.
 func (f *Flow) wait(state conntrack.State, until time.Duration) Action {
+	if f.Settings.AbortOnClose && f.HasReceivedFIN(Client) { // while it greeted: ClientEnded is not reported
+		return EndAs(Aborted)
+	}
 	f.ent.SetState(state)
 	f.phase, f.step, f.attempt, f.redial = waiting, 0, until, 0
 	return Action{Do: Wait, Until: until}

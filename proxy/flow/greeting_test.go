@@ -263,6 +263,26 @@ func TestNamedClientsAreJudged(t *testing.T) {
 	}
 }
 
+// TestGreetingThatHasEnded: a client that ended behind its ClientHello waits for no backend if
+// that counts as its end.
+func TestGreetingThatHasEnded(t *testing.T) {
+	t.Parallel()
+	pool, err := balancer.NewPool(balancer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for aborts, want := range map[bool]Action{true: EndAs(Aborted), false: {Do: Wait, Until: time.Second + waitStep}} {
+		g := newGreeter(t, needsHello, false, AccessConfig{})
+		svc := g.services["a.test"]
+		svc.SetSettings(NewSettings(svc, ServiceConfig{Pool: pool, ConnectTimeout: time.Second, Wait: time.Minute, AbortOnClose: aborts}, nil, nil))
+		g.f.ReceivedFIN(Client)
+		if got := g.hear(clientHello("a.test"), 1<<20, true, time.Second); got != want {
+			t.Errorf("aborts: %v: %+v, want %+v", aborts, got, want)
+		}
+		g.end(Aborted)
+	}
+}
+
 // TestRulesOfRestoredGreetings: rules count those again that they have judged.
 func TestRulesOfRestoredGreetings(t *testing.T) {
 	t.Parallel()
