@@ -173,6 +173,8 @@ func (s *completer) ofForm(form string) []candidate {
 		return candidatesOf(control.FlowColumns())
 	case "STATE":
 		return candidatesOf(conntrack.StateNames())
+	case "ACCEPT":
+		return candidatesOf(strings.Split(form, "|"))
 	}
 	if words := strings.Split(form, "|"); len(words) > 1 && strings.ToLower(form) == form {
 		return candidatesOf(words)

@@ -57,6 +57,8 @@ func TestComplete(t *testing.T) {
 		"-s l":                             "lc lblc lblcr",
 		"--scheduler web=l":                "web=lc web=lblc web=lblcr",
 		"--fail ":                          "open closed",
+		"--policy ":                        "ACCEPT DROP",
+		"set rules --policy=D":             "--policy=DROP",
 		"--admin-token-file ":              ":files",
 		"add ":                             "service backend rule",
 		"add service --log":                "",
