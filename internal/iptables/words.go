@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -18,7 +19,7 @@ type word struct {
 // since comments hold $ and backquotes as they are. Within double quotes, and outside all, a backslash stands before a
 // character that means itself.
 func split(line string) ([]word, *Error) {
-	isControl := func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
+	isControl := func(r rune) bool { return unicode.IsControl(r) && r != '\t' }
 	switch at := strings.IndexFunc(line, isControl); {
 	case len(line) > maxLine:
 		return nil, errorf("a line has at most %d bytes, not %d", maxLine, len(line)).at(0)
