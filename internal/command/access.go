@@ -38,6 +38,8 @@ const sniHelp = `Server names: services share an address, and the ClientHello wi
 They follow any address of tcp or unix. The name itself comes before a wildcard, a longer wildcard before a shorter one,
 and these before alpn alone; of one name, a protocol that the client offers comes before any protocol. A listener
 without both takes all other clients. Without one these are reset [no-sni], and so is a client whose hello is late.
+Lists and limits of a service judge a client once its hello has come. Until then it has a place of --max-conns, which
+--sni-timeout and rules bound: --rule '-p tcp --dport 443 -m connlimit --connlimit-above 20 -j REJECT'
 
 Nothing is decrypted: the hello passes unchanged to the backend, which has the certificate. Until the hello is there, a
 client counts for the listener without both, else for the first one, and that service's timeouts hold. Services at one
