@@ -52,6 +52,16 @@ func (r *floodResults) rise(name string) []float64 {
 	return rises
 }
 
+// perDenied is the CPU time in µs that a denied client takes of the proxy, one a round.
+func (r *floodResults) perDenied(name string) []float64 {
+	calm, busy := r.calm[name], r.busy[name]
+	costs := make([]float64, min(len(calm.proxyBusy), len(busy.proxyBusy)))
+	for i := range costs {
+		costs[i] = (busy.proxyBusy[i] - calm.proxyBusy[i]) / 100 * 1e6 / busy.flooded[i]
+	}
+	return costs
+}
+
 // peer is the contender that a contender is compared with.
 func (r *floodResults) peer(name string) string {
 	_, how, _ := strings.Cut(name, ", ")
@@ -80,7 +90,7 @@ func (r *floodResults) text(o studyOptions) []byte {
 		"- %s: a rule with `REJECT`, HAProxy's `tcp-request connection reject`\n"+
 		"- %s: a rule with `DROP`, which holds 1,000 of them; HAProxy's `tcp-request connection silent-drop`, which holds none\n\n",
 		count(o.rounds, "round"), o.slot, 100*confidence, floodPace, floodPrefix, rejects, drops)
-	rows := [][]string{{"proxy and its answer", "p50 µs calm", "p50 µs flooded", "p99 µs calm", "p99 µs flooded", "rise of p99 µs", "denied/s", "proxy busy %", "p"}}
+	rows := [][]string{{"proxy and its answer", "p50 µs calm", "p50 µs flooded", "p99 µs calm", "p99 µs flooded", "rise of p99 µs", "p", "denied/s", "proxy busy %", "CPU µs of one denied"}}
 	for _, name := range r.names {
 		calm, busy := r.calm[name], r.busy[name]
 		p := none
@@ -89,10 +99,11 @@ func (r *floodResults) text(o studyOptions) []byte {
 		}
 		rows = append(rows, []string{
 			name, spreadOf(calm.p50).middle(), spreadOf(busy.p50).middle(), spreadOf(calm.p99).middle(), spreadOf(busy.p99).middle(),
-			interval(r.rise(name)), spreadOf(busy.flooded).middle(), spreadOf(busy.proxyBusy).middle(), p,
+			interval(r.rise(name)), p, spreadOf(busy.flooded).middle(), spreadOf(busy.proxyBusy).middle(), interval(r.perDenied(name)),
 		})
 	}
 	writeTable(&b, 1, rows)
-	fmt.Fprintf(&b, "\np is how likely chance alone makes the rises differ as much from HAProxy's (Mann-Whitney); below 0.05 the difference is real.\n")
+	fmt.Fprintf(&b, "\np is how likely chance alone makes the rises differ as much from HAProxy's (Mann-Whitney); below 0.05 the difference is real. "+
+		"The CPU time of a denied client is what the flood adds to that of the proxy, user and kernel.\n")
 	return []byte(b.String())
 }

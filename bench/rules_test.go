@@ -106,12 +106,12 @@ func TestFloodReport(t *testing.T) {
 		r.names = append(r.names, name)
 		r.calm[name], r.busy[name] = new(floodFigures), new(floodFigures)
 		for round := range 6 {
-			r.calm[name].note(turn{measurement: measurement{p99: 100 + float64(round)}})
-			r.busy[name].note(turn{measurement: measurement{p99: 150 + float64(round+100*i)}, flooded: 5000})
+			r.calm[name].note(turn{measurement: measurement{p99: 100 + float64(round), proxyBusy: 10}})
+			r.busy[name].note(turn{measurement: measurement{p99: 150 + float64(round+100*i), proxyBusy: 20}, flooded: 5000})
 		}
 	}
 	text := string(r.text(studyOptions{rounds: 6}))
-	for _, want := range []string{"by 50.0 µs at usher, by 150 at HAProxy", "50.0 [50.0–50.0]", "5000", "0.002"} {
+	for _, want := range []string{"by 50.0 µs at usher, by 150 at HAProxy", "50.0 [50.0–50.0]", "5000", "0.002", "20.0 [20.0–20.0]"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the text has no %q:\n%s", want, text)
 		}
