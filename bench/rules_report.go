@@ -61,7 +61,7 @@ func (r *rulesResults) title() string {
 	title := fmt.Sprintf("A new connection past %s rules costs usher %s times as much as without", most, usher)
 	for _, by := range []string{byNFT, byLegacy} {
 		if ratio := spreadOf(r.over(ruleKey{by, r.largest(), noneFits})); ratio.n > 0 {
-			return title + fmt.Sprintf(", iptables %s times", ratio.middle())
+			title += fmt.Sprintf("; %s: %s", by, ratio.middle())
 		}
 	}
 	return title
