@@ -293,6 +293,12 @@ func FuzzArrange(f *testing.F) {
 				want.Listen = append(want.Listen, word)
 			case name == "backend":
 				want.Backend = append(want.Backend, word)
+			case name == "rule":
+				want.Rules = append(want.Rules, word)
+			case name == "policy":
+				want.Policy = word // the last one holds
+			case name == "config":
+				want.File = word
 			case config.IsProcessOption(config.Field(name)):
 				options[name] = []string{word} // the last one holds
 			default:
