@@ -42,8 +42,8 @@ func deniedPrefix(i int) netip.Prefix {
 
 func deniedPort(i int) uint16 { return 9000 + uint16(i%100) }
 
-// ruleLines are n rules in iptables' words. In chains, INPUT jumps to each of them, whoever the
-// client is. Where the last one fits, it lets in all clients of the loopback network.
+// ruleLines are n rules in iptables' words. In chains, INPUT jumps to each of them for
+// every client. Where the last one matches, it accepts all clients of the loopback network.
 func ruleLines(n int, form string, chains int) []string {
 	var lines []string
 	chain := "INPUT"

@@ -75,8 +75,8 @@ func (r *rulesResults) files(o studyOptions) ([]result, error) {
 	}
 	fmt.Fprintf(&b, "\nMedian of %s, in which all take turns of %s in another order, while all of their processes are there. "+
 		"A ratio is taken within each round; in brackets is where its median is with a confidence of %g%%.\n\n"+
-		"A rule refuses a /24 at one port (HAProxy's ACL file has the prefixes alone). No rule fits the clients, but where the last one does, which lets them in. "+
-		"INPUT jumps to each of the chains, whoever the client is.\n\n"+
+		"A rule refuses a /24 at one port (HAProxy's ACL file has the prefixes alone). No rule matches the clients; in the rows where the last rule matches, it accepts them. "+
+		"INPUT jumps to each of the chains for every client.\n\n"+
 		"- usher, HAProxy: CPU time of the proxy for connect, 64 B there and back, close, 32 at a time, as in the comparison of proxies. "+
 		"An ACL file is kept in a tree. Of lines, each is looked at.\n"+
 		"- iptables: CPU time of a thread that connects to itself, accepts and closes, with the kernel's for both ends, in a network namespace. "+

@@ -57,7 +57,7 @@ const proxyHelp = `PROXY protocol: a header before the first byte says whose con
 
 The address in the header is the client everywhere: in rules, limits, hashes, persistence, the access log (which has the
 peer as well) and usher flows. From the peers of --accept-proxy the header is required, v1 or v2; a wrong, late or
-missing one ends that client [bad-proxy-header]. So whoever checks usher from such a peer must send it, too; a header
+missing one ends that client [bad-proxy-header]. Health checks of usher from such a peer must send it, too; a header
 without addresses (v1 UNKNOWN, v2 LOCAL) leaves the peer as the client. A peer can name any client: list trusted ones.
 
 A backend must expect what --send-proxy sends, or it takes the header for what the client says. --health ...,proxy has

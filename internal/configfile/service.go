@@ -120,7 +120,7 @@ func optionNames[S any](options []config.Option[S]) []string {
 	return names
 }
 
-// unknownKey is the error of a key that is none of those in its place.
+// unknownKey returns the error of a key that its place does not have.
 func (d decoder) unknownKey(e entry, have []string) *Error {
 	switch near := config.Nearest(e.key, have); {
 	case near != "":
