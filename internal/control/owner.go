@@ -13,11 +13,12 @@ const (
 	Flags Owner = "flags"
 	File  Owner = "file"
 	API   Owner = "api"
+	Kube  Owner = "kube"
 )
 
 // rank is the place of an owner's services in lists. Owners that are not named above come last.
 func (o Owner) rank() int {
-	order := []Owner{Flags, File, API}
+	order := []Owner{Flags, File, API, Kube}
 	if i := slices.Index(order, o); i >= 0 {
 		return i
 	}
@@ -37,6 +38,8 @@ func (o Owner) place(file string) string {
 		return "the file " + file
 	case API:
 		return "the API"
+	case Kube:
+		return "Kubernetes"
 	}
 	return string(o)
 }
@@ -50,6 +53,8 @@ func (o Owner) remedy() string {
 		return "change it there and reload"
 	case API:
 		return "change it with usher set, add and rm"
+	case Kube:
+		return "change its Service there"
 	}
 	return "change it there"
 }
