@@ -44,6 +44,8 @@ type Env struct {
 	Listen func(clusterIP netip.Addr) netip.Addr
 	// LowPort is the lowest port that this process may bind; below it ports of mapped ClusterIPs are raised by PortShift.
 	LowPort uint16
+	// LoopbackEndpoints lets endpoints have addresses of this machine alone, as those of manifests may. An API server has none.
+	LoopbackEndpoints bool
 	// Options are those that every Service has, unless an annotation says otherwise.
 	Options []Option
 }
