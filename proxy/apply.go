@@ -11,8 +11,8 @@ import (
 var ErrShutDown = errors.New("the server is shut down")
 
 // Apply has the server run these services and no others. It first binds the addresses that
-// are new. If that fails nothing has changed, and the error says what cannot be had; see
-// [ListenError]. What follows cannot fail:
+// are new. If that fails nothing has changed, and the error says all that cannot be had; see
+// [ListenErrors]. What follows cannot fail:
 //
 //   - A service is known by its name. Its new flows get the new config; those that live
 //     keep the one that they began with.
@@ -107,40 +107,60 @@ func (s *Server) bind(p *plan) error {
 			leaves[at] = b
 		}
 	}
+	type listener struct {
+		owner *instance
+		index int
+	}
+	isRefused := make(map[listener]bool)
 	for i := range p.wants {
 		w := &p.wants[i]
-		if w.site != nil && w.binding == nil {
-			w.binding = w.site.binding
+		if isRefused[listener{w.owner, w.listener}] {
+			continue
 		}
-		if w.binding == nil {
-			b := &binding{at: w.at.Socket(), path: w.at.Path, splits: !w.owner.settings.MergesDatagrams(), descriptors: w.sockets}
-			if other := leaves[b.port()]; other != nil {
-				b.joins = b.overlaps(other)
-			}
-			err := s.bindOrInherit(b, w.owner.settings.Listeners[w.listener].Count() > shardedPorts)
-			switch {
-			case err == nil:
-				w.binding = b
-				p.added = append(p.added, b)
-			case s.keepsLost(p, w):
-				s.log.Warn("the file of a socket is gone, and cannot be made anew",
-					zap.String("service", w.owner.service.Name), zap.Stringer("listen", w.at), zap.Error(err))
-			default:
-				return &ListenError{w.owner.service.Name, w.at.String(), err}
-			}
-			if w.at.Network != "unix" && w.at.Addr.Port() == 0 {
-				w.owner.choose(w.request, b.address())
-			}
-			if w.site != nil {
-				w.site.binding = w.binding
-			}
-		}
-		w.owner.bindings = append(w.owner.bindings, w.binding)
-		if l := &w.owner.settings.Listeners[w.listener]; l.Network != "unix" && l.Addr.Port() == 0 {
-			l.Addr = w.binding.local
+		if err := s.bindWant(p, w, leaves); err != nil {
+			isRefused[listener{w.owner, w.listener}] = true
+			p.refuse(w, err)
 		}
 	}
+	if err := p.refusal(); err != nil {
+		return err
+	}
 	return p.changeFiles()
+}
+
+// bindWant binds one port of a listener, unless it is bound already.
+func (s *Server) bindWant(p *plan, w *want, leaves map[address]*binding) error {
+	if w.site != nil && w.binding == nil {
+		w.binding = w.site.binding
+	}
+	if w.binding == nil {
+		b := &binding{at: w.at.Socket(), path: w.at.Path, splits: !w.owner.settings.MergesDatagrams(), descriptors: w.sockets}
+		if other := leaves[b.port()]; other != nil {
+			b.joins = b.overlaps(other)
+		}
+		err := s.bindOrInherit(b, w.owner.settings.Listeners[w.listener].Count() > shardedPorts)
+		switch {
+		case err == nil:
+			w.binding = b
+			p.added = append(p.added, b)
+		case s.keepsLost(p, w):
+			s.log.Warn("the file of a socket is gone, and cannot be made anew",
+				zap.String("service", w.owner.service.Name), zap.Stringer("listen", w.at), zap.Error(err))
+		default:
+			return err
+		}
+		if w.at.Network != "unix" && w.at.Addr.Port() == 0 {
+			w.owner.choose(w.request, b.address())
+		}
+		if w.site != nil {
+			w.site.binding = w.binding
+		}
+	}
+	w.owner.bindings = append(w.owner.bindings, w.binding)
+	if l := &w.owner.settings.Listeners[w.listener]; l.Network != "unix" && l.Addr.Port() == 0 {
+		l.Addr = w.binding.local
+	}
+	return nil
 }
 
 // keepsLost has a listener whose file is gone stay as it is, if its service does: what became of the file must not stand in
@@ -171,7 +191,8 @@ func (p *plan) changeFiles() error {
 			for _, f := range undo {
 				f()
 			}
-			return &ListenError{w.owner.service.Name, w.at.String(), err}
+			p.refuse(w, err)
+			return p.refusal()
 		}
 		undo = append(undo, back)
 	}

@@ -244,6 +244,43 @@ func TestFailedApplyChangesNothing(t *testing.T) {
 	})
 }
 
+// TestApplyListsAllRefused listeners: those that others have, and those that another service of the call has.
+func TestApplyListsAllRefused(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		s := startServer(t, Options{Engine: engine, Workers: 1}, named(t, "runs"))
+		ports := ownPorts(t, 6)
+		for _, p := range []netip.AddrPort{ports[1], ports[4]} {
+			taken, err := net.Listen("tcp", p.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer taken.Close()
+		}
+		a, b, twin := named(t, "a"), named(t, "b"), named(t, "twin")
+		tcp := func(p netip.AddrPort) Listener { return Listener{Network: "tcp", Addr: p} }
+		a.Listeners = []Listener{tcp(ports[0]), tcp(ports[1])}
+		b.Listeners = []Listener{tcp(ports[2]), tcp(ports[3]), {Network: "tcp", Addr: ports[4], Ports: 2}}
+		twin.Listeners = []Listener{tcp(ports[2]), {Network: "udp", Addr: ports[0]}}
+		err := s.Apply([]*ServiceConfig{&a, &b, &twin})
+		all, ok := errors.AsType[ListenErrors](err)
+		var got []string
+		for _, e := range all {
+			got = append(got, fmt.Sprint(e.Service, e.Index))
+		}
+		if want := "a1 b2 twin0 twin1"; !ok || strings.Join(got, " ") != want || !errors.Is(err, syscall.EADDRINUSE) {
+			t.Errorf("%v: %v, want %s", err, got, want)
+		}
+		if len(s.bindings) != 1 || len(s.Services()) != 1 {
+			t.Error("something has changed")
+		}
+		a.Listeners, b.Listeners, twin.Listeners = a.Listeners[:1], b.Listeners[:2], nil
+		if err := s.Apply([]*ServiceConfig{&a, &b, &twin}); err != nil {
+			t.Errorf("without those: %v", err)
+		}
+	})
+}
+
 // TestApplyRefuses what cannot be, before it binds anything.
 func TestApplyRefuses(t *testing.T) {
 	t.Parallel()

@@ -66,10 +66,32 @@ type request struct {
 	nth     int
 }
 
+// ListenErrors are the listeners that cannot be had, each of them once and at least one, in the order of the services.
+// [errors.As] finds the first one as a *[ListenError].
+type ListenErrors []*ListenError
+
+// Error is the error of the first one.
+func (e ListenErrors) Error() string {
+	if len(e) == 1 {
+		return e[0].Error()
+	}
+	return fmt.Sprintf("%v (and %d more listeners cannot be had)", e[0], len(e)-1)
+}
+
+// Unwrap returns all of them.
+func (e ListenErrors) Unwrap() []error {
+	all := make([]error, len(e))
+	for i := range e {
+		all[i] = e[i]
+	}
+	return all
+}
+
 // ListenError says which service cannot listen on which address, and why.
 type ListenError struct {
 	Service string
-	Address string // in the form that the command line takes
+	Index   int    // of the listener in the service's config
+	Address string // in the form that the command line takes; of a range of ports the first one that fails
 	Err     error
 }
 

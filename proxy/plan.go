@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -33,6 +34,7 @@ type plan struct {
 	sites      map[address]*site // but for v6only
 	owners     map[claimed]*instance
 	wants      []want
+	refused    ListenErrors
 	added      []*binding
 	gone       []*binding
 	sockets    int // that all listeners take
@@ -61,10 +63,11 @@ func (s *Server) plan(services []*ServiceConfig) (*plan, error) {
 	}
 	p.sum()
 	p.list(s)
-	if err := p.match(s); err != nil {
-		return nil, err
+	p.match(s)
+	if err := p.divide(s); err != nil {
+		return nil, cmp.Or(p.refusal(), err)
 	}
-	return p, p.divide(s)
+	return p, nil
 }
 
 // compare finds the services that are new, have another config, or are gone.

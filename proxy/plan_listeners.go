@@ -45,13 +45,34 @@ func (e *SharingError) Error() string {
 	return fmt.Sprintf("service %s shares the address, and has another %s", e.Other, e.Field)
 }
 
+// refuse notes that a listener cannot be had.
+func (p *plan) refuse(w *want, err error) {
+	p.refused = append(p.refused, &ListenError{w.owner.service.Name, w.listener, w.at.String(), err})
+}
+
+// refusal returns which listeners cannot be had, in the order of the services; nil: all can.
+func (p *plan) refusal() error {
+	if len(p.refused) == 0 {
+		return nil
+	}
+	index := make(map[string]int, len(p.placed))
+	for _, at := range p.placed {
+		index[at.now.service.Name] = at.index
+	}
+	slices.SortStableFunc(p.refused, func(a, b *ListenError) int {
+		return cmp.Or(cmp.Compare(index[a.Service], index[b.Service]), cmp.Compare(a.Index, b.Index))
+	})
+	return p.refused
+}
+
 // match finds the bindings that stay, and those that go.
-func (p *plan) match(s *Server) error {
+func (p *plan) match(s *Server) {
 	for _, now := range p.changed {
 		asked := make(map[address]int) // listeners whose port the kernel chooses
 		for i, l := range now.settings.Listeners {
 			if err := checkListener(now.settings, l); err != nil {
-				return &ListenError{now.service.Name, l.String(), err}
+				p.refuse(&want{owner: now, listener: i, at: l}, err)
+				continue
 			}
 			sockets := s.kind.sockets(l, s.workers) / l.Count()
 			for offset := range l.Count() {
@@ -59,7 +80,8 @@ func (p *plan) match(s *Server) error {
 				if a := w.resolve(s, asked); a.network == "" {
 					p.sockets += sockets
 				} else if err := p.claim(s, a, &w); err != nil {
-					return &ListenError{now.service.Name, w.at.String(), fmt.Errorf("listen on %s: %w", w.at, err)}
+					p.refuse(&w, fmt.Errorf("listen on %s: %w", w.at, err))
+					break
 				}
 				p.wants = append(p.wants, w)
 			}
@@ -71,7 +93,6 @@ func (p *plan) match(s *Server) error {
 			p.sockets -= b.descriptors
 		}
 	}
-	return nil
 }
 
 // checkListener refuses a listener that a service cannot have.
