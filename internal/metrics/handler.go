@@ -41,13 +41,14 @@ const scrapesMost = 4
 // Handler serves the metrics of a source and of this process. What cannot be collected is
 // left out of the answer. Any goroutine calls process.
 func Handler(s Source, process func() Process) http.Handler {
-	return promhttp.HandlerFor(newRegistry(s, process), promhttp.HandlerOpts{
+	return promhttp.HandlerFor(Registry(s, process), promhttp.HandlerOpts{
 		ErrorHandling:       promhttp.ContinueOnError,
 		MaxRequestsInFlight: scrapesMost,
 	})
 }
 
-func newRegistry(s Source, process func() Process) *prometheus.Registry {
+// Registry collects what Handler serves, for a server that has more metrics.
+func Registry(s Source, process func() Process) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(
 		newCollector(s, process), cpu{},

@@ -81,7 +81,7 @@ func TestMetricsAreConventional(t *testing.T) {
 			svc.CountDrop(d, 1)
 		}
 	}
-	problems, err := testutil.GatherAndLint(newRegistry(s, testProcess))
+	problems, err := testutil.GatherAndLint(Registry(s, testProcess))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ usher_worker_flows{transport="stream",worker="0"} 2
 # TYPE usher_worker_longest_turn_seconds gauge
 usher_worker_longest_turn_seconds{worker="0"} 0.002
 `
-	if err := testutil.GatherAndCompare(newRegistry(s, testProcess), strings.NewReader(want), namesIn(want)...); err != nil {
+	if err := testutil.GatherAndCompare(Registry(s, testProcess), strings.NewReader(want), namesIn(want)...); err != nil {
 		t.Error(err)
 	}
 	if s.counted == 0 {
@@ -246,7 +246,7 @@ usher_rule_flows_total{chain="INPUT",comment="web"} 1
 # TYPE usher_rules gauge
 usher_rules 4
 `
-	if err := testutil.GatherAndCompare(newRegistry(s, testProcess), strings.NewReader(want), namesIn(want)...); err != nil {
+	if err := testutil.GatherAndCompare(Registry(s, testProcess), strings.NewReader(want), namesIn(want)...); err != nil {
 		t.Error(err)
 	}
 	var many []*rules.Rule

@@ -28,6 +28,7 @@ type Store struct {
 
 	dirty    map[planner.Key]bool
 	areNodes bool // some Node is new, changed or gone
+	seen     Seen
 	changed  chan struct{}
 }
 
@@ -47,7 +48,11 @@ func New() *Store {
 type Changes struct {
 	Services []planner.Key // sorted; a Service that is gone has no Input
 	Nodes    bool
+	Seen     Seen // those that are in it, and in all before
 }
+
+// Seen counts changes that a source has made.
+type Seen struct{ Services, Slices uint64 }
 
 // Changed receives after a change that Take has not returned yet.
 func (s *Store) Changed() <-chan struct{} { return s.changed }
@@ -56,10 +61,17 @@ func (s *Store) Changed() <-chan struct{} { return s.changed }
 func (s *Store) Take() Changes {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := Changes{Services: slices.SortedFunc(maps.Keys(s.dirty), planner.Key.Compare), Nodes: s.areNodes}
+	c := Changes{Services: slices.SortedFunc(maps.Keys(s.dirty), planner.Key.Compare), Nodes: s.areNodes, Seen: s.seen}
 	clear(s.dirty)
 	s.areNodes = false
 	return c
+}
+
+// Seen returns how many changes there have been.
+func (s *Store) Seen() Seen {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seen
 }
 
 // ServiceKeys returns the Services that there are, sorted. A source that has listed all objects of a kind deletes those
@@ -91,6 +103,7 @@ func (s *Store) Node(name string) *corev1.Node {
 // SetService adds or replaces a Service.
 func (s *Store) SetService(o *corev1.Service) {
 	s.edit(func() {
+		s.seen.Services++
 		s.services[KeyOf(o)] = o
 		s.dirty[KeyOf(o)] = true
 	})
@@ -99,6 +112,7 @@ func (s *Store) SetService(o *corev1.Service) {
 // DeleteService removes a Service.
 func (s *Store) DeleteService(key planner.Key) {
 	s.edit(func() {
+		s.seen.Services++
 		delete(s.services, key)
 		s.dirty[key] = true
 	})
@@ -107,6 +121,7 @@ func (s *Store) DeleteService(key planner.Key) {
 // SetSlice adds or replaces an EndpointSlice. It may name another Service than before.
 func (s *Store) SetSlice(o *discoveryv1.EndpointSlice) {
 	s.edit(func() {
+		s.seen.Slices++
 		key := KeyOf(o)
 		s.release(key)
 		s.slices[key] = o
@@ -124,7 +139,10 @@ func (s *Store) SetSlice(o *discoveryv1.EndpointSlice) {
 
 // DeleteSlice removes an EndpointSlice.
 func (s *Store) DeleteSlice(key planner.Key) {
-	s.edit(func() { s.release(key) })
+	s.edit(func() {
+		s.seen.Slices++
+		s.release(key)
+	})
 }
 
 // SetNode adds or replaces a Node.
