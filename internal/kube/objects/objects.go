@@ -93,6 +93,20 @@ func (s *Store) Input(key planner.Key) (planner.Input, bool) {
 	return in, in.Service != nil
 }
 
+// Service returns a Service; nil: there is none of that name.
+func (s *Store) Service(key planner.Key) *corev1.Service {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.services[key]
+}
+
+// Slice returns an EndpointSlice; nil: there is none of that name.
+func (s *Store) Slice(key planner.Key) *discoveryv1.EndpointSlice {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.slices[key]
+}
+
 // Node returns a Node; nil: there is none of that name.
 func (s *Store) Node(name string) *corev1.Node {
 	s.mu.Lock()
