@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -28,7 +29,7 @@ func (h *Handler) addService(w http.ResponseWriter, r *request) error {
 	if err := h.control.Add(r.Context(), control.API, s); err != nil {
 		return refused(err)
 	}
-	w.Header().Set("Location", servicesPath+"/"+s.Name)
+	w.Header().Set("Location", servicesPath+"/"+url.PathEscape(s.Name))
 	w.WriteHeader(http.StatusCreated)
 	return nil
 }

@@ -24,11 +24,23 @@ func TestAnswers(t *testing.T) {
 	if w := ask(h, "POST", "/v1/services", "{name: web, listen: 8080, backends: 9001}"); w.Code != 201 || w.Header().Get("Location") != "/v1/services/web" {
 		t.Fatalf("status %d: %s", w.Code, w.Body)
 	}
+	const kube = "/v1/services/default%2Fweb:http%2Fexternal"
+	if w := ask(h, "POST", "/v1/services", "{name: 'default/web:http/external', listen: 8081, backends: 9001}"); w.Code != 201 || w.Header().Get("Location") != kube {
+		t.Fatalf("status %d, %s: %s", w.Code, w.Header(), w.Body)
+	}
 	for _, tt := range []struct {
 		method, target, body string
 		status               int
 		text                 string // in the answer
 	}{
+		{"GET", kube, "", 200, `{"services":[{"name":"default/web:http/external"`},
+		{"GET", "/v1/services/default/web:http/external", "", 404, "no path"},
+		{"GET", "/readyz?service=default/web:http/external", "", 200, "ok"},
+		{"PATCH", kube, "{scheduler: lc}", 204, ""},
+		{"POST", kube + "/backends", "9002", 204, ""},
+		{"PUT", kube + "/backends/127.0.0.1:9002/override", `{"admin": "drain"}`, 204, ""},
+		{"DELETE", kube + "/backends/127.0.0.1:9002", "", 204, ""},
+		{"DELETE", kube, "", 204, ""},
 		{"GET", "/v1/services", "", 200, `"name":"web"`},
 		{"GET", "/v1/services/web", "", 200, `{"services":[{"name":"web"`},
 		{"GET", "/v1/services/wep", "", 404, `did you mean \"web\"?`},

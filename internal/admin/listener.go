@@ -57,7 +57,8 @@ func (e *NameError) Error() string {
 }
 
 // ListenControl opens a control socket in the user's folder: NAME.sock for a name that was given, which is refused with a
-// *NameError if another instance has it or its path is too long. Without one it has the fallback as its name, or else the PID.
+// *NameError if another instance has it or its path is too long. Without one it has the fallback as its name, if that can be
+// one, or else the PID.
 func ListenControl(given, fallback string) (*Listener, error) {
 	return listenIn(api.Folder(), given, fallback, os.Getpid())
 }
@@ -70,7 +71,7 @@ func listenIn(folder, given, fallback string, pid int) (*Listener, error) {
 		return listenAs(given, socketPath(folder, given))
 	}
 	number := strconv.Itoa(pid)
-	if path := socketPath(folder, fallback); fallback != "" && fallback != number && api.FitsSocket(path) {
+	if path := socketPath(folder, fallback); config.CheckName(fallback) == nil && fallback != number && api.FitsSocket(path) {
 		l, err := ListenPath(path)
 		if err == nil || !errors.Is(err, syscall.EADDRINUSE) {
 			return l, err

@@ -50,6 +50,7 @@ func TestNames(t *testing.T) {
 	open("", "web", 2, "2")
 	open("", "", 3, "3")
 	open("", long, 4, "4")
+	open("", "default/web:http", 9, "9")
 	if _, err := listenIn(folder, "", "web", 2); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("both names taken: error %v", err)
 	}

@@ -92,7 +92,7 @@ func (p *program) addBackend(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := flags.ParseChange(name, service.Network, flags.Words{Backend: []string{name + "=" + word}}); err != nil {
+	if _, err := flags.ParseChange(name, service.Network, flags.Words{Backend: []string{word}}); err != nil {
 		return usageError{err}
 	}
 	text, err := json.Marshal(word)

@@ -155,7 +155,7 @@ var defaultWords = sync.OnceValue(func() map[string][]string {
 
 // check finds errors that no single word of a service shows.
 func (s *Service) check() error {
-	if err := CheckName(s.Name); err != nil {
+	if err := CheckServiceName(s.Name); err != nil {
 		return &Error{Service: s.Name, Field: "name", Value: s.Name, cause: err}
 	}
 	for _, l := range s.Listeners {

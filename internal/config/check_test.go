@@ -14,6 +14,26 @@ import (
 	"usher/balancer"
 )
 
+// A service may have the name of a port of a Kubernetes Service; an instance, whose name is that of a file, may not.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	for name, is := range map[string]struct{ service, instance bool }{
+		"web": {true, true}, "3.14": {true, true}, "a_b-c.d": {true, true},
+		"default/web": {true, false}, "kube-system/kube-dns:dns-tcp/external/ipv6": {true, false}, "a:b": {true, false},
+		strings.Repeat("n", 63) + "/" + strings.Repeat("s", 63) + ":" + strings.Repeat("p", 63): {true, false},
+		strings.Repeat("n", 128): {true, true}, strings.Repeat("n", 129): {true, false}, strings.Repeat("n", 254): {false, false},
+		"": {false, false}, "/web": {false, false}, "web/": {false, false}, "a//b": {false, false}, "a/:b": {false, false}, "a:": {false, false},
+		"a/-b": {false, false}, "a/../b": {false, false}, "unix:///x": {false, false}, "[::1]:80": {false, false}, "a b": {false, false}, "a,b": {false, false}, "a=b": {false, false},
+	} {
+		if err := CheckServiceName(name); (err == nil) != is.service {
+			t.Errorf("service %q: error %v", name, err)
+		}
+		if err := CheckName(name); (err == nil) != is.instance {
+			t.Errorf("instance %q: error %v", name, err)
+		}
+	}
+}
+
 // A plan that any source makes of values is checked like one of words. The error is typed, names the service and the
 // field, and spells fields for its reader.
 func TestErrorsNameTheField(t *testing.T) {

@@ -70,21 +70,51 @@ func (p *Process) Check() error {
 const (
 	// NameLetters are the characters of a name. A letter or digit is the first.
 	NameLetters = nameLetters + "."
-	// MaxName bounds the name of a service or an instance.
+	// MaxName bounds the name of an instance.
 	MaxName = 128
+	// maxServiceName bounds the name of a service.
+	maxServiceName = 253
 )
 
-// CheckName refuses what cannot be the name of a service or an instance.
+// CheckName refuses what cannot be the name of an instance, which is that of a file, nor of a service before the = of a
+// flag, where / and : are of an address.
 func CheckName(name string) error {
 	switch {
 	case name == "":
 		return errors.New("a name is empty")
 	case len(name) > MaxName:
 		return fmt.Errorf("a name has at most %d letters, not %d", MaxName, len(name))
-	case strings.Trim(name, NameLetters) != "" || strings.IndexByte("-_.", name[0]) >= 0:
-		return fmt.Errorf("%q is not a name: letters, digits, dots, underscores and dashes, a letter or digit first", name)
+	case !isName(name):
+		return fmt.Errorf("%q is not a name: %s", name, nameRule)
 	}
 	return nil
+}
+
+const nameRule = "letters, digits, dots, underscores and dashes, a letter or digit first"
+
+// CheckServiceName refuses what cannot be the name of a service: names with / or : between them, as in
+// NAMESPACE/NAME:PORT.
+func CheckServiceName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("a name is empty")
+	case len(name) > maxServiceName:
+		return fmt.Errorf("the name of a service has at most %d letters, not %d", maxServiceName, len(name))
+	}
+	for part := range strings.SplitSeq(strings.ReplaceAll(name, ":", "/"), "/") {
+		if !isName(part) {
+			if part != name {
+				return fmt.Errorf("%q is not a name: %s, and / or : between two such", name, nameRule)
+			}
+			return fmt.Errorf("%q is not a name: %s", name, nameRule)
+		}
+	}
+	return nil
+}
+
+// isName reports whether a word is letters of names with a letter or digit first.
+func isName(word string) bool {
+	return word != "" && strings.Trim(word, NameLetters) == "" && strings.IndexByte("-_.", word[0]) < 0
 }
 
 func parseName(word string) (string, error) { return word, CheckName(word) }

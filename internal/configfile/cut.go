@@ -120,18 +120,20 @@ func (c *cutter) finish(end int) {
 
 const keyLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 
-// cutKey splits a line that begins with a plain key and its colon.
+// cutKey splits a line that begins with a plain key and its colon, which a blank or the end of the line follows.
 func cutKey(line []byte) (key, after []byte, ok bool) {
-	i := bytes.IndexByte(line, ':')
-	if i <= 0 || line[0] == '-' || line[0] == '.' || i+1 < len(line) && line[i+1] != ' ' && line[i+1] != '\n' {
+	if strings.IndexByte("-.:/", line[0]) >= 0 {
 		return nil, nil, false
 	}
-	for _, b := range line[:i] {
-		if strings.IndexByte(keyLetters, b) < 0 {
+	for i, b := range line {
+		switch {
+		case b == ':' && (i+1 == len(line) || line[i+1] == ' ' || line[i+1] == '\n'):
+			return line[:i], line[i+1:], true
+		case b != ':' && b != '/' && strings.IndexByte(keyLetters, b) < 0:
 			return nil, nil, false
 		}
 	}
-	return line[:i], line[i+1:], true
+	return nil, nil, false
 }
 
 // isBlank reports whether the rest of a line is blank, or a comment.

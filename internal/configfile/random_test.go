@@ -55,7 +55,7 @@ var (
 func randomService(t *testing.T, r *rand.Rand, i int) *config.Service {
 	t.Helper()
 	network := []string{config.TCP, config.UDP}[r.IntN(2)]
-	s := config.NewService(fmt.Sprintf([]string{"s%d", "%d", "a.b-c_%d", "0x%d", "1e%d"}[r.IntN(5)], i), network)
+	s := config.NewService(fmt.Sprintf([]string{"s%d", "%d", "a.b-c_%d", "0x%d", "1e%d", "n/s:p%d/ipv6", "1:%d"}[r.IntN(7)], i), network)
 	pick := func(of []string) string { return of[r.IntN(len(of))] }
 	for j := range 1 + r.IntN(3) {
 		a, err := config.ParseListener(fmt.Sprintf(pick(listenerForms[network]), 1000+10*i+j))

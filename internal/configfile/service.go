@@ -20,7 +20,7 @@ func newDecoder(s source) decoder { return decoder{s, template.Parse} }
 
 // service reads a service of its own, and checks it by itself.
 func (d decoder) service(name string, nameAt position, n *node) (*config.Service, *Error) {
-	if err := config.CheckName(name); err != nil {
+	if err := config.CheckServiceName(name); err != nil {
 		return nil, d.value(nameAt, err)
 	}
 	if n.kind == null {

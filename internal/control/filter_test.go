@@ -52,7 +52,7 @@ func newFakeServer(t *testing.T, n int) *fakeServer {
 	}
 	pool.Update([]balancer.Spec{{Endpoint: balancer.Endpoint{Addr: netip.MustParseAddrPort("10.0.0.1:80")}, Weight: 1}}, 0)
 	var services [2]*proxy.Service
-	for i, name := range []string{"web", "dns"} {
+	for i, name := range []string{"web", "ns/dns:udp"} {
 		services[i] = flow.NewService(name, 0)
 		c := &proxy.ServiceConfig{Name: name, Pool: pool, Listeners: []proxy.Listener{
 			{Network: []string{"tcp", "udp"}[i], Addr: netip.MustParseAddrPort("[::]:80")}}}
@@ -89,8 +89,8 @@ func TestFlowQueries(t *testing.T) {
 	for _, test := range []struct{ query, want string }{
 		{"", "01234567"},
 		{"service=web", "0246"},
-		{"service=web,dns&network=udp", "1357"},
-		{"service=web&service=dns", "01234567"},
+		{"service=web,ns/dns:udp&network=udp", "1357"},
+		{"service=web&service=ns%2Fdns:udp", "01234567"},
 		{"client=10.0.0.4/31", "45"},
 		{"client=10.0.0.5", "5"},
 		{"client=10.0.0.5:1005", "5"},
@@ -111,7 +111,7 @@ func TestFlowQueries(t *testing.T) {
 		{"sort=bytes-up&top=2", "76"},
 		{"sort=age&top=3", "012"},
 		{"sort=rtt&top=2&rtt", "76"},
-		{"sort=client&service=dns", "1357"},
+		{"sort=client&service=ns/dns:udp", "1357"},
 	} {
 		values, err := url.ParseQuery(test.query)
 		if err != nil {

@@ -14,7 +14,7 @@ func ParseService(name string, words Words) (*config.Service, error) {
 	b := newBuilder(template.Parse)
 	b.isOne = true
 	if name != "" {
-		if err := config.CheckName(name); err != nil {
+		if err := config.CheckServiceName(name); err != nil {
 			return nil, err
 		}
 		b.fallback, b.named = name, true

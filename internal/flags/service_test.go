@@ -16,6 +16,8 @@ func TestParseService(t *testing.T) {
 		{"", Words{Mappings: []string{"8080=9001,9002"}}, "8080"},
 		{"web", Words{Mappings: []string{"8080=9001"}}, "web"},
 		{"web", Words{Listen: []string{"8080", "web=8081"}, Backend: []string{"9001", "web=9002"}, Options: []Option{{"scheduler", "lc"}}}, "web"},
+		{"default/web:http", Words{Mappings: []string{"8080=9001"}}, "default/web:http"},
+		{"default/web:http", Words{Listen: []string{"unix:///x=1"}, Backend: []string{"unix:///y=2"}}, "default/web:http"},
 		{"", Words{Listen: []string{"web=8080"}, Backend: []string{"web=9001"}}, "web"},
 	} {
 		s, err := ParseService(tt.name, tt.words)
