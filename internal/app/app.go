@@ -33,6 +33,8 @@ type Env struct {
 	Stdout, Stderr io.Writer          // logs go to Stderr; Run never waits for either
 	Names          discovery.Resolver // the zero value is the machine's own
 	Version        string             // of the program
+	// Sources make those of a state, by their names.
+	Sources map[string]func(settings []byte) (Source, error)
 }
 
 // Start is what a run begins with.
@@ -41,6 +43,7 @@ type Start struct {
 	Rules    *config.Rules       // the same
 	Options  []configfile.Option // of the process, of the command line: they stand above those of the file
 	File     string              // the path of the config file; empty: there is none
+	Source   Source              // of further services; nil: there is none
 }
 
 // Run serves until a signal or the end of ctx, drains, and returns nil. A second signal cuts the remaining flows. An
@@ -158,6 +161,7 @@ type running struct {
 	admin   *admin.Server // the admin address; nil: there is none
 	serving atomic.Bool
 	drops   *dropReporter
+	source  *sourceRun // nil: there is none
 	loops   sync.WaitGroup
 }
 
@@ -168,8 +172,8 @@ func newRunning(begin Start, s settings, log *logger, stop *stopper, env Env) *r
 	}
 }
 
-// start starts everything. It binds sockets first, because users wait for that answer. Names and one round of health
-// checks follow, and clients come last. If ctx ends before that, start ends too.
+// start starts everything. It binds sockets first, because users wait for that answer. The source of further services,
+// names and one round of health checks follow, and clients come last. If ctx ends before that, start ends too.
 func (r *running) start(ctx context.Context) error {
 	c, err := control.New(r.controlOptions())
 	if err != nil {
@@ -186,9 +190,14 @@ func (r *running) start(ctx context.Context) error {
 	}
 	r.drops = newDropReporter(c.Server().Services, r.log.Logger)
 	if err == nil {
+		r.runSource(r.stop.drain)
+		err = r.awaitSource(ctx)
+	}
+	if err == nil {
 		err = c.Start(ctx)
 	}
 	if err != nil {
+		r.endSource()
 		r.close()
 		return err
 	}

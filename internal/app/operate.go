@@ -116,7 +116,7 @@ func (r *running) listenControl() (*admin.Listener, error) {
 	case config.ControlOff:
 		return nil, nil
 	case "":
-		return admin.ListenControl(p.Name, r.firstService())
+		return admin.ListenControl(p.Name, r.defaultName())
 	default:
 		path, err := filepath.Abs(p.Control)
 		if err != nil {
@@ -140,8 +140,11 @@ func (r *running) listenAdmin() (*admin.Listener, error) {
 	return admin.ListenAdmin(p.Admin)
 }
 
-// firstService is the name of the first service; empty: there is none.
-func (r *running) firstService() string {
+// defaultName is the name of the source or of the first service; empty: there is neither.
+func (r *running) defaultName() string {
+	if r.begin.Source != nil {
+		return r.begin.Source.Name()
+	}
 	if services := r.control.Plan().Services; len(services) > 0 {
 		return services[0].Name
 	}

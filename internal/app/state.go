@@ -30,6 +30,9 @@ type state struct {
 	Options   []configfile.Option // of the command line
 	Process   []configfile.Option // in effect
 
+	Source         string `cbor:",omitempty"` // the name of the source; empty: there is none
+	SourceSettings []byte `cbor:",omitempty"`
+
 	IgnoresHangup bool
 	Hangup        bool // a reload was asked for and has not begun
 	Socket, Admin int  // descriptors of the API's listeners; 0: none

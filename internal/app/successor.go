@@ -50,6 +50,9 @@ func answer(start *upgrade.Start, env Env) error {
 	if err != nil {
 		return err
 	}
+	if _, err := env.sourceOf(st); err != nil {
+		return err
+	}
 	if err := st.Control.Check(control.Options{Log: zap.NewNop(), Process: s.process, Names: env.Names, File: st.File}); err != nil {
 		return err
 	}
@@ -73,7 +76,7 @@ func succeed(ctx context.Context, start *upgrade.Start, env Env) error {
 		fmt.Fprintf(env.Stderr, "usher: %v\n", goBack(start, fmt.Errorf("it could not go on within %s", restoreMost)))
 		os.Exit(1)
 	})
-	st, s, err := readStart(start)
+	st, s, source, err := readStart(start, env)
 	if err != nil {
 		watchdog.Stop()
 		return goBack(start, err)
@@ -82,7 +85,7 @@ func succeed(ctx context.Context, start *upgrade.Start, env Env) error {
 		defer debug.SetGCPercent(debug.SetGCPercent(restorePercent))
 		h.stop = watchSignals(h.ctx, st.File != "", st.IgnoresHangup)
 		early.release(st)
-		run := newRunning(Start{Options: st.Options, File: st.File}, s, h.log, h.stop, env)
+		run := newRunning(Start{Options: st.Options, File: st.File, Source: source}, s, h.log, h.stop, env)
 		run.out, run.isUpgradable = h.out, true
 		listeners, err := run.restoreSafely(st)
 		if !watchdog.Stop() {
@@ -96,13 +99,16 @@ func succeed(ctx context.Context, start *upgrade.Start, env Env) error {
 	})
 }
 
-// readStart returns the state and the options of the process in it.
-func readStart(start *upgrade.Start) (st *state, s settings, err error) {
+// readStart returns the state, the options of the process in it, and its source.
+func readStart(start *upgrade.Start, env Env) (st *state, s settings, source Source, err error) {
 	defer recoverTo(&err)
 	if st, err = readState(start); err == nil {
 		s, err = st.settings()
 	}
-	return st, s, err
+	if err == nil {
+		source, err = env.sourceOf(st)
+	}
+	return st, s, source, err
 }
 
 // recoverTo makes an error of a panic, with the place where it began: the image before knows better.
@@ -203,5 +209,6 @@ func (r *running) goOn(start *upgrade.Start, st *state, l restored) {
 		r.stop.hangups <- syscall.SIGHUP
 	}
 	r.serveAPI(l.socket, l.admin)
+	r.runSource(r.stop.drain) // the services of before stand until it has others
 	r.follow()
 }

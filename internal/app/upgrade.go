@@ -133,6 +133,9 @@ func (r *running) store(c *control.State, h handles, suspended time.Duration) (*
 	if f := r.file.Load(); f != nil {
 		st.FileState = *f
 	}
+	if err := r.storeSource(&st); err != nil {
+		return nil, err
+	}
 	text, err := st.encode()
 	if err != nil {
 		return nil, err
