@@ -1,0 +1,91 @@
+package planner
+
+import (
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"usher/internal/config"
+)
+
+// newService returns a service without checks of its own: the kubelet probes pods.
+func newService(name, network string) *config.Service {
+	s := config.NewService(name, network)
+	s.Scheduler = config.Scheduler{Name: "rr"}
+	s.Health = config.Health{Kind: "off"}
+	return s
+}
+
+// build returns the service of a group.
+func (p *plan) build(r *route, g *group, c *choice) *config.Service {
+	name := r.name + g.suffix
+	if r.isIPv6 {
+		name += "/ipv6"
+	}
+	s := newService(name, r.network)
+	for _, l := range g.listeners {
+		if len(l.from) == 0 {
+			s.Listeners = append(s.Listeners, listener(r.network, l.listen))
+		}
+	}
+	s.Backends = backends(r.network, g.list, c)
+	p.setAffinity(s)
+	return p.setOptions(s, p.options[r.network])
+}
+
+// backends returns the endpoints of a list. Those that drain have no weight: their flows go on, and no new ones come.
+func backends(network string, l list, c *choice) []config.Backend {
+	isIn := func(e *endpoint) bool { return l == clusterList && e.inCluster || l == localList && e.inLocal }
+	if !slices.ContainsFunc(c.endpoints, func(e endpoint) bool { return isIn(&e) }) {
+		return nil
+	}
+	all := make([]config.Backend, 0, len(c.endpoints))
+	for i := range c.endpoints {
+		e := &c.endpoints[i]
+		b := config.Backend{Addr: listener(network, e.addr)}
+		switch {
+		case isIn(e):
+			b.Weight = 1
+		case !e.isDraining || l == localList && !e.isLocal:
+			continue
+		}
+		all = append(all, b)
+	}
+	return all
+}
+
+// setAffinity keeps a client at its endpoint for as long as the Service says.
+func (p *plan) setAffinity(s *config.Service) {
+	if p.Spec.SessionAffinity != corev1.ServiceAffinityClientIP {
+		return
+	}
+	seconds := corev1.DefaultClientIPServiceAffinitySeconds
+	if c := p.Spec.SessionAffinityConfig; c != nil && c.ClientIP != nil {
+		seconds = valueOr(c.ClientIP.TimeoutSeconds, seconds)
+	}
+	if seconds < 1 || seconds > maxAffinity {
+		p.problems.add(invalidSpec, "sessionAffinityConfig: a timeout is 1 to %d seconds, not %d", maxAffinity, seconds)
+		seconds = corev1.DefaultClientIPServiceAffinitySeconds
+	}
+	s.Persist = config.Persist{Timeout: time.Duration(seconds) * time.Second, LeaveQuiesced: true}
+}
+
+// maxAffinity is the longest timeout of an affinity, in seconds.
+const maxAffinity = 86400
+
+// setOptions returns the service with the options that have an effect on it. Some need several backends.
+func (p *plan) setOptions(s *config.Service, options []option) *config.Service {
+	for options = slices.Clone(options); len(options) > 0; {
+		done, wrong, err := with(s, options)
+		if err == nil {
+			return done
+		}
+		if wrong < 0 {
+			p.problems.add(invalidAnnotation, "the options of this Service have no effect on %s: %v", s.Name, err)
+			break
+		}
+		options = slices.Delete(options, wrong, wrong+1)
+	}
+	return s
+}

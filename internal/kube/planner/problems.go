@@ -1,0 +1,58 @@
+package planner
+
+import (
+	"fmt"
+	"slices"
+)
+
+// maxProblems bounds the problems of one Service, and maxMessage their length: objects may be wrong in any number of places.
+const (
+	maxProblems = 20
+	maxMessage  = 400
+)
+
+// Reasons of problems.
+const (
+	invalidAnnotation  = "InvalidAnnotation"
+	invalidClusterIP   = "InvalidClusterIP"
+	invalidAddress     = "InvalidAddress"
+	invalidEndpoint    = "InvalidEndpoint"
+	invalidName        = "InvalidName"
+	invalidPort        = "InvalidPort"
+	invalidSourceRange = "InvalidSourceRange"
+	invalidSpec        = "InvalidSpec"
+	endpointLoop       = "EndpointLoop"
+	unsupported        = "UnsupportedProtocol"
+	moreProblems       = "MoreProblems"
+)
+
+// problems collects problems, each once.
+type problems struct {
+	kept []Problem
+	seen map[Problem]bool
+}
+
+func (l *problems) add(reason, format string, args ...any) {
+	p := Problem{Reason: reason, Message: fmt.Sprintf(format, args...)}
+	if len(p.Message) > maxMessage {
+		p.Message = p.Message[:maxMessage] + "…"
+	}
+	if l.seen[p] {
+		return
+	}
+	if l.seen == nil {
+		l.seen = make(map[Problem]bool)
+	}
+	l.seen[p] = true
+	if len(l.kept) < maxProblems {
+		l.kept = append(l.kept, p)
+	}
+}
+
+// list returns the first problems, and how many more there are.
+func (l *problems) list() []Problem {
+	if more := len(l.seen) - len(l.kept); more > 0 {
+		return append(slices.Clip(l.kept), Problem{moreProblems, fmt.Sprintf("%d more problems of this Service", more)})
+	}
+	return l.kept
+}
