@@ -41,6 +41,7 @@ var serviceColumns = slices.Concat([]column[serviceRow]{
 	{name: "OWNER", cell: func(s serviceRow) string { return s.Owner }},
 	{name: "NETWORK", cell: func(s serviceRow) string { return s.Network }},
 	{name: "LISTEN", cell: func(s serviceRow) string { return few(s.Listen) }},
+	{name: "VIRTUAL", wide: true, cell: func(s serviceRow) string { return few(virtualWords(s.Virtual)) }},
 	{name: "SCHEDULER", cell: func(s serviceRow) string { return s.Scheduler }},
 	{name: "STATUS", cell: func(s serviceRow) string { return s.Status }},
 	{name: "BACKENDS", cell: func(s serviceRow) string { return upOf(s.Backends) }},
@@ -70,6 +71,12 @@ var backendColumns = slices.Concat([]column[backendRow]{
 	{name: "REASON", cell: func(b backendRow) string { return b.Reason }},
 })
 
+var virtualColumns = []column[api.Virtual]{
+	{name: "VIRTUAL", cell: func(v api.Virtual) string { return v.Address }},
+	{name: "TYPE", cell: func(v api.Virtual) string { return v.Type }},
+	{name: "LISTEN", cell: func(v api.Virtual) string { return v.Listen }},
+}
+
 // instanceColumn comes first if there are several ushers.
 var instanceColumn = column[serviceRow]{name: "INSTANCE", cell: func(s serviceRow) string { return s.instance }}
 
@@ -87,6 +94,15 @@ func few(all []string) string {
 		return fmt.Sprintf("%s,+%d", strings.Join(all[:2], ","), len(all)-2)
 	}
 	return strings.Join(all, ",")
+}
+
+// virtualWords writes addresses that clients know as TYPE:ADDRESS.
+func virtualWords(all []api.Virtual) []string {
+	words := make([]string, len(all))
+	for i, v := range all {
+		words[i] = v.Type + ":" + v.Address
+	}
+	return words
 }
 
 // upOf counts the backends that are up, and all.
@@ -264,10 +280,35 @@ func (l *lister) printBackends(w io.Writer) error {
 			return err
 		}
 	}
-	if err := t.flush(); err != nil || !l.out.wide() {
+	if err := t.flush(); err != nil {
+		return err
+	}
+	if err := l.printVirtual(w); err != nil || !l.out.wide() {
 		return err
 	}
 	return l.printRefused(w)
+}
+
+// printVirtual writes the addresses that clients know of the only service, and the listeners that stand for them.
+func (l *lister) printVirtual(w io.Writer) error {
+	for _, s := range l.samples[0].services {
+		if len(s.Virtual) == 0 {
+			continue
+		}
+		if _, err := fmt.Fprintln(w); err != nil {
+			return err
+		}
+		t := newTable(w, virtualColumns, l.out.wide())
+		for _, v := range s.Virtual {
+			if err := t.row(v); err != nil {
+				return err
+			}
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // printRefused writes which clients the only service did not let in.

@@ -54,6 +54,14 @@ type Service struct {
 	SendProxy        SendProxy
 	SendProxyID      bool       // with a unique-id TLV
 	UDP              UDPOptions // of a udp service; the timeouts above are of one that is not
+	Virtual          []Virtual  // is only shown
+}
+
+// Virtual is an address that clients know of a service, and the listener that stands for it.
+type Virtual struct {
+	Type    string // ClusterIP, NodePort, LoadBalancer or ExternalIP
+	Address string
+	Listen  string // as Addr.String writes it
 }
 
 // UDPOptions are the options that only a udp service has: one whose listeners and backends are udp.
@@ -111,18 +119,21 @@ func defaultTermination(network string) TerminationPolicy {
 	return TerminationPolicy{How: "keep"}
 }
 
-// Clone returns a copy whose listeners and backends may be changed.
+// Clone returns a copy whose lists of addresses may be changed.
 func (s *Service) Clone() *Service {
 	c := *s
-	c.Listeners, c.Backends = slices.Clone(s.Listeners), slices.Clone(s.Backends)
+	c.Listeners, c.Backends, c.Virtual = slices.Clone(s.Listeners), slices.Clone(s.Backends), slices.Clone(s.Virtual)
 	return &c
 }
 
-// Diff returns the fields in which two services differ: listen, backend and options, in the order of the help.
+// Diff returns the fields in which two services differ: listen, virtual, backend and options, in the order of the help.
 func (s *Service) Diff(other *Service) []Field {
 	var fields []Field
 	if !slices.Equal(s.Listeners, other.Listeners) {
 		fields = append(fields, "listen")
+	}
+	if !slices.Equal(s.Virtual, other.Virtual) {
+		fields = append(fields, "virtual")
 	}
 	if !slices.Equal(s.Backends, other.Backends) {
 		fields = append(fields, "backend")

@@ -33,6 +33,7 @@ type PartState struct {
 	Owner    Owner
 	Services []byte              // as a config file, which has the rules too
 	Listen   map[string][]string // the addresses of services whose listeners have host names, by service
+	Virtual  map[string][]config.Virtual
 }
 
 // EndState is the end of the flows of a removed service, which is yet to come.
@@ -83,10 +84,13 @@ func (c *Controller) CancelSuspend() {
 }
 
 func (c *Controller) partState(owner Owner) PartState {
-	st := PartState{Owner: owner, Listen: make(map[string][]string)}
+	st := PartState{Owner: owner, Listen: make(map[string][]string), Virtual: make(map[string][]config.Virtual)}
 	plan := &config.Config{Process: config.DefaultProcess(), Rules: c.rules.Load().parts[owner]}
 	for _, s := range c.parts[owner] {
 		plan.Services = append(plan.Services, s.given)
+		if s.given.Virtual != nil {
+			st.Virtual[s.given.Name] = s.given.Virtual
+		}
 		if s.wanted != s.plan {
 			st.Listen[s.plan.Name] = texts(s.wanted.Listeners)
 		}
@@ -187,6 +191,7 @@ func (c *Controller) restorePart(st *PartState) ([]*service, *config.Rules, erro
 	}
 	part := make([]*service, len(file.Services))
 	for i, given := range file.Services {
+		given.Virtual = st.Virtual[given.Name]
 		s := &service{owner: st.Owner, given: given}
 		if other := c.byName[given.Name]; other != nil {
 			return nil, nil, c.twice(given.Name, other.owner)

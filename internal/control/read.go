@@ -57,6 +57,9 @@ func (s *service) view() api.Service {
 		BytesUp:   up,
 		BytesDown: down,
 	}
+	for _, a := range s.plan.Virtual {
+		v.Virtual = append(v.Virtual, api.Virtual(a))
+	}
 	states := s.keeper.Backends()
 	v.Backends = make([]api.Backend, len(states))
 	for i := range states {
