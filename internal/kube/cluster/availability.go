@@ -74,6 +74,8 @@ func (a *availability) succeeded(resource string, v verb) {
 // explain says what an error means and what to do.
 func explain(resource string, err error) string {
 	switch {
+	case errors.Is(err, errEarly):
+		return "API server ends every watch at once: changes arrive late"
 	case apierrors.IsUnauthorized(err):
 		return "API server refuses the credentials: renew them in the kubeconfig, or the pod's service account; the last state stands"
 	case apierrors.IsForbidden(err):

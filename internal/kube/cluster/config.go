@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +20,7 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/klog/v2"
 
 	"usher/internal/nearest"
@@ -42,19 +45,31 @@ func configOf(o Options) (*rest.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig %s: %w", o.Kubeconfig, err)
 	}
-	name := o.Context
-	if name == "" {
-		name = file.CurrentContext
-	}
-	if _, is := file.Contexts[name]; !is && name != "" {
-		names := slices.Sorted(maps.Keys(file.Contexts))
-		return nil, fmt.Errorf("kubeconfig %s: unknown context %q%s", o.Kubeconfig, name, nearest.OrHave(name, names))
+	if err := checkContext(file, cmp.Or(o.Context, file.CurrentContext)); err != nil {
+		return nil, fmt.Errorf("kubeconfig %s: %w", o.Kubeconfig, err)
 	}
 	config, err := load.ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig %s: %w", o.Kubeconfig, err)
 	}
 	return config, nil
+}
+
+// checkContext returns why a context cannot be used. Errors of clientcmd do not name it.
+func checkContext(file clientcmdapi.Config, name string) error {
+	names := slices.Sorted(maps.Keys(file.Contexts))
+	context := file.Contexts[name]
+	switch {
+	case len(names) == 0:
+		return errors.New("there is no context in it")
+	case name == "":
+		return fmt.Errorf("there is no current context: choose one with --context (have %s)", strings.Join(names, ", "))
+	case context == nil:
+		return fmt.Errorf("unknown context %q%s", name, nearest.OrHave(name, names))
+	case file.Clusters[context.Cluster] == nil:
+		return fmt.Errorf("context %q: there is no cluster %q", name, context.Cluster)
+	}
+	return nil
 }
 
 // groupClient returns the client of one API group. Answers are asked for as protobuf.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,7 +27,11 @@ const (
 	watchGrace = 30 * time.Second
 	// backoffReset is how long requests have to succeed until pauses are short again.
 	backoffReset = 2 * time.Minute
+	// earlyStreams is how many streams in a row end at once until that is logged.
+	earlyStreams = 3
 )
+
+var errEarly = errors.New("watch ended within a second, without an event")
 
 // group is an API group in one version.
 type group struct {
@@ -80,6 +85,7 @@ func (c *Cluster) follow(ctx context.Context, k *kind, sink cache.ReflectorStore
 type source struct {
 	kind   *kind
 	health *availability
+	early  int // streams in a row that have ended at once; one stream at a time counts
 }
 
 // IsWatchListSemanticsUnSupported has the Reflector list, then watch: a list is smaller than a stream of all objects,
@@ -96,10 +102,11 @@ func (s *source) Watch(o metav1.ListOptions) (watch.Interface, error) {
 	return s.WatchWithContext(context.Background(), o)
 }
 
-// ListWithContext returns all objects, or a page of them.
+// ListWithContext returns all objects, or a page of them. The pauses between tries are those of follow.
 func (s *source) ListWithContext(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 	o.FieldSelector = s.kind.selector.String()
-	list, err := s.kind.client.Get().Resource(s.kind.resource).VersionedParams(&o, metav1.ParameterCodec).Timeout(listTimeout).Do(ctx).Get()
+	list, err := s.kind.client.Get().Resource(s.kind.resource).VersionedParams(&o, metav1.ParameterCodec).
+		MaxRetries(0).Timeout(listTimeout).Do(ctx).Get()
 	s.report(ctx, verbList, err)
 	return list, err
 }
@@ -113,13 +120,13 @@ func (s *source) WatchWithContext(ctx context.Context, o metav1.ListOptions) (wa
 		limit += time.Duration(*o.TimeoutSeconds) * time.Second
 	}
 	bounded, cancel := context.WithTimeout(ctx, limit)
-	w, err := s.kind.client.Get().Resource(s.kind.resource).VersionedParams(&o, metav1.ParameterCodec).Watch(bounded)
+	w, err := s.kind.client.Get().Resource(s.kind.resource).VersionedParams(&o, metav1.ParameterCodec).MaxRetries(0).Watch(bounded)
 	s.report(ctx, verbWatch, err)
 	if err != nil {
 		cancel()
 		return nil, err
 	}
-	return newStream(w, s, cancel), nil
+	return newStream(bounded, cancel, w, s), nil
 }
 
 // report says how a request ended. One that asks for a version that the server has forgotten is repeated for another.
@@ -130,6 +137,17 @@ func (s *source) report(ctx context.Context, v verb, err error) {
 		s.health.failed(s.kind.resource, v, err)
 	default:
 		s.health.succeeded(s.kind.resource, v)
+	}
+}
+
+// endedEarly counts a stream without an event. A server that restarts may end a few at once.
+func (s *source) endedEarly(ctx context.Context, lasted time.Duration) {
+	if lasted > time.Second {
+		s.early = 0
+		return
+	}
+	if s.early++; s.early >= earlyStreams {
+		s.report(ctx, verbStream, errEarly)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"reflect"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/watch"
@@ -14,15 +15,14 @@ type stream struct {
 	in     watch.Interface
 	out    chan watch.Event
 	source *source
-	stop   context.Context
+	ctx    context.Context
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
 }
 
-// newStream begins to pass events on. Stop ends that, the watch and its request.
-func newStream(in watch.Interface, s *source, cancel context.CancelFunc) *stream {
-	w := &stream{in: in, out: make(chan watch.Event), source: s}
-	w.stop, w.cancel = context.WithCancel(context.Background())
+// newStream begins to pass events on, until ctx ends. It is that of the request, and cancel ends it.
+func newStream(ctx context.Context, cancel context.CancelFunc, in watch.Interface, s *source) *stream {
+	w := &stream{ctx: ctx, cancel: cancel, in: in, out: make(chan watch.Event), source: s}
 	w.ended.Go(func() {
 		defer cancel()
 		defer in.Stop()
@@ -42,21 +42,24 @@ func (w *stream) Stop() {
 }
 
 func (w *stream) pass() {
+	began := time.Now()
 	for {
 		select {
 		case e, is := <-w.in.ResultChan():
 			if !is {
+				w.source.endedEarly(w.ctx, time.Since(began))
 				return
 			}
+			w.source.early = 0
 			if !w.inspect(e) {
 				continue
 			}
 			select {
 			case w.out <- e:
-			case <-w.stop.Done():
+			case <-w.ctx.Done():
 				return
 			}
-		case <-w.stop.Done():
+		case <-w.ctx.Done():
 			return
 		}
 	}
@@ -66,9 +69,9 @@ func (w *stream) pass() {
 func (w *stream) inspect(e watch.Event) bool {
 	s := w.source
 	if e.Type == watch.Error {
-		s.report(w.stop, verbStream, apierrors.FromObject(e.Object))
+		s.report(w.ctx, verbStream, apierrors.FromObject(e.Object))
 		return true
 	}
-	s.report(w.stop, verbStream, nil)
+	s.report(w.ctx, verbStream, nil)
 	return reflect.TypeOf(e.Object) == reflect.TypeOf(s.kind.sample)
 }
