@@ -27,6 +27,8 @@ const (
 	watchGrace = 30 * time.Second
 	// backoffReset is how long requests have to succeed until pauses are short again.
 	backoffReset = 2 * time.Minute
+	// earlyEnd is when a stream without an event counts as one that works.
+	earlyEnd = time.Second
 	// earlyStreams is how many streams in a row end at once until that is logged.
 	earlyStreams = 3
 )
@@ -140,12 +142,8 @@ func (s *source) report(ctx context.Context, v verb, err error) {
 	}
 }
 
-// endedEarly counts a stream without an event. A server that restarts may end a few at once.
-func (s *source) endedEarly(ctx context.Context, lasted time.Duration) {
-	if lasted > time.Second {
-		s.early = 0
-		return
-	}
+// endedEarly counts a stream that has ended at once. A server that restarts may end a few so.
+func (s *source) endedEarly(ctx context.Context) {
 	if s.early++; s.early >= earlyStreams {
 		s.report(ctx, verbStream, errEarly)
 	}

@@ -42,15 +42,20 @@ func (w *stream) Stop() {
 }
 
 func (w *stream) pass() {
-	began := time.Now()
+	s := w.source
+	lasts := time.NewTimer(earlyEnd)
+	defer lasts.Stop()
+	works := false
 	for {
 		select {
 		case e, is := <-w.in.ResultChan():
 			if !is {
-				w.source.endedEarly(w.ctx, time.Since(began))
+				if !works {
+					s.endedEarly(w.ctx)
+				}
 				return
 			}
-			w.source.early = 0
+			works = true
 			if !w.inspect(e) {
 				continue
 			}
@@ -59,6 +64,10 @@ func (w *stream) pass() {
 			case <-w.ctx.Done():
 				return
 			}
+		case <-lasts.C:
+			works = true
+			s.early = 0
+			s.report(w.ctx, verbStream, nil)
 		case <-w.ctx.Done():
 			return
 		}
@@ -72,6 +81,7 @@ func (w *stream) inspect(e watch.Event) bool {
 		s.report(w.ctx, verbStream, apierrors.FromObject(e.Object))
 		return true
 	}
+	s.early = 0
 	s.report(w.ctx, verbStream, nil)
 	return reflect.TypeOf(e.Object) == reflect.TypeOf(s.kind.sample)
 }
