@@ -89,7 +89,8 @@ func start(o Options, retry time.Duration) *Faces {
 	return f
 }
 
-// Queued notes that a change waits to be applied. It is called before the change is taken from the Store.
+// Queued notes that a change waits to be applied. It is called before the change is taken from the Store, and Applied
+// after it, even if nothing was to do.
 func (f *Faces) Queued() {
 	now := f.now()
 	f.health.queued(now)
