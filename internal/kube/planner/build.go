@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -12,7 +13,6 @@ import (
 // newService returns a service without checks of its own: the kubelet probes pods.
 func newService(name, network string) *config.Service {
 	s := config.NewService(name, network)
-	s.Scheduler = config.Scheduler{Name: "rr"}
 	s.Health = config.Health{Kind: "off"}
 	return s
 }
@@ -27,11 +27,45 @@ func (p *plan) build(r *route, g *group, c *choice) *config.Service {
 	for _, l := range g.listeners {
 		if len(l.from) == 0 {
 			s.Listeners = append(s.Listeners, listener(r.network, l.listen))
+			s.Virtual = append(s.Virtual, config.Virtual{Type: l.kind, Address: l.virtual.String(), Listen: l.listen.String()})
 		}
 	}
 	s.Backends = backends(r.network, g.list, c)
 	p.setAffinity(s)
-	return p.setOptions(s, p.options[r.network])
+	s = p.setOptions(s, p.options[r.network])
+	if g.restricted {
+		restrict(&s.Access, g.allow)
+	}
+	return s
+}
+
+// restrict lets only those clients in whom both the source ranges and the options of the Service allow.
+func restrict(a *config.Access, ranges []netip.Prefix) {
+	allow := config.Prefixes(ranges)
+	if len(a.Allow) > 0 {
+		allow = intersect(a.Allow, ranges)
+	}
+	allow = slices.DeleteFunc(slices.Clone(allow), func(c netip.Prefix) bool { return slices.Contains(a.Deny, c) })
+	if a.Allow = allow; len(allow) == 0 {
+		a.Deny = config.Prefixes{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
+	}
+}
+
+// intersect returns the prefixes that are in both lists, each once.
+func intersect(a, b []netip.Prefix) (all []netip.Prefix) {
+	for _, x := range a {
+		for _, y := range b {
+			switch {
+			case !x.Overlaps(y):
+			case x.Bits() > y.Bits():
+				all = append(all, x)
+			default:
+				all = append(all, y)
+			}
+		}
+	}
+	slices.SortFunc(all, netip.Prefix.Compare)
+	return slices.Compact(all)
 }
 
 // backends returns the endpoints of a list. Those that drain have no weight: their flows go on, and no new ones come.
@@ -87,5 +121,6 @@ func (p *plan) setOptions(s *config.Service, options []option) *config.Service {
 		}
 		options = slices.Delete(options, wrong, wrong+1)
 	}
+	s.Scheduler = config.Scheduler{Name: "rr"} // as it is derived without options
 	return s
 }

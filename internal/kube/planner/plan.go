@@ -59,7 +59,9 @@ func (p *plan) serve() {
 		p.count(r, &c)
 		p.countReady(r, &c)
 		for _, g := range p.groups(r) {
-			p.result.Services = append(p.result.Services, p.build(r, &g, &c))
+			if s := p.build(r, &g, &c); len(s.Listeners) > 0 {
+				p.result.Services = append(p.result.Services, s)
+			}
 		}
 	}
 	p.setHealth()

@@ -11,7 +11,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
-
 )
 
 // service reads a Service default/web whose spec is YAML.
@@ -108,7 +107,7 @@ func show(r Result) []string {
 			words = append(words, strings.TrimPrefix(b.String(), "udp://"))
 		}
 		for _, f := range s.Diff(newService(s.Name, s.Network())) {
-			if f != "listen" && f != "backend" {
+			if f != "listen" && f != "backend" && f != "virtual" && f != "scheduler" {
 				words = append(words, string(f)+"="+s.Text(f))
 			}
 		}

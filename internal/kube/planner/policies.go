@@ -22,6 +22,9 @@ type groupListener struct {
 	from []netip.Prefix // empty: all that no other listener of the address takes
 }
 
+// longestSuffix is the longest one that the name of a service may have.
+const longestSuffix = "/loadbalancer/node/ipv6"
+
 // internal returns the list of those who connect to a ClusterIP.
 func (p *plan) internal() list {
 	return p.listOf(valueOr(p.Spec.InternalTrafficPolicy, corev1.ServiceInternalTrafficPolicyCluster) == corev1.ServiceInternalTrafficPolicyLocal)

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"usher/internal/config"
 )
 
 // routes returns the ports of the Service in each of its families, with the addresses that usher listens on.
@@ -52,6 +54,10 @@ func (p *plan) checkPort(port *corev1.ServicePort, names map[string]bool) (netwo
 	}
 	if names[name] {
 		p.problems.add(invalidPort, "port %s: another port of the Service has this name", describe(port))
+		return "", "", false
+	}
+	if err := config.CheckServiceName(name + longestSuffix); err != nil {
+		p.problems.add(invalidName, "port %s: %v", describe(port), err)
 		return "", "", false
 	}
 	names[name] = true
