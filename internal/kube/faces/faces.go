@@ -18,7 +18,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
-	"golang.org/x/net/netutil"
 	corev1 "k8s.io/api/core/v1"
 
 	"usher/internal/kube/objects"
@@ -51,6 +50,7 @@ type Applied struct {
 const (
 	maxConns    = 256 // an address
 	readTimeout = 5 * time.Second
+	sendTimeout = 30 * time.Second
 	idleTimeout = 30 * time.Second
 	maxHeader   = 8 << 10
 	closing     = time.Second // how long requests may go on at the end
@@ -166,12 +166,12 @@ func (f *Faces) listen(address string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return netutil.LimitListener(l, maxConns), nil
+	return &boundedListener{Listener: l, max: maxConns}, nil
 }
 
 func newServer(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler: h, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		Handler: h, ReadTimeout: readTimeout, WriteTimeout: sendTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: zap.NewStdLog(zap.NewNop()), // what clients do wrong is theirs
 	}
 }

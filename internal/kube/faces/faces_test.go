@@ -217,6 +217,31 @@ func TestAnAddressInUseIsHadLater(t *testing.T) {
 	}
 }
 
+// TestSilentClientsDoNotKeepProbesOut has more silent clients than there is room for. The oldest make room.
+func TestSilentClientsDoNotKeepProbesOut(t *testing.T) {
+	t.Parallel()
+	f, _ := newTest(t, Options{})
+	addr := freeAddr()
+	f.SetHealth([]netip.Addr{addr}, []planner.Health{{Port: 20001}})
+	address := netip.AddrPortFrom(addr, 20001).String()
+	for range maxConns + 10 {
+		c, err := net.Dial("tcp4", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	if resp, _ := get(t, address, "/"); resp.StatusCode != 503 {
+		t.Errorf("a probe is answered with %d", resp.StatusCode)
+	}
+	l := f.ports.byPort[20001].listeners[addr].(*boundedListener)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open.Len() > maxConns {
+		t.Errorf("%d connections are open", l.open.Len())
+	}
+}
+
 func TestHealthCheckNodePorts(t *testing.T) {
 	t.Parallel()
 	f, c := newTest(t, Options{})

@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"syscall"
 
-	"golang.org/x/net/netutil"
-
 	"usher/internal/kube/planner"
 )
 
@@ -130,7 +128,7 @@ func listenOn(address netip.AddrPort) (net.Listener, error) {
 	case err != nil:
 		return nil, fmt.Errorf("healthCheckNodePort: %w", err)
 	}
-	return netutil.LimitListener(l, maxConns), nil
+	return &boundedListener{Listener: l, max: maxConns}, nil
 }
 
 func (n *nodePorts) close() {
