@@ -43,6 +43,8 @@ func TestImportsGoOneWay(t *testing.T) {
 			"golang.org/x/sys/unix", "golang.org/x/net/ipv4", "golang.org/x/net/ipv6", "github.com/fxamacker/cbor/v2",
 		},
 	}
+	// Kubernetes is only in what usher kube is made of, which the rest of usher does without.
+	kube := []string{"k8s.io/", "sigs.k8s.io/", "github.com/miekg/dns", "usher/internal/kube"}
 	forTests := []string{"usher/internal/conformance", "usher/internal/race", "usher/bench"}
 	for line := range strings.Lines(string(out)) {
 		words := strings.Fields(line)
@@ -54,6 +56,11 @@ func TestImportsGoOneWay(t *testing.T) {
 			switch {
 			case layered && !standard && !slices.Contains(allowed, imported):
 				t.Errorf("%s imports %s", words[0], imported)
+			}
+			for _, of := range kube {
+				if strings.HasPrefix(imported, of) && words[0] != "usher" && !strings.HasPrefix(words[0], "usher/internal/kube") {
+					t.Errorf("%s imports %s, which is of usher kube alone", words[0], imported)
+				}
 			}
 			for _, room := range forTests {
 				if strings.HasPrefix(imported, room) && !strings.HasPrefix(words[0], room) {

@@ -40,16 +40,17 @@ type usageError struct{ error }
 func (e usageError) Unwrap() error { return e.error }
 
 // Main runs the program for args, with the program's name first, and returns its exit status. It catches SIGINT, SIGTERM
-// and SIGHUP while it serves; the end of ctx has the effect of a signal. A failure is one line on stderr.
-func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	isSuccessor, err := app.Successor(ctx, app.Env{Stdout: stdout, Stderr: stderr, Version: version()})
+// and SIGHUP while it serves; the end of ctx has the effect of a signal. A failure is one line on stderr. Sources are
+// commands beside its own.
+func Main(ctx context.Context, args []string, stdout, stderr io.Writer, sources ...Source) int {
+	isSuccessor, err := app.Successor(ctx, app.Env{Stdout: stdout, Stderr: stderr, Version: version(), Sources: restorers(sources)})
 	switch {
 	case isSuccessor:
 	case len(args) < 2:
 		fmt.Fprintf(stderr, "usher: %s\n", hint)
 		return usageFailed
 	default:
-		err = run(ctx, args, stdout, stderr)
+		err = run(ctx, args, stdout, stderr, sources)
 	}
 	if err == nil {
 		return ok
@@ -96,8 +97,8 @@ func printable(s string) string {
 	return b.String()
 }
 
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	root := newRoot(stdout, stderr)
+func run(ctx context.Context, args []string, stdout, stderr io.Writer, sources []Source) error {
+	root := newRoot(stdout, stderr, sources...)
 	if args[1] == completeWord {
 		return complete(ctx, root, args[2:], stdout)
 	}

@@ -20,9 +20,9 @@ type group struct {
 }
 
 // groups are all commands, in the order of the help.
-func (p *program) groups() []group {
+func (p *program) groups(sources []Source) []group {
 	return []group{
-		{"run", p.runCommands()},
+		{"run", slices.Concat(p.runCommands(), p.sourceCommands(sources))},
 		{"file, process", p.processCommands()},
 		{"see", p.seeCommands()},
 		{"change", slices.Concat(p.changeCommands(), p.handCommands())},
@@ -32,14 +32,14 @@ func (p *program) groups() []group {
 
 // newRoot returns the tree of commands: usher itself, and the commands below it. A command's ArgsUsage is the form of
 // its words: [X] may be left out, [X...] may come again. Arrangement, checks of words, help and completion come from it.
-func newRoot(stdout, stderr io.Writer) *cli.Command {
-	p := &program{stdout: stdout, env: app.Env{Stdout: stdout, Stderr: stderr, Version: version()}}
+func newRoot(stdout, stderr io.Writer, sources ...Source) *cli.Command {
+	p := &program{stdout: stdout, env: app.Env{Stdout: stdout, Stderr: stderr, Version: version(), Sources: restorers(sources)}}
 	p.root = &cli.Command{
 		Name:   "usher",
 		Flags:  append(allFlags(), &cli.BoolFlag{Name: "version", Aliases: []string{"v"}}),
 		Action: p.run,
 	}
-	for _, g := range p.groups() {
+	for _, g := range p.groups(sources) {
 		for _, c := range g.commands {
 			c.Category = g.name
 			p.root.Subcommands = append(p.root.Subcommands, c)

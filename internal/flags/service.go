@@ -71,3 +71,21 @@ func ParseChange(name, network string, words Words) (Change, error) {
 	}
 	return c, nil
 }
+
+// CheckDefaults refuses options that no service could have. It is for those of services that come from elsewhere, after the
+// start.
+func CheckDefaults(options []Option) error {
+	b := newBuilder(template.Parse)
+	for _, network := range []string{config.TCP, config.UDP} {
+		b.plan.Services = append(b.plan.Services, config.NewService("", network))
+	}
+	for _, s := range b.plan.Services {
+		s.Listeners = []config.Addr{{Network: s.Network()}}
+	}
+	for _, o := range options {
+		if name, _ := splitName(o.Value); name != "" {
+			return fmt.Errorf("--%s %s: %s= names a service, and these are known later: give VALUE alone, which is for all", o.Name, o.Value, name)
+		}
+	}
+	return b.options(options)
+}
