@@ -6,8 +6,9 @@ import (
 	"os"
 
 	"usher/internal/command"
+	"usher/internal/kube"
 )
 
 func main() {
-	os.Exit(command.Main(context.Background(), os.Args, os.Stdout, os.Stderr))
+	os.Exit(command.Main(context.Background(), os.Args, os.Stdout, os.Stderr, kube.Command()))
 }

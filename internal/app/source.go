@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"usher/internal/control"
+	"usher/internal/metrics"
 )
 
 // Source keeps the services of an owner of its own as the world outside wants them, such as an API server.
@@ -27,6 +28,7 @@ type Source interface {
 // SourceHost is what a Source finds around itself.
 type SourceHost struct {
 	Control *control.Controller
+	Process func() metrics.Process // what is measured of this process
 	Log     *zap.Logger
 	Version string // of the program
 }
@@ -48,7 +50,7 @@ func (r *running) runSource(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &sourceRun{cancel: cancel, ended: make(chan struct{}), synced: make(chan struct{})}
 	r.source = s
-	host := SourceHost{Control: r.control, Log: r.log.Logger, Version: r.env.Version}
+	host := SourceHost{Control: r.control, Process: r.metrics, Log: r.log.Logger, Version: r.env.Version}
 	r.loops.Go(func() {
 		defer close(s.ended)
 		defer cancel()
