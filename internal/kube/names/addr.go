@@ -39,7 +39,7 @@ func ParseUpstreams(list string) ([]netip.AddrPort, error) {
 	for word := range strings.SplitSeq(list, ",") {
 		word = strings.TrimSpace(word)
 		at, err := parseAddr(word, 1)
-		if _, numeral := strconv.Atoi(word); err != nil || numeral == nil || strings.HasPrefix(word, ":") {
+		if _, numeral := strconv.Atoi(word); err != nil || numeral == nil || at.Addr().IsUnspecified() {
 			return nil, fmt.Errorf("dns upstream %q: it must be the address of a name server, IP or IP:PORT, such as 1.1.1.1", word)
 		}
 		upstreams = append(upstreams, at)

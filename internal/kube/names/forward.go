@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	maxForwarded    = 256             // questions that wait for upstreams at one time; more fail at once
-	upstreamTimeout = 2 * time.Second // for each transport of each upstream
+	maxForwarded    = 256 // questions that wait for upstreams at one time; more fail at once
+	upstreamTimeout = 2 * time.Second
 	totalTimeout    = 5 * time.Second // when resolvers ask again
 	maxStray        = 64              // datagrams of an upstream that are not the answer
 	silentAfter     = 3               // questions in a row without an answer, until it is logged
@@ -41,6 +41,8 @@ type forwarder struct {
 	upstreams []*upstream
 	first     atomic.Uint32 // the upstream to ask first: the last one that answered
 	slots     chan struct{}
+	timeout   time.Duration // for each transport of each upstream
+	total     time.Duration // for all of them
 	log       *zap.Logger
 
 	mu      sync.Mutex
@@ -64,7 +66,9 @@ type upstream struct {
 }
 
 func newForwarder(addrs []netip.AddrPort, log *zap.Logger) *forwarder {
-	f := &forwarder{slots: make(chan struct{}, maxForwarded), log: log, flights: make(map[query]*flight)}
+	f := &forwarder{
+		slots: make(chan struct{}, maxForwarded), timeout: upstreamTimeout, total: totalTimeout, log: log, flights: make(map[query]*flight),
+	}
 	for _, addr := range addrs {
 		f.upstreams = append(f.upstreams, &upstream{addr: addr})
 	}
@@ -109,7 +113,7 @@ func (f *forwarder) exchange(ctx context.Context, q query, id uint16) (*dns.Msg,
 
 // fly asks for a flight, and ends it.
 func (f *forwarder) fly(ctx context.Context, q query, own *flight) {
-	ctx, cancel := context.WithTimeout(ctx, totalTimeout)
+	ctx, cancel := context.WithTimeout(ctx, f.total)
 	defer cancel()
 	own.reply, own.err = f.ask(ctx, q, own)
 	f.mu.Lock()
@@ -129,7 +133,7 @@ func (f *forwarder) ask(ctx context.Context, q query, own *flight) (*dns.Msg, er
 	for i := range n {
 		at := (start + i) % n
 		up := f.upstreams[at]
-		reply, err := up.ask(ctx, q, own)
+		reply, err := f.askOne(ctx, up, q, own)
 		if ctx.Err() != nil && err != nil {
 			errs = append(errs, ctx.Err())
 			break
@@ -164,26 +168,26 @@ func (f *forwarder) note(up *upstream, err error) {
 	}
 }
 
-// ask asks over UDP, and over TCP if the answer is truncated.
-func (u *upstream) ask(ctx context.Context, q query, own *flight) (*dns.Msg, error) {
-	reply, err := u.askOver(ctx, "udp", q, own)
+// askOne asks over UDP, and over TCP if the answer is truncated.
+func (f *forwarder) askOne(ctx context.Context, up *upstream, q query, own *flight) (*dns.Msg, error) {
+	reply, err := f.askOver(ctx, "udp", up, q, own)
 	if err != nil || !reply.Truncated {
 		return reply, err
 	}
-	return u.askOver(ctx, "tcp", q, own)
+	return f.askOver(ctx, "tcp", up, q, own)
 }
 
 // askOver asks once, from a port of its own and with a random ID.
-func (u *upstream) askOver(ctx context.Context, network string, q query, own *flight) (*dns.Msg, error) {
+func (f *forwarder) askOver(ctx context.Context, network string, up *upstream, q query, own *flight) (*dns.Msg, error) {
 	m := &dns.Msg{Question: []dns.Question{q.Question}}
 	m.Id, m.RecursionDesired, m.AuthenticatedData, m.CheckingDisabled = dns.Id(), q.rd, q.ad, q.cd
 	m.SetEdns0(ednsSize, q.do)
 	own.id.Store(uint32(m.Id))
 
-	ctx, cancel := context.WithTimeout(ctx, upstreamTimeout)
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	client := dns.Client{Net: network, Timeout: upstreamTimeout, UDPSize: dns.DefaultMsgSize}
-	conn, err := client.DialContext(ctx, u.addr.String())
+	client := dns.Client{Net: network, Timeout: f.timeout, UDPSize: dns.DefaultMsgSize}
+	conn, err := client.DialContext(ctx, up.addr.String())
 	if err != nil {
 		return nil, err
 	}

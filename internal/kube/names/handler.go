@@ -52,7 +52,7 @@ func (h *handler) reply(ctx context.Context, req *dns.Msg, isUDP bool) *dns.Msg 
 		}
 	}
 	switch {
-	case !isValid:
+	case !isValid || len(req.Question) != 1: // a header may promise a question that is not there
 		m.Rcode = dns.RcodeFormatError
 	case opt != nil && opt.Version() != 0:
 		m.Rcode = dns.RcodeBadVers
