@@ -17,17 +17,14 @@ type Reach int
 
 const (
 	Unreachable Reach = iota // a socket cannot have the address
-	Bindable                 // a socket can have the address, but the host does not route it to itself
-	Local                    // the host routes the address to itself
+	Bindable                 // a socket can have the address by IP_FREEBIND alone, or the host does not route it to itself
+	Local                    // a socket can have the address, and the host routes it to itself
 )
 
 // Probe asks the system how an address can be listened on. It binds UDP sockets on it, and closes them.
 func Probe(ip netip.Addr) Reach {
 	switch {
-	case canBind(ip, nil):
-		if hasNonlocalBind(ip) && !isOwnSource(ip) {
-			return Bindable
-		}
+	case canBind(ip, nil) && isRoutedHere(ip):
 		return Local
 	case canBind(ip, setFreebind):
 		return Bindable
@@ -46,9 +43,9 @@ func canBind(ip netip.Addr, option func(network, address string, conn syscall.Ra
 	return true
 }
 
-// isOwnSource reports whether packets to an IPv4 address leave from that address, as those of a host to itself do. It
-// sends none. With the sysctl ip_nonlocal_bind a bind alone tells nothing.
-func isOwnSource(ip netip.Addr) bool {
+// isRoutedHere reports whether the host routes an address to itself: packets to it then leave from the address itself, or
+// from one of loopback. It sends none. A bind alone tells nothing under the sysctl ip_nonlocal_bind.
+func isRoutedHere(ip netip.Addr) bool {
 	const discard = 9
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, discard)))
 	if err != nil {
@@ -56,7 +53,11 @@ func isOwnSource(ip netip.Addr) bool {
 	}
 	defer conn.Close()
 	from, is := conn.LocalAddr().(*net.UDPAddr)
-	return is && from.AddrPort().Addr().Unmap() == ip
+	if !is {
+		return false
+	}
+	source := from.AddrPort().Addr().Unmap()
+	return source == ip || source.IsLoopback()
 }
 
 // Advice tells what a probe of a ClusterIP means for all of its family, and what to do about it.
@@ -75,10 +76,11 @@ func Advice(ip netip.Addr, reach Reach) string {
 	return fmt.Sprintf("ClusterIPs of %s are mapped to 127.0.0.0/8: no socket of this host can have %s", family, ip)
 }
 
-// routeCommand returns the command that makes a host route the ClusterIPs beside one to itself.
+// routeCommand returns the command that makes a host route the ClusterIPs beside one to itself. Linux binds an IPv6
+// address that is only routed to the host under the sysctl alone.
 func routeCommand(ip netip.Addr) string {
 	if ip.Is6() {
-		return fmt.Sprintf("ip -6 route add local %s dev lo", netip.PrefixFrom(ip, 112).Masked())
+		return fmt.Sprintf("ip -6 route add local %s dev lo && sysctl -w net.ipv6.ip_nonlocal_bind=1", netip.PrefixFrom(ip, 112).Masked())
 	}
 	cidr := netip.PrefixFrom(ip, 16).Masked()
 	if kubeadm := netip.MustParsePrefix("10.96.0.0/12"); kubeadm.Contains(ip) {

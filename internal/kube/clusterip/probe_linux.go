@@ -1,9 +1,6 @@
 package clusterip
 
 import (
-	"bytes"
-	"net/netip"
-	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -18,13 +15,4 @@ func setFreebind(_, _ string, conn syscall.RawConn) error {
 		return failed
 	}
 	return err
-}
-
-// hasNonlocalBind reports whether each socket may have an address that the host has not.
-func hasNonlocalBind(ip netip.Addr) bool {
-	if ip.Is6() {
-		return false // the source of packets of a host to itself may be another one
-	}
-	text, _ := os.ReadFile("/proc/sys/net/ipv4/ip_nonlocal_bind")
-	return bytes.HasPrefix(text, []byte("1"))
 }

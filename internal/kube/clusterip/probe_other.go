@@ -4,11 +4,8 @@ package clusterip
 
 import (
 	"errors"
-	"net/netip"
 	"syscall"
 )
 
 // setFreebind fails: only Linux lets a socket have an address that the host has not.
 func setFreebind(_, _ string, _ syscall.RawConn) error { return errors.ErrUnsupported }
-
-func hasNonlocalBind(netip.Addr) bool { return false }
