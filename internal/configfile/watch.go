@@ -28,17 +28,20 @@ const (
 // ends with a rename.
 type Watcher struct {
 	path     string
+	matches  func(name string) bool // the files of the folder at path; nil: path is that of a file
 	poll     time.Duration
 	notify   *fsnotify.Watcher // nil: the system has no more, and the file is only polled
 	names    map[string]bool   // the file, and the links and folders that lead to it
 	status   os.FileInfo       // nil: it could not be read
 	isRecent bool              // it was written so lately that another write may leave the same status
-	sum      [sha256.Size]byte // of the contents that were last seen
+	sum      [sha256.Size]byte // of the contents that were last seen; of a folder, of the statuses of its files
 }
 
 // NewWatcher watches the file at a path from now on; it need not exist. Close ends it.
-func NewWatcher(path string) *Watcher {
-	w := &Watcher{path: path, poll: pollInterval}
+func NewWatcher(path string) *Watcher { return newWatcher(path, nil) }
+
+func newWatcher(path string, matches func(name string) bool) *Watcher {
+	w := &Watcher{path: path, matches: matches, poll: pollInterval}
 	w.notify, _ = fsnotify.NewWatcher()
 	w.follow()
 	w.check()
@@ -71,7 +74,7 @@ func (w *Watcher) Run(ctx context.Context, changed func()) {
 		case <-ctx.Done():
 			return
 		case e := <-events:
-			if !w.names[e.Name] {
+			if !w.isWatched(e.Name) {
 				continue
 			}
 		case <-faults: // events were lost
@@ -96,6 +99,9 @@ func (w *Watcher) Run(ctx context.Context, changed func()) {
 
 // check reads the file, and reports whether it has other contents than before.
 func (w *Watcher) check() bool {
+	if w.matches != nil {
+		return w.checkFolder()
+	}
 	w.status, _ = os.Stat(w.path)
 	w.isRecent = w.status != nil && time.Since(w.status.ModTime()) < pollInterval
 	text, err := read(w.path, nil)
@@ -109,6 +115,10 @@ func (w *Watcher) check() bool {
 
 // looksChanged reports whether the file may have other contents, without reading it.
 func (w *Watcher) looksChanged() bool {
+	if w.matches != nil {
+		status, err := w.readStatuses()
+		return err == nil && (w.isRecent || status.sum != w.sum)
+	}
 	now, err := os.Stat(w.path)
 	if err != nil || w.status == nil {
 		return err == nil || w.status != nil
@@ -120,7 +130,7 @@ func (w *Watcher) looksChanged() bool {
 // folder that exists. What changes before a folder is watched makes no event, so it looks again afterwards.
 func (w *Watcher) follow() {
 	const looks = 10 // polling covers paths that change all the time
-	folders, names := resolve(w.path)
+	folders, names := w.resolve()
 	for range looks {
 		w.names = names
 		if w.notify == nil {
@@ -136,7 +146,7 @@ func (w *Watcher) follow() {
 			_ = w.notify.Add(folder) // again, since another folder may have its name now; polling covers what cannot be watched
 		}
 		before := folders
-		if folders, names = resolve(w.path); maps.Equal(folders, before) {
+		if folders, names = w.resolve(); maps.Equal(folders, before) {
 			return
 		}
 	}
