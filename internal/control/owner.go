@@ -3,6 +3,8 @@ package control
 import (
 	"cmp"
 	"slices"
+
+	"go.uber.org/zap/zapcore"
 )
 
 // Owner is a source of services.
@@ -27,6 +29,14 @@ func (o Owner) rank() int {
 
 func (o Owner) compare(other Owner) int {
 	return cmp.Or(cmp.Compare(o.rank(), other.rank()), cmp.Compare(o, other))
+}
+
+// level is that of log lines about services of the owner. Those of a cluster come and go by the thousand.
+func (o Owner) level() zapcore.Level {
+	if o == Kube {
+		return zapcore.DebugLevel
+	}
+	return zapcore.InfoLevel
 }
 
 // place says where services of the owner come from; file is the path of the config file.

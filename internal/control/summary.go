@@ -30,8 +30,8 @@ func (c *Controller) logSummary() {
 // logService logs the effective values of a service, and what has no effect.
 func (c *Controller) logService(s *service, more ...zap.Field) {
 	log := c.log.With(zap.String("service", s.config.Name))
-	if log.Core().Enabled(zap.InfoLevel) { // the words of thousands of backends are many
-		log.Info("service", serviceFields(s, more)...)
+	if level := s.owner.level(); log.Core().Enabled(level) { // the words of thousands of backends are many
+		log.Log(level, "service", serviceFields(s, more)...)
 	}
 	if slices.Contains([]string{"rr", "lc"}, s.config.Scheduler.Name) && (hasWeights(s.config.Backends) || s.config.HasAgents()) {
 		log.Warn("weights have no effect: scheduler " + s.config.Scheduler.Name + " does not weigh (0 still means no new clients)")
@@ -77,7 +77,7 @@ func (c *Controller) logChange(d *draft) {
 	}
 	for _, s := range d.removed {
 		note(s, "removed", func() {
-			c.log.Info("service removed", zap.String("service", s.plan.Name), zap.String("owner", string(d.owner)))
+			c.log.Log(d.owner.level(), "service removed", zap.String("service", s.plan.Name), zap.String("owner", string(d.owner)))
 		}, "")
 	}
 	for i, s := range d.fresh {
@@ -89,11 +89,11 @@ func (c *Controller) logChange(d *draft) {
 		changed++
 		fields := changedFields(d.before[i].plan, s.plan)
 		note(s, "changed", func() {
-			c.log.Info("service changed", zap.String("service", s.plan.Name), zap.String("owner", string(d.owner)), zap.Strings("changed", fields))
+			c.log.Log(d.owner.level(), "service changed", zap.String("service", s.plan.Name), zap.String("owner", string(d.owner)), zap.Strings("changed", fields))
 		}, strings.Join(fields, ", "))
 	}
 	if !each {
-		c.log.Info("services changed", zap.String("owner", string(d.owner)),
+		c.log.Log(d.owner.level(), "services changed", zap.String("owner", string(d.owner)),
 			zap.Int("added", added), zap.Int("changed", changed), zap.Int("removed", len(d.removed)))
 	}
 	c.events.publish(events...)
