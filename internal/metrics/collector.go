@@ -68,12 +68,9 @@ var statuses = []balancer.Status{balancer.Up, balancer.Unknown, balancer.Down, b
 
 // collector makes metrics of what the source and the process have at that moment.
 type collector struct {
-	source  Source
-	process func() Process
-}
-
-func newCollector(s Source, process func() Process) prometheus.Collector {
-	return &collector{s, process}
+	source      Source
+	process     func() Process
+	maxBackends int // with more, there are no series of single backends; 0: no bound
 }
 
 // Describe sends the description of each family.
@@ -96,9 +93,20 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	for i, w := range c.source.Workers() {
 		collectWorker(to, strconv.Itoa(i), w)
 	}
-	for _, svc := range c.source.Services() {
-		collectService(to, svc)
+	services := c.source.Services()
+	hasBackends := c.maxBackends == 0 || countBackends(services) <= c.maxBackends
+	for _, svc := range services {
+		collectService(to, svc, hasBackends)
 	}
+}
+
+func countBackends(services []*proxy.Service) (n int) {
+	for _, svc := range services {
+		if pool := svc.Config().Pool; pool != nil {
+			n += len(pool.Backends())
+		}
+	}
+	return n
 }
 
 func collectProcess(to series, p Process) {
@@ -121,7 +129,7 @@ func collectWorker(to series, number string, w proxy.WorkerStats) {
 	to.count(workerFlows, uint64(w.Sessions), number, "datagram")
 }
 
-func collectService(to series, svc *proxy.Service) {
+func collectService(to series, svc *proxy.Service, hasBackends bool) {
 	name := svc.Name
 	up, down := svc.Bytes()
 	to.count(serviceFlows, svc.Accepted(), name)
@@ -151,7 +159,9 @@ func collectService(to series, svc *proxy.Service) {
 	have := make(map[balancer.Status]uint64)
 	for _, b := range pool.Backends() {
 		have[b.Status()]++
-		collectBackend(to, name, b)
+		if hasBackends {
+			collectBackend(to, name, b)
+		}
 	}
 	for _, s := range statuses {
 		to.count(serviceBackends, have[s], name, s.String())

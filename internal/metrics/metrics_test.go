@@ -319,3 +319,20 @@ func (d *discarded) Write(p []byte) (int, error) {
 	d.n += len(p)
 	return len(p), nil
 }
+
+// TestManyBackendsHaveNoSeries counts the series of single backends around the bound.
+func TestManyBackendsHaveNoSeries(t *testing.T) {
+	t.Parallel()
+	s := new(fakeSource)
+	s.add(t, "one", "tcp", 2)
+	s.add(t, "two", "tcp", 1)
+	for most, want := range map[int]int{0: 3, 3: 3, 2: 0} {
+		r := newRegistry(s, testProcess, most)
+		if got, err := testutil.GatherAndCount(r, "usher_backend_up"); err != nil || got != want {
+			t.Errorf("at most %d: %d series, %v", most, got, err)
+		}
+		if got, err := testutil.GatherAndCount(r, "usher_service_backends"); err != nil || got == 0 {
+			t.Errorf("at most %d: no backends of services, %v", most, err)
+		}
+	}
+}
