@@ -64,6 +64,9 @@ func Listen(addr string, o Options) (*Server, error) {
 		}
 		others = append(others, upstream)
 	}
+	if len(others) == 0 {
+		log.Warn("names outside the cluster are refused, there is no upstream: give --dns-upstream")
+	}
 	s.handler = &handler{zone: o.Zone, forward: newForwarder(others, log)}
 	if !s.addr.Addr().IsUnspecified() {
 		s.handler.self = []netip.Addr{s.addr.Addr()}

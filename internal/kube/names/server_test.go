@@ -2,12 +2,14 @@ package names
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -118,6 +120,22 @@ func TestTransports(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSource asks a server of all addresses at one of them, by a socket that takes replies of that one alone.
+func TestSource(t *testing.T) {
+	t.Parallel()
+	s := serve(t, ":0", Options{Zone: testZone(t, testRecords()...)})
+	for _, addr := range addrs("127.0.0.2", "::1") {
+		at := netip.AddrPortFrom(addr, s.Addr().Port()).String()
+		reply, _, err := (&dns.Client{Timeout: patience}).Exchange(new(dns.Msg).SetQuestion("web.default.svc.cluster.local.", dns.TypeA), at)
+		switch {
+		case errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.ENETUNREACH):
+			t.Log("no such address:", addr)
+		case err != nil || len(reply.Answer) != 1:
+			t.Error(addr, err, reply)
+		}
 	}
 }
 
