@@ -16,6 +16,11 @@ func (x *listenerIndex) checkListeners() error {
 	if !overlap {
 		return nil
 	}
+	return clashError(a, b)
+}
+
+// clashError is the error of two listeners that would take the same clients, or share an address and cannot.
+func clashError(a, b stop) *Error {
 	first, second := a.route, b.route
 	at, addr := a.listenAddr(), b.listenAddr()
 	if a.isBeside(b) {
@@ -37,7 +42,7 @@ func (x *listenerIndex) checkListeners() error {
 
 // disagreement is the error of two listeners that share an address, and cannot. What comes before the ClientHello is
 // the same for all.
-func disagreement(a, b stop) error {
+func disagreement(a, b stop) *Error {
 	at, addr := a.listenAddr(), b.listenAddr()
 	e := &Error{Service: b.route.name, Field: "listen", Value: addr.String(), Other: a.route.name, OtherValue: at.String()}
 	who, args := "services %q and %q share %s", []any{a.route.name, b.route.name, addr.socket()}

@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"errors"
-	"reflect"
 	"slices"
 
 	"go.uber.org/zap"
@@ -103,28 +102,34 @@ func (c *Controller) change(ctx context.Context, owner Owner, edit func(*Part) e
 	if err := edit(&part); err != nil {
 		return err
 	}
-	d, err := c.newDraft(owner, part.Services)
-	if err != nil {
+	d := &draft{owner: owner}
+	if err := c.compare(d, part.Services); err != nil {
 		return err
 	}
 	if err := c.complete(ctx, d); err != nil {
 		return err
 	}
-	d.rulesBefore = c.rules.Load()
-	if d.rules, err = c.joinRules(d.rulesBefore, owner, part.Rules); err != nil {
+	if err := c.withOwner(d, c.checker.Check(d.plan())); err != nil {
+		return err
+	}
+	if err := c.setRules(d, part.Rules); err != nil {
 		return err
 	}
 	return c.apply(ctx, d) // also if nothing changes: files of sockets that were removed are made anew
 }
 
+// setRules gives a draft the rules of all owners.
+func (c *Controller) setRules(d *draft, own *config.Rules) (err error) {
+	d.rulesBefore = c.rules.Load()
+	d.rules, err = c.joinRules(d.rulesBefore, d.owner, own)
+	return err
+}
+
 // apply makes a draft run: what is new is bound, pools are made ready, and then clients come. Only the first step can fail.
 func (c *Controller) apply(ctx context.Context, d *draft) error {
-	change, err := c.server.Prepare(d.data())
-	if errors.Is(err, proxy.ErrShutDown) {
-		return ErrShutDown
-	}
+	change, err := c.prepare(d)
 	if err != nil {
-		return explain(err, d.wanted())
+		return err
 	}
 	running := make(map[*proxy.ServiceConfig]proxy.ChangedService, len(d.fresh))
 	for _, s := range change.Services() {
@@ -144,72 +149,6 @@ func (c *Controller) apply(ctx context.Context, d *draft) error {
 	}
 	c.logChange(d)
 	return nil
-}
-
-// draft is a change that is being prepared.
-type draft struct {
-	owner   Owner
-	part    []*service // of the owner
-	all     []*service // of all owners
-	fresh   []*service // those of part that are new or changed, not complete yet
-	before  []*service // what each of fresh was, nil if it is new
-	removed []*service
-	same    []*service // those of part that have changed nothing but their place or pointer
-	rules   *ruleset   // of all owners
-
-	rulesBefore *ruleset // the same if they do not change
-}
-
-// newDraft compares what an owner wants with what it has. Its cost is that of a pass over pointers, apart from services
-// that have changed.
-func (c *Controller) newDraft(owner Owner, next []*config.Service) (*draft, error) {
-	old := c.parts[owner]
-	d := &draft{owner: owner, part: make([]*service, len(next))}
-	left := make(map[string]*service) // those of old without a successor yet
-	for i, s := range old {
-		if i >= len(next) || next[i] != s.given {
-			left[s.given.Name] = s
-		}
-	}
-	changed := make(map[string]bool)
-	for i, given := range next {
-		if i < len(old) && old[i].given == given {
-			d.part[i] = old[i]
-			continue
-		}
-		if changed[given.Name] {
-			return nil, config.TwoServices(given.Name)
-		}
-		changed[given.Name] = true
-		before := left[given.Name]
-		delete(left, given.Name)
-		if before != nil && (before.given == given || reflect.DeepEqual(before.given, given)) {
-			d.part[i] = before.withGiven(given)
-			d.same = append(d.same, d.part[i])
-			continue
-		}
-		if before != nil && before.given.IsUDP() != given.IsUDP() {
-			d.removed = append(d.removed, before) // another service, by the same name
-			before = nil
-		}
-		d.part[i] = &service{owner: owner, given: given}
-		d.fresh, d.before = append(d.fresh, d.part[i]), append(d.before, before)
-	}
-	for i, s := range old {
-		if len(changed) > 0 && i < len(next) && d.part[i] == s && next[i] == s.given && changed[s.given.Name] {
-			return nil, config.TwoServices(s.given.Name)
-		}
-		if left[s.given.Name] == s {
-			d.removed = append(d.removed, s)
-		}
-	}
-	for _, s := range d.fresh {
-		if other := c.byName[s.given.Name]; other != nil && other.owner != owner {
-			return nil, c.twice(s.given.Name, other.owner)
-		}
-	}
-	d.all = c.withPart(owner, d.part)
-	return d, nil
 }
 
 // withPart returns the services of all owners in their order, with another part of one.
@@ -234,26 +173,51 @@ func (c *Controller) twice(name string, owner Owner) error {
 	return &ConflictError{Service: name, Other: name, Owner: owner, file: c.file}
 }
 
-// complete checks what is new of a draft, by itself and with all others, and makes what it needs to run.
+// prepare binds what is new of a draft. A sound one leaves out what cannot be bound, which takes a second try.
+func (c *Controller) prepare(d *draft) (*proxy.Change, error) {
+	for {
+		d.tries++
+		change, err := c.server.Prepare(d.data())
+		if errors.Is(err, proxy.ErrShutDown) {
+			return nil, ErrShutDown
+		}
+		all, isListen := errors.AsType[proxy.ListenErrors](err)
+		switch {
+		case err == nil:
+			return change, nil
+		case !d.isSound() || !isListen || !d.refuseUnbound(all):
+			return nil, explain(err, d.wanted())
+		}
+		if err := c.leaveOut(d); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// complete checks what is new of a draft, each by itself, and makes what it needs to run.
 func (c *Controller) complete(ctx context.Context, d *draft) error {
 	for i, s := range d.fresh {
-		var err error
-		if s.plan, err = s.given.Completed(); err != nil {
-			return err
-		}
-		if s.wanted, err = c.resolveListeners(ctx, s.plan); err != nil {
-			return err
-		}
-		s.config = s.wanted // until its ports are chosen
-		if err := s.prepare(d.before[i], c.reconciler); err != nil {
+		err := c.completeService(ctx, s, d.before[i])
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case !d.refuse(s.given, err):
 			return err
 		}
 	}
-	plan := make([]*config.Service, len(d.all))
-	for i, s := range d.all {
-		plan[i] = s.config
+	return c.leaveOut(d)
+}
+
+func (c *Controller) completeService(ctx context.Context, s, before *service) (err error) {
+	if s.plan, err = s.given.Completed(); err != nil {
+		return err
 	}
-	return c.withOwner(d, c.checker.Check(plan))
+	if s.wanted, err = c.resolveListeners(ctx, s.plan); err != nil {
+		return err
+	}
+	s.config = s.wanted // until its ports are chosen
+	return s.prepare(before, c.reconciler)
 }
 
 // withOwner makes an error of the whole plan say whose the other service is, if that is of another owner.
@@ -276,7 +240,7 @@ func (c *Controller) withOwner(d *draft, err error) error {
 
 // publish makes a draft what readers see, and what the next change begins with.
 func (c *Controller) publish(d *draft) {
-	c.parts[d.owner] = d.part
+	c.parts[d.owner], c.left[d.owner] = d.part, d.left
 	c.mu.Lock()
 	for _, s := range d.removed {
 		delete(c.byName, s.given.Name)

@@ -36,6 +36,7 @@ type Controller struct {
 
 	changing chan struct{} // has room for the one change that is under way, which alone writes what follows
 	parts    map[Owner][]*service
+	left     map[Owner]*leftOut // by ReplaceSound
 	checker  *config.Checker
 	started  bool
 	ends     []EndState // of Restore, until Continue
@@ -71,6 +72,7 @@ func newDetached(o Options) (*Controller, error) {
 		log: o.Log, names: o.Names, local: localAddrs(), file: o.File,
 		changing: make(chan struct{}, 1),
 		parts:    make(map[Owner][]*service),
+		left:     make(map[Owner]*leftOut),
 		byName:   make(map[string]*service),
 		seed:     rand.Uint64(),
 	}

@@ -202,6 +202,7 @@ func (c *Controller) restorePart(st *PartState) ([]*service, *config.Rules, erro
 		if s.wanted, err = withListeners(s.plan, st.Listen[given.Name]); err != nil {
 			return nil, nil, err
 		}
+		s.noteRefused()
 		s.config = s.wanted
 		if err := s.prepare(nil, c.reconciler); err != nil {
 			return nil, nil, err
@@ -210,6 +211,15 @@ func (c *Controller) restorePart(st *PartState) ([]*service, *config.Rules, erro
 	}
 	c.parts[st.Owner] = part
 	return part, file.Rules, nil
+}
+
+// noteRefused notes which listeners the service did not have, so that its owner's next word has them tried again.
+func (s *service) noteRefused() {
+	for _, l := range s.plan.Listeners {
+		if l.Name == "" && s.wanted != s.plan && !slices.Contains(s.wanted.Listeners, l) {
+			s.refused = append(s.refused, Refusal{s.plan.Name, l, errors.New("it was refused before the upgrade")})
+		}
+	}
 }
 
 // withListeners returns a service with the addresses that its listeners' names had.

@@ -61,9 +61,13 @@ func newController(t *testing.T, names discovery.Resolver, engine ...string) *Co
 // wanted returns services as they would be bound.
 func (c *Controller) wanted(t *testing.T, services []*config.Service) ([]*config.Service, error) {
 	t.Helper()
-	d, err := c.newDraft(Flags, services)
+	d := &draft{owner: Flags}
+	err := c.compare(d, services)
 	if err == nil {
 		err = c.complete(t.Context(), d)
+	}
+	if err == nil {
+		err = c.checker.Check(d.plan())
 	}
 	return d.wanted(), err
 }

@@ -22,6 +22,8 @@ type service struct {
 	keeper  *reconcile.Service   // of its pool
 	data    *proxy.ServiceConfig // of wanted
 	running *proxy.Service       // nil: not yet
+	refused []Refusal            // listeners of plan that wanted lacks
+	lacking []int                // the same in wanted, in order, while a change is being prepared
 }
 
 // withGiven returns a copy that an equal config was given for.
@@ -48,29 +50,11 @@ func (s *service) prepare(before *service, r *reconcile.Reconciler) (err error) 
 	return err
 }
 
-// data returns what the data path gets of a draft.
-func (d *draft) data() []*proxy.ServiceConfig {
-	all := make([]*proxy.ServiceConfig, len(d.all))
-	for i, s := range d.all {
-		all[i] = s.data
-	}
-	return all
-}
-
 // desired returns what the reconciler gets of services.
 func desired(services []*service) []reconcile.Desired {
 	all := make([]reconcile.Desired, len(services))
 	for i, s := range services {
 		all[i] = reconcile.Desired{Service: s.keeper, Config: s.config}
-	}
-	return all
-}
-
-// wanted returns the services of a draft that may want other addresses.
-func (d *draft) wanted() []*config.Service {
-	all := make([]*config.Service, len(d.fresh))
-	for i, s := range d.fresh {
-		all[i] = s.wanted
 	}
 	return all
 }

@@ -86,8 +86,11 @@ func (c *Controller) logChange(d *draft) {
 			note(s, "added", func() { c.logService(s, zap.String("owner", string(d.owner))) }, "owner "+string(d.owner))
 			continue
 		}
+		fields := changedFields(d.before[i].wanted, s.wanted)
+		if len(fields) == 0 && d.before[i].given == s.given {
+			continue // listeners were tried again, and are refused still
+		}
 		changed++
-		fields := changedFields(d.before[i].plan, s.plan)
 		note(s, "changed", func() {
 			c.log.Log(d.owner.level(), "service changed", zap.String("service", s.plan.Name), zap.String("owner", string(d.owner)), zap.Strings("changed", fields))
 		}, strings.Join(fields, ", "))
