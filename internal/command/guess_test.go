@@ -108,7 +108,7 @@ func TestGuesses(t *testing.T) {
 		"add service web -l 80":       `service "web" listens on 127.0.0.1:80 but has no backend (add --backend ADDR)`,
 		"add service 80=1 -s rrr":     `--scheduler rrr: unknown scheduler "rrr" (did you mean "rr"? have rr, wrr, lc, wlc, sed, nq, fo, ovf, twos, p2c, ewma, lblc, lblcr, mh, sh, dh, ring, hrw)`,
 		"add service w -l 80 -b x=99": `--backend x=99: service "x" has no listener (have w)`,
-		"add service a/b -l 80 -b 1":  `"a/b" is not a name: letters, digits, dots, underscores and dashes, a letter or digit first`,
+		"add service a//b -l 80 -b 1": `"a//b" is not a name: letters, digits, dots, underscores and dashes, a letter or digit first, and / or : between two such`,
 		"add service -l a=80 -l b=81 -b a=1 -b b=2": `one service at a time, not a and b`,
 		"add service web 80=9001 --workers 2":       `usher add service has no flag --workers`,
 	} {

@@ -33,6 +33,10 @@ var (
 func TestLs(t *testing.T) {
 	t.Parallel()
 	before, grown := web, dns
+	kube := dns
+	kube.Virtual = []api.Virtual{
+		{Type: "ClusterIP", Address: "10.96.0.10:53", Listen: "udp://127.96.0.10:10053"}, {Type: "NodePort", Address: "0.0.0.0:30053", Listen: "udp://127.0.0.1:53"},
+	}
 	before.Total, before.BytesUp, before.BytesDown = 1214, 999, 2345678
 	grown.Total = 1 // has been removed and added again
 	process := api.Process{Name: "web", PID: 42, Version: "v1", Started: moment.Add(-49 * time.Hour), Engine: "epoll", Workers: 2,
@@ -59,10 +63,10 @@ a         dns   flags  udp      udp://127.0.0.1:53  rr         down    0/0      
 b         dns   flags  udp      udp://127.0.0.1:53  rr         down    0/0       0       0      0       0B  0B
 `},
 		{"wide", lister{out: output{form: "wide"}, instances: one, before: earlier,
-			samples: []sample{{at: moment, process: process, services: []api.Service{web, dns}}}}, `
-NAME  OWNER  NETWORK  LISTEN              SCHEDULER  STATUS    BACKENDS  ACTIVE  QUEUED  TOTAL  FAILED  REFUSED  UP    DOWN    FLOWS/S  UP/S  DOWN/S
-web   file   tcp      :8080,:8443,+1      wrr        degraded  1/2       3       1       1234   2       5        999B  12.3MB  10       0B    5.00MB
-dns   flags  udp      udp://127.0.0.1:53  rr         down      0/0       0       0       0      0       0        0B    0B      -        -     -
+			samples: []sample{{at: moment, process: process, services: []api.Service{web, kube}}}}, `
+NAME  OWNER  NETWORK  LISTEN              VIRTUAL                                         SCHEDULER  STATUS    BACKENDS  ACTIVE  QUEUED  TOTAL  FAILED  REFUSED  UP    DOWN    FLOWS/S  UP/S  DOWN/S
+web   file   tcp      :8080,:8443,+1      -                                               wrr        degraded  1/2       3       1       1234   2       5        999B  12.3MB  10       0B    5.00MB
+dns   flags  udp      udp://127.0.0.1:53  ClusterIP:10.96.0.10:53,NodePort:0.0.0.0:30053  rr         down      0/0       0       0       0      0       0        0B    0B      -        -     -
 
 web: pid 42, version v1, up 2d1h, engine epoll, workers 2, flows 3 of 1000, cpu user 1.50s system 2.25s, upgrades 1, config /etc/usher.yaml
 `},
@@ -70,6 +74,13 @@ web: pid 42, version v1, up 2d1h, engine epoll, workers 2, flows 3 of 1000, cpu 
 ADDRESS      WEIGHT  STATUS  SINCE  OVERRIDE  ACTIVE  TOTAL  FAILED  CONNECT  REASON
 10.0.0.1:80  3       up      1h0m   -         3       1200   0       0.43ms   -
 10.0.0.2:80  1       down    1.5s   weight=1  0       0      2       -        connect: \x1b[31mrefused
+`},
+		{"virtual", lister{out: output{form: "table"}, service: "dns", instances: one, samples: []sample{{at: moment, services: []api.Service{kube}}}}, `
+ADDRESS  WEIGHT  STATUS  SINCE  OVERRIDE  ACTIVE  TOTAL  FAILED  CONNECT  REASON
+
+VIRTUAL        TYPE       LISTEN
+10.96.0.10:53  ClusterIP  udp://127.96.0.10:10053
+0.0.0.0:30053  NodePort   udp://127.0.0.1:53
 `},
 		{"refused", lister{out: output{form: "wide"}, service: "web", instances: one,
 			samples: []sample{{at: moment, services: []api.Service{{Name: "web", Refused: web.Refused}}}}}, `

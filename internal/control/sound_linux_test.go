@@ -171,3 +171,37 @@ func TestReplaceSoundIsLinear(t *testing.T) {
 		}
 	}
 }
+
+// A state keeps virtual addresses. Listeners that were refused are not bound by the next image before its owner is heard,
+// who tries them by giving the service again.
+func TestStateOfSoundParts(t *testing.T) {
+	t.Parallel()
+	c, ctx := newController(t, discovery.Resolver{}), t.Context()
+	at := free(t, "127.83.0.1", 1)[0]
+	s := one(t, "ns/s:p", at, take(t, 1)[0])
+	s.Virtual = []config.Virtual{{Type: "ClusterIP", Address: "10.96.0.1:80", Listen: at}}
+	_, err := c.ReplaceSound(ctx, Kube, Part{Services: []*config.Service{s}})
+	must(t, err)
+	st := c.partState(Kube)
+	next, err := newDetached(Options{Log: c.log, Process: c.Process()})
+	must(t, err)
+	defer next.release()
+	part, _, err := next.restorePart(&st)
+	must(t, err)
+	if r := part[0]; len(r.wanted.Listeners) != 1 || r.plan.Virtual[0] != s.Virtual[0] || len(r.refused) != 1 || r.refused[0].Listener != s.Listeners[1] {
+		t.Errorf("restored with %v, %v, refused %v", r.wanted.Listeners, r.plan.Virtual, r.refused)
+	}
+	for _, tt := range []struct {
+		given *config.Service
+		fresh int
+	}{{part[0].given, 0}, {s, 1}} {
+		d := &draft{owner: Kube}
+		must(t, next.compare(d, []*config.Service{tt.given}))
+		if len(d.fresh) != tt.fresh {
+			t.Errorf("%d services are changed, want %d", len(d.fresh), tt.fresh)
+		}
+	}
+	if view, err := c.Service("ns/s:p"); err != nil || len(view.Virtual) != 1 || view.Virtual[0].Address != "10.96.0.1:80" {
+		t.Errorf("%+v, %v", view, err)
+	}
+}
