@@ -31,6 +31,7 @@ type availability struct {
 	log    *zap.Logger
 
 	mu       sync.Mutex
+	isSynced bool               // there is a last state
 	troubles map[request]string // as logged
 	since    time.Time          // when the first of them began
 }
@@ -52,9 +53,20 @@ func (a *availability) failed(resource string, v verb, err error) {
 		isNew = isNew && t != trouble
 	}
 	a.troubles[request{resource, v}] = trouble
-	if isNew {
-		a.log.Warn(trouble, zap.String("server", a.server), zap.Error(err))
+	outcome := "; usher waits"
+	if a.isSynced {
+		outcome = "; the last state stands"
 	}
+	if isNew {
+		a.log.Warn(trouble+outcome, zap.String("server", a.server), zap.Error(err))
+	}
+}
+
+// synced has the log say that the last state stands, from now on.
+func (a *availability) synced() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.isSynced = true
 }
 
 // succeeded ends a trouble, and logs the end of the last one.
@@ -75,17 +87,17 @@ func (a *availability) succeeded(resource string, v verb) {
 func explain(resource string, err error) string {
 	switch {
 	case errors.Is(err, errEarly):
-		return "API server ends every watch at once: changes arrive late"
+		return "API server ends every watch at once, so changes arrive late"
 	case apierrors.IsUnauthorized(err):
-		return "API server refuses the credentials: renew them in the kubeconfig, or the pod's service account; the last state stands"
+		return "API server refuses the credentials: renew them in the kubeconfig, or restart the pod"
 	case apierrors.IsForbidden(err):
-		return fmt.Sprintf("API server does not let usher read %s: apply the ClusterRole of usher kube --print-manifests; the last state stands", resource)
+		return fmt.Sprintf("API server does not let usher read %s: apply the ClusterRole of usher kube --print-manifests", resource)
 	case apierrors.IsNotFound(err):
 		return fmt.Sprintf("API server does not know %s: check its address, and that it is Kubernetes 1.21 or later", resource)
 	}
 	var status apierrors.APIStatus
 	if errors.As(err, &status) {
-		return "API server fails: the last state stands"
+		return "API server fails"
 	}
-	return "API server is lost: the last state stands"
+	return "API server is lost"
 }

@@ -73,6 +73,7 @@ func (c *Cluster) Run(ctx context.Context, store *objects.Store, synced func()) 
 	for _, k := range c.kinds {
 		listed := sync.OnceFunc(func() {
 			if left.Add(-1) == 0 {
+				c.health.synced()
 				synced()
 			}
 		})
@@ -98,7 +99,7 @@ func open(config *rest.Config, o Options) (*Cluster, error) {
 		http:    client,
 		health:  newAvailability(config.Host, o.Log),
 		log:     o.Log,
-		backoff: wait.Backoff{Duration: 800 * time.Millisecond, Factor: 2, Jitter: 1, Steps: 10, Cap: 30 * time.Second},
+		backoff: wait.Backoff{Duration: 800 * time.Millisecond, Factor: 2, Jitter: 1, Steps: 10, Cap: 15 * time.Second},
 	}
 	if c.core, err = groupClient(config, client, coreGroup); err != nil {
 		return nil, err

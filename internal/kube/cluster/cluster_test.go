@@ -22,8 +22,9 @@ import (
 )
 
 const (
-	lost  = "warn API server is lost: the last state stands"
-	fails = "warn API server fails: the last state stands"
+	lost  = "warn API server is lost; the last state stands"
+	none  = "warn API server is lost; usher waits"
+	fails = "warn API server fails; the last state stands"
 	back  = "info API server is back"
 )
 
@@ -69,20 +70,20 @@ var scripts = []struct {
 		script: []reply{list("10", "a:1"), events(event{kind: watch.Added, object: &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}}, added("b:11"))},
 		want:   []string{"a:1", "b:11"}, seen: []string{"list 0", "watch 10"}},
 	{name: "server without an answer", script: []reply{reset, reset, reset, list("10", "a:1")},
-		want: []string{"a:1"}, seen: []string{"list 0", "list 0", "list 0", "list 0", "watch 10"}, log: []string{lost, back}},
+		want: []string{"a:1"}, seen: []string{"list 0", "list 0", "list 0", "list 0", "watch 10"}, log: []string{none, back}},
 	{name: "no server at first", script: []reply{list("10", "a:1")}, refuse: 12,
-		want: []string{"a:1"}, seen: []string{"list 0", "watch 10"}, log: []string{lost, back}},
+		want: []string{"a:1"}, seen: []string{"list 0", "watch 10"}, log: []string{none, back}},
 	{name: "slow list", script: []reply{after(time.Minute, list("10", "a:1"))},
 		want: []string{"a:1"}, seen: []string{"list 0", "watch 10"}},
 	{name: "list that never comes", script: []reply{after(time.Hour, list("10")), list("12", "b:1")},
-		want: []string{"b:1"}, seen: []string{"list 0", "list 0", "watch 12"}, log: []string{lost, back}},
+		want: []string{"b:1"}, seen: []string{"list 0", "list 0", "watch 12"}, log: []string{none, back}},
 	{name: "no list is JSON", script: []reply{text("{\"kind\":\"ServiceList\",\"items\":[{\"metadata\":7}]}"), text("<html>"), list("10", "a:1")}, isJSON: true,
-		want: []string{"a:1"}, seen: []string{"list 0", "list 0", "list 0", "watch 10"}, log: []string{lost, back}},
+		want: []string{"a:1"}, seen: []string{"list 0", "list 0", "list 0", "watch 10"}, log: []string{none, back}},
 	{name: "no event is JSON", script: []reply{list("10", "a:1"), text("}{"), list("10", "a:1"), events(bookmark("11"))}, isJSON: true,
 		want: []string{"a:1"}, seen: []string{"list 0", "watch 10", "list 10", "watch 10"}, log: []string{fails, back}},
 	{name: "credentials that have expired", script: []reply{list("10", "a:1"), status(401, metav1.StatusReasonUnauthorized), status(401, metav1.StatusReasonUnauthorized), list("10", "a:1")},
 		want: []string{"a:1"}, seen: []string{"list 0", "watch 10", "list 10", "list 10", "watch 10"},
-		log: []string{"warn API server refuses the credentials: renew them in the kubeconfig, or the pod's service account; the last state stands", back}},
+		log: []string{"warn API server refuses the credentials: renew them in the kubeconfig, or restart the pod; the last state stands", back}},
 	{name: "a role that does not watch",
 		script: []reply{list("10", "a:1"), status(403, metav1.StatusReasonForbidden), list("10", "b:1"), status(403, metav1.StatusReasonForbidden), list("11", "c:1")},
 		want:   []string{"c:1"}, seen: []string{"list 0", "watch 10", "list 10", "watch 10", "list 10", "watch 11"},
@@ -94,7 +95,7 @@ var scripts = []struct {
 	{name: "server that ends every watch",
 		script: []reply{list("10", "a:1"), reset, list("11", "a:1"), reset, list("12", "b:12"), finish, list("13", "b:12"), events(bookmark("14"))},
 		want:   []string{"b:12"}, seen: []string{"list 0", "watch 10", "list 10", "watch 11", "list 11", "watch 12", "list 12", "watch 13"},
-		log: []string{"warn API server ends every watch at once: changes arrive late", back}},
+		log: []string{"warn API server ends every watch at once, so changes arrive late; the last state stands", back}},
 	{name: "watch that the server does not end", script: []reply{list("10", "a:1"), events(added("b:11"))}, lasts: 11 * time.Minute,
 		want: []string{"a:1", "b:11"}, seen: []string{"list 0", "watch 10", "watch 11"}},
 }

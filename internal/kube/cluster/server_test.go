@@ -86,7 +86,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Has("watch") {
 		verb = "watch"
 	}
-	next := reply(quietWatch)
+	next, late := reply(quietWatch), time.Duration(0)
 	s.mu.Lock()
 	if verb != "watch" {
 		body, _ := io.ReadAll(r.Body)
@@ -94,6 +94,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch resource := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]; {
 	case resource == "services":
+		late = time.Millisecond // the other kinds are listed
 		s.seen = append(s.seen, verb+" "+r.URL.Query().Get("resourceVersion"))
 		if len(s.script) > 0 {
 			next, s.script = s.script[0], s.script[1:]
@@ -108,6 +109,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		next = answer(&discoveryv1.EndpointSliceList{})
 	}
 	s.mu.Unlock()
+	time.Sleep(late)
 	next(s, w, r)
 }
 

@@ -69,7 +69,7 @@ func TestNodes(t *testing.T) {
 		r := follow(t, s, "n1")
 		synctest.Wait()
 		r.end()
-		check(t, "log", []string{"warn API server does not let usher read nodes: apply the ClusterRole of usher kube --print-manifests; the last state stands"}, lines(r.log))
+		check(t, "log", []string{"warn API server does not let usher read nodes: apply the ClusterRole of usher kube --print-manifests; usher waits"}, lines(r.log))
 		if want := "GET /api/v1/nodes metadata.name=n1"; !slices.Contains(s.other, want) {
 			t.Errorf("no %s in %q", want, s.other)
 		}

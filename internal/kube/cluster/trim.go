@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// What is never read is dropped before an object is stored. At 50,000 endpoints it is more than half of the memory.
+// What is never read is dropped before an object is stored. At 50,000 endpoints it is a third of the memory.
 
 // readPrefixes begin the labels and annotations that something reads.
 var readPrefixes = [...]string{
