@@ -22,6 +22,7 @@ var ErrShutDown = errors.New("the server is shut down")
 //     file are changed in place; an empty one is left as it is. If that file is gone, it is
 //     made anew. Where that fails the listener of a service with the same pointer stays as
 //     it is, and the next call tries again.
+//   - The listeners of a service with [flow.EmptyClose] are closed. They keep the ports that the kernel chose.
 //   - A listener that no service wants any more is closed once the clients are served that
 //     the kernel has accepted. One on all addresses may give way to one on a single address
 //     and back, with the event loops; the portable engine takes two calls for that.
@@ -135,6 +136,9 @@ func (s *Server) bindWant(p *plan, w *want, leaves map[address]*binding) error {
 	}
 	if w.binding == nil {
 		b := &binding{at: w.at.Socket(), path: w.at.Path, splits: !w.owner.settings.MergesDatagrams(), descriptors: w.sockets}
+		if w.site != nil && w.at.Network != "unix" {
+			b.at.Addr = w.site.address.at // with the port that the kernel has chosen before the listener was closed
+		}
 		if other := leaves[b.port()]; other != nil {
 			b.joins = b.overlaps(other)
 		}
@@ -212,6 +216,9 @@ func (s *Server) commit(p *plan) {
 	}
 	persists := false
 	for _, now := range p.changed {
+		if now.settings.LogAccess && s.access.Load() == nil {
+			s.access.Store(newAccessLog(s.log))
+		}
 		now.service.SetSettings(now.settings)
 		persists = persists || now.settings.Persist.On
 	}

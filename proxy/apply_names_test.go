@@ -149,8 +149,8 @@ func TestSharedListenerIsRefused(t *testing.T) {
 		}
 		for range 2 { // with a that is new, and with one that runs
 			err := s.Apply([]*ServiceConfig{&a, &b})
-			var wrong *ListenError
-			if !errors.As(err, &wrong) || wrong.Service != "b" || !strings.Contains(err.Error(), tt.what) {
+			all, _ := errors.AsType[ListenErrors](err)
+			if len(all) == 0 || all[len(all)-1].Service != "b" || !strings.Contains(all[len(all)-1].Error(), tt.what) {
 				t.Errorf("%s: %v", tt.what, err)
 			}
 			var differs *SharingError

@@ -53,7 +53,7 @@ func (s *Server) Suspend() (*State, error) {
 	if !ok {
 		return nil, notHandedOver("its engine is portable, which leaves sockets to the Go runtime")
 	}
-	s.access.flush(accessFlushMost)
+	s.access.Load().flush(accessFlushMost)
 	s.applying.Lock()
 	switch {
 	case s.draining.Load():
@@ -65,7 +65,7 @@ func (s *Server) Suspend() (*State, error) {
 	}
 	s.cutting.Lock()
 	e.suspend()
-	s.access.flush(accessFlushPause)
+	s.access.Load().flush(accessFlushPause)
 	st := s.save(e)
 	if err := st.Check(); err != nil {
 		s.Resume()
@@ -165,10 +165,16 @@ func (x *saving) number(e handoverEngine, bindings []*binding) {
 func (x *saving) requests() (all []requestState) {
 	for _, svc := range x.server.Services() {
 		for r, a := range x.server.byName[svc.Name].chosen {
-			all = append(all, requestState{
-				Service: x.services.Of(svc), Nth: r.nth, Binding: x.numbers.Bindings.Of(&x.server.bindings[a].Binding),
+			st := requestState{
+				Service: x.services.Of(svc), Nth: r.nth,
 				At: Listener{Network: r.address.network, Addr: r.address.at, Path: r.address.path, V6Only: r.address.v6only},
-			})
+			}
+			if b := x.server.bindings[a]; b != nil {
+				st.Binding = x.numbers.Bindings.Of(&b.Binding)
+			} else {
+				st.Port = a.at.Port()
+			}
+			all = append(all, st)
 		}
 	}
 	return all

@@ -124,7 +124,8 @@ func (st *State) checkBindings(l flow.Limits) error {
 	}
 	for i := range st.Requests {
 		r := &st.Requests[i]
-		if !has(r.Service, len(st.Services)) || !has(r.Binding, l.Bindings) || st.Bindings[r.Binding-1].Flow.Gone {
+		isClosed := r.Binding == 0 && r.Port != 0 && r.At.Network != "unix"
+		if !has(r.Service, len(st.Services)) || !isClosed && (!has(r.Binding, l.Bindings) || st.Bindings[r.Binding-1].Flow.Gone) {
 			return fmt.Errorf("the port of service %d is that of listener %d", r.Service, r.Binding)
 		}
 	}

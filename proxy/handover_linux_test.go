@@ -41,7 +41,7 @@ func takeOver(t testing.TB, s *Server, st *State, services ...*ServiceConfig) *S
 		}
 		*services[i] = own
 	}
-	next, err := Restore(Options{Logger: s.log, AccessLog: s.access != nil}, decoded, copies(services))
+	next, err := Restore(Options{Logger: s.log, AccessLog: !s.admission.RecordSome}, decoded, copies(services))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func leave(s *Server) {
 	s.stopped = true
 	close(s.done)
 	s.expiry.Wait()
-	s.access.close()
+	s.access.Load().close()
 }
 
 // wantSameState compares two states but for the time, and for the numbers of settings: services

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"usher/balancer"
@@ -29,7 +30,7 @@ func Restore(o Options, st *State, services []*ServiceConfig) (*Server, error) {
 	}
 	e, ok := s.engine.(handoverEngine)
 	if !ok {
-		s.access.close()
+		s.access.Load().close()
 		return nil, notHandedOver("its engine is portable")
 	}
 	x := &restoring{server: s, engine: e, state: st, given: make(map[string]*ServiceConfig, len(services))}
@@ -38,7 +39,7 @@ func Restore(o Options, st *State, services []*ServiceConfig) (*Server, error) {
 	}
 	if err := x.restore(services); err != nil {
 		e.release()
-		s.access.close()
+		s.access.Load().close()
 		return nil, fmt.Errorf("restore: %w", err)
 	}
 	return s, nil
@@ -220,8 +221,15 @@ func (x *restoring) restoreInstances(bindings []*binding) {
 	}
 	for i := range x.state.Requests {
 		st := &x.state.Requests[i]
-		if now := all[x.services[st.Service-1]]; now != nil {
-			now.choose(request{addressOf(st.At), st.Nth}, bindings[st.Binding-1].address())
+		now, at := all[x.services[st.Service-1]], addressOf(st.At)
+		switch {
+		case now == nil:
+		case st.Binding == 0:
+			chosen := at
+			chosen.at = netip.AddrPortFrom(at.at.Addr(), st.Port)
+			now.choose(request{at, st.Nth}, chosen)
+		default:
+			now.choose(request{at, st.Nth}, bindings[st.Binding-1].address())
 		}
 	}
 	s.running.Store(running)

@@ -54,6 +54,8 @@ type requestState struct {
 	At      Listener `cbor:"2,keyasint"`
 	Nth     int      `cbor:"3,keyasint,omitempty"`
 	Binding flow.Ref `cbor:"4,keyasint"`
+	// Port is that of a listener which is closed, and has no binding.
+	Port uint16 `cbor:"5,keyasint,omitempty"`
 }
 
 // clientState is a client that has a backend.

@@ -74,6 +74,10 @@ func (p *plan) match(s *Server) {
 				p.refuse(&want{owner: now, listener: i, at: l}, err)
 				continue
 			}
+			if now.settings.Empty == flow.EmptyClose {
+				p.keepClosed(s, now, i, asked)
+				continue
+			}
 			sockets := s.kind.sockets(l, s.workers) / l.Count()
 			for offset := range l.Count() {
 				w := want{owner: now, listener: i, offset: uint16(offset), at: l.Port(offset), sockets: sockets}
@@ -92,6 +96,18 @@ func (p *plan) match(s *Server) {
 			p.gone = append(p.gone, b)
 			p.sockets -= b.descriptors
 		}
+	}
+}
+
+// keepClosed binds nothing for a listener, and keeps the port that the kernel has chosen for it.
+func (p *plan) keepClosed(s *Server, now *instance, listener int, asked map[address]int) {
+	l := &now.settings.Listeners[listener]
+	if l.Network == "unix" || l.Addr.Port() != 0 {
+		return
+	}
+	w := want{owner: now, at: *l}
+	if a := w.resolve(s, asked); a.network != "" {
+		l.Addr = a.at
 	}
 }
 

@@ -33,7 +33,7 @@ type Options struct {
 	MaxConns int
 	// Logger gets what the data path has to say, rarely; nil is silence.
 	Logger *zap.Logger
-	// AccessLog writes one line to Logger for each flow that ended.
+	// AccessLog writes one line to Logger for each flow that ended. Without it those of services with LogAccess have one.
 	AccessLog bool
 	// MaxDropped bounds the clients that a rule drops and that are held without an answer,
 	// each for DropTimeout at the most. Zero is [DefaultMaxDropped] and [DefaultDropTimeout]; with a negative MaxDropped
@@ -50,8 +50,8 @@ type Server struct {
 	engine   engine
 	kind     engineKind
 	log      *zap.Logger
-	access   *accessLog
-	epoch    time.Time // of every time.Duration on the data path
+	access   atomic.Pointer[accessLog] // nil: no flow has a line
+	epoch    time.Time                 // of every time.Duration on the data path
 	workers  int
 	wanted   int    // flows at most, as asked for; zero: as many as fit
 	capacity int    // flows that the tables have room for
@@ -143,9 +143,9 @@ func New(o Options) (*Server, error) {
 	if s.engine, err = s.kind.make(s); err != nil {
 		return nil, err
 	}
-	if o.AccessLog {
-		s.access = newAccessLog(s.log)
-		s.admission.Record = s.access.add
+	s.admission.Record = func(r flow.Record) { s.access.Load().add(r) }
+	if s.admission.RecordSome = !o.AccessLog; o.AccessLog {
+		s.access.Store(newAccessLog(s.log))
 	}
 	if err := s.Apply(nil); err != nil { // a server without services has its limits, too
 		s.Close()
@@ -211,7 +211,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	flow.MustHold(&s.admission)
 	close(s.done)
 	s.expiry.Wait()
-	s.access.close()
+	s.access.Load().close()
 	return err
 }
 

@@ -17,7 +17,7 @@ const dropsEvery = 10 * time.Second
 var dropReasons = [...]proxy.Drop{flow.DropRefused, flow.DropFull, flow.DropOversized, flow.DropKernel, flow.DropReplies}
 
 // remedies are the ends of flows that an operator may act on. They are of clients that were turned away, and of flows
-// that made room for others. Who is denied by a rule or a list has no remedy: somebody wants it so.
+// that made room for others. Who is denied by a rule or a list, or dropped by --on-empty, has no remedy: somebody wants it so.
 var remedies = [...]struct {
 	end  proxy.Outcome
 	what string
@@ -40,6 +40,7 @@ var remedies = [...]struct {
 	{flow.ClientLimit, turnedAway, "raise --max-client-conns, or end idle connections sooner (--idle-timeout)"},
 	{flow.BadProxyHeader, turnedAway, "see whether all peers in --accept-proxy send a PROXY header, their checks included"},
 	{flow.NoServerName, turnedAway, "add a listener with the sni= of these clients, or one without for all others"},
+	{flow.NoEndpoint, turnedAway, ""},
 	{flow.Evicted, madeRoom, "raise --max-conns, ulimit -n or --max-flows, or end flows sooner (--udp-replies, --udp-idle-timeout)"},
 	{flow.Reclaimed, madeRoom, "raise --max-conns or ulimit -n"},
 }

@@ -93,12 +93,12 @@ func TestRefusedClientsAreTold(t *testing.T) {
 		reason := fields["reason"].(string)
 		reasons[reason] = true
 		_, hasRemedy := fields["remedy"]
-		if isDenied := reason == "denied"; line.Message != turnedAway || fields["count"] != uint64(1) || isDenied == hasRemedy ||
+		if isDenied := reason == "denied" || reason == "no-endpoint"; line.Message != turnedAway || fields["count"] != uint64(1) || isDenied == hasRemedy ||
 			isDenied != (line.Level == zap.InfoLevel) {
 			t.Errorf("logged %v %s %v", line.Level, line.Message, fields)
 		}
 	}
-	if len(reasons) != 5 || lines.Len() != 5 {
+	if len(reasons) != 6 || lines.Len() != 6 {
 		t.Errorf("logged %v", lines.All())
 	}
 }

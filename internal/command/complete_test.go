@@ -61,7 +61,7 @@ func TestComplete(t *testing.T) {
 		"set rules --policy=D":             "--policy=DROP",
 		"--admin-token-file ":              ":files",
 		"add ":                             "service backend rule",
-		"add service --log":                "",
+		"add service --log-":               "--log-access",
 		"ls --o":                           "--output",
 		"ls -o w":                          "wide",
 		"ls --output=":                     "--output=table --output=wide --output=json --output=yaml",

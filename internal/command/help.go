@@ -42,12 +42,12 @@ Flags of services, repeatable: NAME=VALUE is for one (LISTEN=BACKEND makes one n
   --health SPEC                  off, tcp, http:/path, grpc, exec: ... (usher help health); default tcp, of udp auto
   --fail open|closed             while no backend is up: try those that are down (default), or refuse clients
   about backends, all off by default (usher help backends): --panic 50%   --eject 5   --slow-start 30s
-       --max-age 1h   --agent 9100   --on-down keep|fin|reset   --on-drain keep|...   --on-remove keep|...
+       --max-age 1h   --agent 9100   --on-down keep|fin|reset, --on-drain, --on-remove   --on-empty close|drop|refuse
   of tcp and unix: --connect-timeout 5s   --idle-timeout off   --half-close-timeout 5m   --queue off (or 100,5s)
        --wait off (how long to hold a client while none is up)   --abort-on-close (or less)   --reclaim-idle off
-  who may come in, all off by default (usher help access): --allow CIDR,...   --deny CIDR,...   --max-client-conns 10
-       --client-rate 10/s,burst=20   --rate 1000/s   --sni-timeout 5s (usher help sni)   --accept-proxy CIDR,...
-       --accept-proxy-only   --accept-proxy-timeout 5s   --send-proxy v1|v2   --send-proxy-id (usher help proxy)
+  who may come in, all off by default (usher help access): --allow CIDR,...   --deny CIDR,...   --on-deny drop
+       --max-client-conns 10   --client-rate 10/s,burst=20   --rate 1000/s   --sni-timeout 5s (help sni, help proxy)
+       --accept-proxy CIDR,...   --accept-proxy-only   --accept-proxy-timeout 5s   --send-proxy v1|v2   --send-proxy-id
   of udp: --udp-idle-timeout 60s   --udp-unreplied-timeout 30s   --udp-replies 0 (usher help udp)
        --max-flows 0   --max-client-flows N|off (of one address, default half)   --ops[=NAME=true] (no flows)
 Flags of the process
@@ -55,7 +55,7 @@ Flags of the process
   --drain-timeout 30s            on a terminal 5s; how long flows may go on after Ctrl-C, SIGTERM or SIGHUP; 0 ends them
   --max-conns N, --workers N     default: from descriptors, from CPUs; --reserve [NAME=]N keeps some for a service
   --rule RULE, --policy DROP   (usher help iptables)     --max-dropped 1000, --drop-timeout 30s   (usher help access)
-  --engine auto|epoll|portable   default auto; --access-log logs each flow: a connection, or a client of udp
+  --engine auto|epoll|portable   default auto; --access-log logs each flow, --log-access[=NAME=true] those of a service
   --log-format console|json      default: console on a terminal, json elsewhere; --log-level debug|info|warn|error
   --name, --control, --admin, --admin-token-file, --watch-config   (usher help control)     -v, --version   -h, --help
 `

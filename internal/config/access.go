@@ -15,6 +15,7 @@ import (
 // Access says who may come in to a service, how often, and as whom.
 type Access struct {
 	Allow, Deny    Prefixes // of clients; the most specific one decides
+	DropDenied     bool     // clients that these refuse get no answer
 	MaxClientConns ClientLimit
 	ClientRate     ClientRate
 	Rate           limit.Rate // of all clients together; zero: no limit
@@ -261,6 +262,8 @@ func (s *Service) checkAccess() error {
 	switch {
 	case a.ProxyOnly && len(a.AcceptProxy) == 0:
 		return s.optionError("accept-proxy-only", " refuses everybody without %s, which says from whom headers come", Field("accept-proxy"))
+	case a.DropDenied && len(a.Allow)+len(a.Deny) == 0:
+		return s.optionError("on-deny", " has no effect without %s or %s", Field("allow"), Field("deny"))
 	case a.HeaderTimeout != defaultAccess().HeaderTimeout && len(a.AcceptProxy) == 0:
 		return s.optionError("accept-proxy-timeout", " has no effect without %s", Field("accept-proxy"))
 	case s.SendProxyID && s.SendProxy.Version != 2:

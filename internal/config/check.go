@@ -166,7 +166,7 @@ func (s *Service) check() error {
 	switch {
 	case len(s.Listeners) == 0:
 		return s.addressError("listen", nil, " has no listener")
-	case len(s.Backends) == 0:
+	case s.IsEmpty() && s.OnEmpty == EmptyInvalid:
 		return s.addressError("backend", nil, " listens on %s but has no backend", s.Listeners[0])
 	}
 	seen := make(map[Addr]bool, len(s.Backends))
@@ -186,6 +186,11 @@ func (s *Service) check() error {
 	}
 	if err := s.checkAccess(); err != nil {
 		return err
+	}
+	if s.OnEmpty == EmptyInvalid { // else backends come and go, and an option has its effect with those that come
+		if err := s.checkBackends(); err != nil {
+			return err
+		}
 	}
 	return s.checkEffect()
 }
@@ -254,8 +259,8 @@ func (s *Service) checkPorts(backend Addr) error {
 	return nil
 }
 
-// checkEffect refuses options that others make useless.
-func (s *Service) checkEffect() error {
+// checkBackends refuses options that the backends make useless.
+func (s *Service) checkBackends() error {
 	limited := s.hasBackend(func(b *Backend) bool { return b.Limits.Max > 0 || b.Limits.Upper > 0 })
 	unchecked := s.Health.IsOff() && !s.HasAgents()
 	blind := unchecked && s.Eject.Failures == 0 && !s.HeedsRefusals() // no backend is ever detected as down
@@ -273,6 +278,15 @@ func (s *Service) checkEffect() error {
 		return s.optionError("slow-start", noEffect+"no backend ever comes up", Field("health"))
 	case s.OnDown != defaultTermination(s.Network()) && unchecked:
 		return s.optionError("on-down", noEffect+"no backend fails its checks", Field("health"))
+	case s.Persist.LeaveOverloaded && !s.hasBackend(func(b *Backend) bool { return b.Limits.Upper > 0 }):
+		return s.optionError("persist", " overloaded=leave has no effect: no backend has an upper threshold (upper=N)")
+	}
+	return nil
+}
+
+// checkEffect refuses options that others make useless.
+func (s *Service) checkEffect() error {
+	switch {
 	case s.IdleTimeout > 0 && s.ReclaimIdle >= s.IdleTimeout:
 		return s.optionError("reclaim-idle", " %s has no effect: %s %s ends a connection before",
 			Delay(s.ReclaimIdle), Field("idle-timeout"), Delay(s.IdleTimeout))
@@ -296,8 +310,6 @@ func (s *Service) checkPersist() error {
 		return s.optionError(persist, " has nothing to keep together with %s, which chooses for each datagram", Field("ops"))
 	case !slices.ContainsFunc(s.Listeners, func(l Addr) bool { return l.Network != Unix }):
 		return s.optionError(persist, " knows clients by their addresses, and those of a unix socket have none")
-	case s.Persist.LeaveOverloaded && !s.hasBackend(func(b *Backend) bool { return b.Limits.Upper > 0 }):
-		return s.optionError(persist, " overloaded=leave has no effect: no backend has an upper threshold (upper=N)")
 	}
 	return nil
 }

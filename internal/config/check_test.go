@@ -108,7 +108,7 @@ func TestOptionsReadWhatTheyWrite(t *testing.T) {
 		"slow-start": "3s", "on-down": "fin,2s", "on-drain": "reset", "on-remove": "fin", "agent": "99,interval=1s,timeout=500ms", "panic": "50%",
 		"max-age": "1h,jitter=3%", "eject": "3,time=1s,share=5%", "queue": "5,1s", "max-client-flows": "off", "ops": "true", "abort-on-close": "true",
 		"allow": "10.0.0.0/8,::1", "deny": "10.0.0.1", "client-rate": "10/m,burst=3/24/64", "rate": "7/d", "max-client-conns": "7/24",
-		"accept-proxy": "127.0.0.1,fd00::/8", "accept-proxy-only": "true", "send-proxy": "v2,every", "send-proxy-id": "true"}
+		"accept-proxy": "127.0.0.1,fd00::/8", "accept-proxy-only": "true", "on-empty": "drop", "on-deny": "drop", "log-access": "true", "send-proxy": "v2,every", "send-proxy-id": "true"}
 	for _, o := range ServiceOptions() {
 		network := TCP
 		if o.Network == UDP {

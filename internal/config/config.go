@@ -9,6 +9,7 @@
 package config
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -43,6 +44,7 @@ type Service struct {
 	Agent            Agent
 	Reserve          int // flows that other services cannot take; 0: a fair share
 	Queue            Queue
+	OnEmpty          EmptyPolicy   // what clients get while it has no backend
 	FailClosed       bool          // with all backends down: refuse clients (true) or try the backends anyway
 	ConnectTimeout   time.Duration // budget for all attempts to reach a backend
 	IdleTimeout      time.Duration // 0: never
@@ -53,6 +55,7 @@ type Service struct {
 	Access           Access
 	SendProxy        SendProxy
 	SendProxyID      bool       // with a unique-id TLV
+	LogAccess        bool       // each flow has a line in the log, also without the access log of the process
 	UDP              UDPOptions // of a udp service; the timeouts above are of one that is not
 	Virtual          []Virtual  // is only shown
 }
@@ -72,6 +75,31 @@ type UDPOptions struct {
 	OnePacket        bool          // every datagram is scheduled anew
 	MaxFlows         int           // at once; 0: as many as the process may have
 	MaxClientFlows   int           // of one client address; 0: half of the service's, or NoClientLimit
+}
+
+// EmptyPolicy says what clients get while a service has no backend in its configuration.
+type EmptyPolicy string
+
+const (
+	EmptyInvalid EmptyPolicy = ""       // a service has a backend
+	EmptyClose   EmptyPolicy = "close"  // its listeners are closed
+	EmptyDrop    EmptyPolicy = "drop"   // no answer
+	EmptyRefuse  EmptyPolicy = "refuse" // what a service gives whose backends are all unusable
+)
+
+// IsEmpty reports whether the service has no backend in its configuration, whatever names resolve to.
+func (s *Service) IsEmpty() bool { return len(s.Backends) == 0 }
+
+// String returns the canonical word, which parseEmpty reads.
+func (p EmptyPolicy) String() string { return cmp.Or(string(p), "off") }
+
+// parseEmpty reads off, close, drop or refuse.
+func parseEmpty(word string) (EmptyPolicy, error) {
+	word, err := oneOf("off", string(EmptyClose), string(EmptyDrop), string(EmptyRefuse))(word)
+	if word == "off" {
+		word = ""
+	}
+	return EmptyPolicy(word), err
 }
 
 // NoClientLimit lets one client address have all flows of a udp service.

@@ -88,6 +88,10 @@ var serviceOptions = slices.Concat([]Option[Service]{
 		help("", "SPEC", "how backends are checked"),
 	option("fail", func(s *Service) *bool { return &s.FailClosed }, either("open", "closed"), formatFail).
 		help("", "open|closed", "what clients get while no backend is up"),
+	option("on-empty", func(s *Service) *EmptyPolicy { return &s.OnEmpty }, parseEmpty, EmptyPolicy.String).
+		help("backends", "close|drop|refuse", "allows a service without a backend. close: its listeners are closed, "+
+			"so that the kernel refuses clients, also of udp; drop: clients get no answer; refuse: they are refused once "+
+			"their wait is over, and datagrams are ignored"),
 	option("slow-start", func(s *Service) *time.Duration { return &s.SlowStart }, parseOptional, Limit).
 		help("backends", "TIME", "gives a backend that comes up its weight in steps, over TIME"),
 	option("max-age", func(s *Service) *Age { return &s.MaxAge }, parseAge, Age.String).
@@ -115,6 +119,9 @@ var serviceOptions = slices.Concat([]Option[Service]{
 		help("access", "CIDR,...", "lets only these clients in"),
 	option("deny", func(s *Service) *Prefixes { return &s.Access.Deny }, parsePrefixes, Prefixes.String).asList().
 		help("access", "CIDR,...", "refuses these clients"),
+	option("on-deny", func(s *Service) *bool { return &s.Access.DropDenied }, either("refuse", "drop"), formatDeny).
+		help("access", "refuse|drop", "what clients get whom these refuse: a reset (default), or no answer, as from a rule "+
+			"that drops; datagrams are ignored either way"),
 	option("client-rate", func(s *Service) *ClientRate { return &s.Access.ClientRate }, parseClientRate, ClientRate.String).
 		help("access", "N/s[,burst=N][/24[/64]]", "how often a client (of a /24) may come: in a second, m, h or d; at once "+
 			"as many as burst says (default: N)"),
@@ -129,6 +136,8 @@ var serviceOptions = slices.Concat([]Option[Service]{
 			"the first one of a flow has it, or every one"),
 	option("send-proxy-id", func(s *Service) *bool { return &s.SendProxyID }, parseBool, strconv.FormatBool).asSwitch().
 		help("proxy", "", "with an id of the flow (PP2_TYPE_UNIQUE_ID), which the access log has, too"),
+	option("log-access", func(s *Service) *bool { return &s.LogAccess }, parseBool, strconv.FormatBool).asSwitch().
+		help("access", "", "logs each flow of the service, as the access log of the process does for all services"),
 }, of(TCP,
 	option("max-client-conns", func(s *Service) *ClientLimit { return &s.Access.MaxClientConns }, parseClientLimit, ClientLimit.String).
 		help("access", "N[/24[/64]]", "how many connections a client (of a /24) may have at once"),

@@ -312,6 +312,13 @@ func formatClientFlows(n int) string {
 	return strconv.Itoa(n)
 }
 
+func formatDeny(drop bool) string {
+	if drop {
+		return "drop"
+	}
+	return "refuse"
+}
+
 func formatFail(closed bool) string {
 	if closed {
 		return "closed"

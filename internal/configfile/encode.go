@@ -61,7 +61,11 @@ func (w *writer) line(depth int, key, value string) {
 
 // words writes a list of words; a single one stands alone.
 func (w *writer) words(depth int, key string, words []string) {
-	if len(words) == 1 {
+	switch len(words) {
+	case 0:
+		w.line(depth, key, "[]")
+		return
+	case 1:
 		w.line(depth, key, quote(words[0]))
 		return
 	}

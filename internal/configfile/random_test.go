@@ -22,6 +22,7 @@ var words = map[config.Field][]string{
 	"health": {"off", "tcp", "tcp,interval=3s,rise=2", `tcp:send=PING\r\n,expect=^+PONG`, "http:/ready?a=1&b=*,status=200+204,host=a b",
 		`http:/#x,expect="ü: 'y'`, "exec:/bin/sh -c 'exit 0',timeout=1s", "udp:send=hex:00ff", "dns:a.example,rise=3", "auto", "tcps:sni=a,verify=off"},
 	"fail": {"open", "closed"}, "slow-start": {"10s", "off"}, "max-age": {"1h,jitter=20%", "1m", "off"},
+	"on-empty": {"close", "drop", "refuse", "off"}, "on-deny": {"refuse", "drop"}, "log-access": {"true", "false"},
 	"on-down": {"keep", "fin,10s", "reset"}, "on-drain": {"keep", "reset,1m"}, "on-remove": {"fin", "reset", "keep"},
 	"eject": {"3,time=1m,share=10%", "5"}, "agent": {`81,send=a: #\,b\n`, "82,interval=5s", "off"}, "panic": {"50%", "off"},
 	"reserve": {"100"}, "connect-timeout": {"1s", "1m30s"}, "wait": {"5s", "off"}, "queue": {"100,5s", "off"},

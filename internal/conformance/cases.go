@@ -8,7 +8,7 @@ import "slices"
 func Cases() []Case {
 	return slices.Concat(
 		byteCases(), endCases(), deliveryCases(), backendCases(), failingCases(), checkCases(), agentCases(), cutCases(), poolCases(),
-		queueCases(), persistCases(), shareCases(), timeCases(),
+		queueCases(), persistCases(), shareCases(), timeCases(), emptyCases(),
 		limitCases(), roomCases(), crowdCases(), liveCases(), addressCases(), logCases(),
 		ruleCases(), accessLimitCases(), proxyInCases(), proxyBadCases(), proxyOutCases(), proxyOtherCases(), nameCases(),
 		udpByteCases(), udpFlowCases(), udpOnceCases(), udpTimeCases(), udpFailureCases(), udpFailingCases(),

@@ -35,6 +35,7 @@ type Config struct {
 	PersistBits  int           // of an IPv4 address, which are one client; zero: all
 	MaxAge       time.Duration // of a flow, without jitter
 
+	OnEmpty   string        // what clients get while there is no backend: close, drop, refuse
 	OnDown    string        // what happens to the flows of a backend that checks take down: keep, fin, reset
 	Eject     int           // failures in a row that take a backend out
 	EjectTime time.Duration // for how long

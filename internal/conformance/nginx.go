@@ -69,6 +69,8 @@ func (n *Nginx) Command(c *C, cfg Config) Command {
 // config is what is in the file.
 func (n *Nginx) config(c *C, cfg Config, dir string) string {
 	switch {
+	case cfg.OnEmpty != "":
+		c.Skipf("wants a backend")
 	case cfg.OnRemove != "":
 		c.Skipf("has its old workers serve the flows of a backend that is removed")
 	case cfg.AccessLog:

@@ -81,6 +81,9 @@ func (u *Usher) args(cfg Config) []string {
 	if cfg.MaxAge > 0 {
 		word("--max-age", "%v,jitter=0", cfg.MaxAge)
 	}
+	if cfg.OnEmpty != "" {
+		word("--on-empty", "%s", cfg.OnEmpty)
+	}
 	if cfg.OnDown != "" {
 		word("--on-down", "%s", cfg.OnDown)
 	}

@@ -20,6 +20,7 @@ func TestAccessReachesTheDataPath(t *testing.T) {
 	t.Parallel()
 	a := config.Access{
 		Allow: config.Prefixes{netip.MustParsePrefix("10.0.0.0/8")}, Deny: config.Prefixes{netip.MustParsePrefix("::/0")},
+		DropDenied:     true,
 		MaxClientConns: config.ClientLimit{Most: 3, Bits4: 24, Bits6: 64},
 		ClientRate:     config.ClientRate{Bits4: 25, Bits6: 65},
 		AcceptProxy:    config.Prefixes{netip.MustParsePrefix("127.0.0.1/32")}, ProxyOnly: true,
@@ -29,7 +30,7 @@ func TestAccessReachesTheDataPath(t *testing.T) {
 	a.Rate.Events, a.Rate.Per, a.Rate.Burst = 4, time.Second, 5
 	got := accessConfig(&a)
 	want := flow.AccessConfig{
-		Allow: a.Allow, Deny: a.Deny,
+		Allow: a.Allow, Deny: a.Deny, DropDenied: true,
 		MaxClientConns: 3, ConnsBits: flow.ClientBits{IPv4: 24, IPv6: 64},
 		ClientRate: a.ClientRate.Rate, RateBits: flow.ClientBits{IPv4: 25, IPv6: 65}, Rate: a.Rate,
 		AcceptProxy: a.AcceptProxy, ProxyOnly: true, HeaderTimeout: time.Second, HelloTimeout: 2 * time.Second,

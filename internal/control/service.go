@@ -83,10 +83,23 @@ func dataConfig(s *config.Service, keeper *reconcile.Service) (*proxy.ServiceCon
 		Wait:             s.Wait,
 		WaitUp:           s.Health.IsDeep(),
 		AbortOnClose:     s.AbortOnClose,
+		Empty:            emptyPolicy(s),
 		Access:           accessConfig(&s.Access),
 		SendProxy:        flow.SendProxy{Version: s.SendProxy.Version, Every: s.SendProxy.Every, ID: s.SendProxyID},
+		LogAccess:        s.LogAccess,
 		UDP:              udpConfig(s.UDP),
 	}, nil
+}
+
+// emptyPolicy returns what clients get of a service without a backend.
+func emptyPolicy(s *config.Service) flow.EmptyPolicy {
+	switch {
+	case s.IsEmpty() && s.OnEmpty == config.EmptyClose:
+		return flow.EmptyClose
+	case s.IsEmpty() && s.OnEmpty == config.EmptyDrop:
+		return flow.EmptyDrop
+	}
+	return flow.EmptyRefuse
 }
 
 // accessConfig returns the data path's part of who may come in.
@@ -94,6 +107,7 @@ func accessConfig(a *config.Access) flow.AccessConfig {
 	return flow.AccessConfig{
 		Allow:          a.Allow,
 		Deny:           a.Deny,
+		DropDenied:     a.DropDenied,
 		MaxClientConns: a.MaxClientConns.Most,
 		ConnsBits:      clientBits(a.MaxClientConns.Bits4, a.MaxClientConns.Bits6),
 		ClientRate:     a.ClientRate.Rate,

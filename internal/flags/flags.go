@@ -53,7 +53,7 @@ func (b *builder) parse(words Words) (*config.Config, error) {
 		return nil, err
 	}
 	for _, s := range b.plan.Services {
-		if len(s.Backends) == 0 {
+		if s.IsEmpty() && !slices.ContainsFunc(words.Options, func(o Option) bool { return o.Name == "on-empty" }) {
 			return nil, fmt.Errorf("service %q listens on %s but has no backend (add --backend %sADDR)", s.Name, s.Listeners[0], b.prefix(s.Name))
 		}
 	}

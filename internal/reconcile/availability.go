@@ -58,10 +58,12 @@ func (p *planner) logAvailability() {
 	case why != available && why != p.last.availability:
 		p.availability = why
 		level, message := zap.ErrorLevel, "all backends of service "+name+" are down"
-		switch why {
-		case noWeight:
+		switch {
+		case why == noBackend && p.service.IsEmpty(): // --on-empty allows it
+			level, message = zap.InfoLevel, "service "+name+" has no backend"
+		case why == noWeight:
 			level, message = zap.WarnLevel, "all backends of service "+name+" have weight 0"
-		case noneReady:
+		case why == noneReady:
 			level, message = zap.WarnLevel, "no backend of service "+name+" is in service"
 		}
 		p.outcome = append(p.outcome, change{line: line{level, message, []zap.Field{zap.String("so", consequence(why, p.service))}}})
@@ -86,6 +88,12 @@ func consequence(why availability, s *config.Service) string {
 		option = "--wait"
 	}
 	switch {
+	case why == noBackend && s.IsEmpty() && s.OnEmpty == config.EmptyClose:
+		what, option = "its listeners are closed", "--on-empty close"
+	case why == noBackend && s.IsEmpty() && s.OnEmpty == config.EmptyDrop:
+		what, option = "clients get no answer", "--on-empty drop"
+	case why == noBackend && s.IsEmpty():
+		option = join("--on-empty refuse", option)
 	case why == noBackend:
 		what = "none is left, " + what
 	case why == noAddress:

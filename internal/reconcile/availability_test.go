@@ -25,6 +25,9 @@ func TestConsequences(t *testing.T) {
 		{noAddress, closed, "none has an address, clients are refused"},
 		{noAddress, wait, "none has an address, clients wait up to 30s for one, and are refused then (--wait)"},
 		{noBackend, "", "none is left, clients are refused"},
+		{noBackend, "empty close", "its listeners are closed (--on-empty close)"},
+		{noBackend, "empty drop", "clients get no answer (--on-empty drop)"},
+		{noBackend, "empty refuse" + wait, "clients wait up to 30s for one, and are refused then (--on-empty refuse, --wait)"},
 		{noWeight, "", "clients are refused"},
 		{noneReady, "", "clients are refused"},
 		{allDown, udp, "clients are sent to them anyway (--fail open)"},
@@ -33,6 +36,10 @@ func TestConsequences(t *testing.T) {
 		{noWeight, wait, "clients wait up to 30s for one, and are refused then (--wait)"},
 	} {
 		s := config.NewService("", config.TCP)
+		s.Backends = []config.Backend{{}}
+		if words := strings.Fields(tt.options); len(words) == 2 {
+			s.OnEmpty, s.Backends = config.EmptyPolicy(strings.TrimSuffix(words[1], wait)), nil
+		}
 		s.FailClosed = strings.Contains(tt.options, closed)
 		if strings.Contains(tt.options, wait) {
 			s.Wait = 30e9

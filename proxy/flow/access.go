@@ -14,6 +14,8 @@ type AccessConfig struct {
 	// Allow and Deny are prefixes of clients. The most specific one that a client is in
 	// decides. A client in none is refused if there is an Allow.
 	Allow, Deny []netip.Prefix
+	// DropDenied gives clients that these refuse no answer, as a rule that drops does.
+	DropDenied bool
 	// MaxClientConns bounds the flows of one client that live at once. Not for udp, which
 	// has UDPConfig.MaxClientFlows.
 	MaxClientConns int

@@ -22,8 +22,13 @@ type Record struct {
 	Others   uint64 // that ended so before the client was let in, and have no record
 }
 
+// records reports whether flows with these settings have records.
+func (a *Admission) records(c *Settings) bool {
+	return a.Record != nil && (!a.RecordSome || c.LogAccess)
+}
+
 func (a *Admission) write(r Record) {
-	if a.Record != nil {
+	if a.records(r.Settings) {
 		a.Record(r)
 	}
 }
@@ -57,7 +62,7 @@ type lineLimits [outcomes]struct {
 // writeFew records a client that was not let in, or counts it among the others of a later
 // record.
 func (a *Admission) writeFew(r *Record, now time.Duration) {
-	if a.Record == nil {
+	if !a.records(r.Settings) {
 		return
 	}
 	svc := r.Settings.Service

@@ -45,7 +45,7 @@ func TestFailedOutcomes(t *testing.T) {
 	served := []Outcome{
 		Finished, ClientReset, BackendReset, ClientLost, BackendLost, IdleTimeout, HalfCloseTimeout, Drained, Replied,
 		Evicted, Reclaimed, BackendDown, Aged, Aborted, Killed, Rebalanced,
-		Denied, RateLimited, ClientLimit, BadProxyHeader, NoServerName,
+		Denied, RateLimited, ClientLimit, BadProxyHeader, NoServerName, NoEndpoint,
 	}
 	for _, o := range served {
 		if o.IsFailure() {

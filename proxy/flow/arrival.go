@@ -157,7 +157,7 @@ func (m *Sessions) screen(a *arrival, now time.Duration) Outcome {
 
 // turnAway accounts for a datagram that was refused at the door.
 func (m *Sessions) turnAway(a *arrival, o Outcome, now time.Duration) Action {
-	if m.admission.Record != nil {
+	if m.admission.records(a.Settings) {
 		a.via()
 	}
 	m.admission.TurnAway(a.Settings, a.Origin, o, now)

@@ -2,11 +2,13 @@ package flow
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"time"
 
 	"usher/conntrack"
 	"usher/proxy/clienthello"
+	"usher/proxy/limit"
 	"usher/proxy/proxyheader"
 	"usher/proxy/rules"
 )
@@ -56,6 +58,8 @@ func (d *Door) Enter(set *rules.Set, at *Binding, c *Settings, now time.Duration
 		e.needs = needsHello
 	}
 	switch {
+	case e.needs == 0 && c.Empty == EmptyDrop:
+		e.Judgement = d.Screen(set, c, false, now)
 	case !client.IsValid():
 		return e
 	case c.AcceptsProxy(client):
@@ -139,10 +143,13 @@ func (f *Flow) Peeked(d *Door, p []byte, ended bool, now time.Duration) Action {
 		f.nameClient(&h)
 		return Action{Do: Discard, Bytes: n}
 	}
-	if d.Admission.Record != nil && hello.ServerName != "" {
+	to, cfg := f.at.DestinationOf(hello.ServerName, hello.HasProtocol), f.Settings
+	if to != nil {
+		cfg = to.Settings()
+	}
+	if hello.ServerName != "" && d.Admission.records(cfg) {
 		f.changeVia(func(v *Via) { v.ServerName = hello.ServerName })
 	}
-	to := f.at.DestinationOf(hello.ServerName, hello.HasProtocol)
 	if to == nil {
 		return EndAs(NoServerName)
 	}
@@ -193,8 +200,7 @@ func (f *Flow) Named(d *Door, set *rules.Set, now time.Duration) Action {
 	f.pass = d.TakePass()
 	switch {
 	case j.IsDropped:
-		d.Admission.TurnAway(f.Settings, f.Origin, Denied, now)
-		return f.Silence(d.Admission, now)
+		return f.drop(d.Admission, j.Outcome, now)
 	case j.Outcome != Running:
 		return EndAs(j.Outcome)
 	case f.needs != 0:
@@ -218,12 +224,30 @@ func (f *Flow) enter(d *Door, to *Destination, now time.Duration) Action {
 	if !isRoom {
 		return EndAs(ServerFull)
 	}
-	if client := f.Client.Addr(); client.IsValid() {
-		if o := cfg.judge(client, now, &f.pass.holds); o != Running {
-			return EndAs(o)
-		}
+	if j := cfg.afterHello(f.Client.Addr(), now, &f.pass.holds); j.IsDropped {
+		f.pass.Release()
+		return f.drop(d.Admission, j.Outcome, now)
+	} else if j.Outcome != Running {
+		return EndAs(j.Outcome)
 	}
 	return f.letIn(now)
+}
+
+// afterHello judges a client by the service that its ClientHello has chosen; that of a unix socket has no address.
+func (s *Settings) afterHello(client netip.Addr, now time.Duration, h *limit.Holds) Judgement {
+	switch {
+	case s.Empty == EmptyDrop:
+		return s.refusal(NoEndpoint)
+	case !client.IsValid():
+		return Judgement{}
+	}
+	return s.refusal(s.judge(client, now, h))
+}
+
+// drop accounts for a client that gets no answer, and holds it.
+func (f *Flow) drop(a *Admission, o Outcome, now time.Duration) Action {
+	a.TurnAway(f.Settings, f.Origin, o, now)
+	return f.Silence(a, now)
 }
 
 // letIn begins the flow as if its client had just been accepted.

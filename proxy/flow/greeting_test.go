@@ -242,6 +242,7 @@ func TestNamedClientsAreJudged(t *testing.T) {
 		{"192.0.2.2", AccessConfig{}, EndAs(Denied)},
 		{"10.0.0.1", AccessConfig{Deny: prefixes("10.0.0.1/32")}, EndAs(Denied)},
 		{"192.0.2.3", AccessConfig{Allow: prefixes("10.0.0.1/32")}, EndAs(Denied)},
+		{"192.0.2.3", AccessConfig{Allow: prefixes("10.0.0.1/32"), DropDenied: true}, Action{Do: Hold, Until: time.Minute + time.Second}},
 	} {
 		for _, needs := range []needs{needsHeader, needsHeader | needsHello} {
 			g := newGreeter(t, needs, true, tt.access)

@@ -122,6 +122,8 @@ func (st *SettingsState) Check(services, pools int) error {
 		return fmt.Errorf("settings of %s: a jitter of %v", c.Name, jitter)
 	case c.IdleTimeout < 0 || c.HalfCloseTimeout < 0 || c.ReclaimIdle < 0 || c.UDP.IdleTimeout < 0:
 		return fmt.Errorf("settings of %s: a timeout is negative", c.Name)
+	case c.Empty >= emptyPolicies:
+		return fmt.Errorf("settings of %s: %d as its policy without a backend", c.Name, c.Empty)
 	case c.UDP.Replies < 0:
 		return fmt.Errorf("settings of %s: %d replies", c.Name, c.UDP.Replies)
 	}

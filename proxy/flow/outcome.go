@@ -80,6 +80,8 @@ const (
 	BadProxyHeader
 	// NoServerName: no service takes the server name of the ClientHello, or none came.
 	NoServerName
+	// NoEndpoint: the service had no backend, and EmptyDrop.
+	NoEndpoint
 
 	outcomes // the number of outcomes
 )
@@ -90,7 +92,7 @@ var outcomeNames = [outcomes]string{
 	"max-conns", "max-flows", "max-client-flows", "backends-full", "queue-full", "no-descriptors", "no-local-port",
 	"replied", "refused", "evicted", "reclaimed", "backend-down",
 	"max-age", "queue-timeout", "aborted", "killed", "rebalanced", "error",
-	"denied", "rate-limited", "client-limit", "bad-proxy-header", "no-sni",
+	"denied", "rate-limited", "client-limit", "bad-proxy-header", "no-sni", "no-endpoint",
 }
 
 // String returns the word that the access log uses.
@@ -121,7 +123,7 @@ func (o Outcome) IsFailure() bool {
 }
 
 // IsFrontDoor reports whether a client that ends so was not let in.
-func (o Outcome) IsFrontDoor() bool { return o >= Denied && o <= NoServerName }
+func (o Outcome) IsFrontDoor() bool { return o >= Denied && o <= NoEndpoint }
 
 // Side is one end of a flow.
 type Side uint8

@@ -13,10 +13,10 @@ import (
 // Newcomers are judged before they have a place or a row, so that many that are refused cost
 // little:
 //
-//	rules ──▶ lists of the service ──▶ its limits ──▶ a place
-//	  │ DROP        │                     │
-//	  ▼             ▼                     ▼
-//	silence      Denied        ClientLimit, RateLimited
+//	rules ──▶ has it a backend? ──▶ lists of the service ──▶ its limits ──▶ a place
+//	  │ DROP      │ EmptyDrop         │ DropDenied │            │
+//	  ▼           ▼                   ▼            ▼            ▼
+//	silence     silence            silence       Denied    ClientLimit, RateLimited
 //
 // Who they are may have to be read first: see greeting.go.
 
@@ -52,7 +52,7 @@ func (p *Pass) Release() {
 // Judgement is what becomes of a newcomer. With Running it is let in.
 type Judgement struct {
 	Outcome   Outcome
-	IsDropped bool // a rule has it get no answer
+	IsDropped bool // it gets no answer
 }
 
 // Rules returns the rules of new flows; nil: there are none.
@@ -66,11 +66,14 @@ func (a *Admission) SetRules(set *rules.Set) { a.rules.Store(set) }
 func (d *Door) Screen(set *rules.Set, c *Settings, isNamed bool, now time.Duration) Judgement {
 	j := d.byRules(set, now)
 	switch {
-	case j.Outcome != Running || !d.Packet.Client.IsValid():
+	case j.Outcome != Running:
+	case c.Empty == EmptyDrop:
+		j = c.refusal(NoEndpoint)
+	case !d.Packet.Client.IsValid():
 	case c.Access.ProxyOnly && !isNamed:
 		j.Outcome = Denied
 	default:
-		j.Outcome = c.judge(d.Packet.Client.Addr(), now, &d.pass.holds)
+		j = c.refusal(c.judge(d.Packet.Client.Addr(), now, &d.pass.holds))
 	}
 	if j.Outcome != Running {
 		d.pass.Release()
@@ -158,6 +161,11 @@ type clientLimits struct {
 
 func newClientLimits(seed uint64) *clientLimits {
 	return &clientLimits{byClient: limit.NewBuckets(seed, mostRates), flows: limit.NewCounts(seed, mostCounts)}
+}
+
+// refusal says how a client gets to know of an outcome of the service's own judgement.
+func (s *Settings) refusal(o Outcome) Judgement {
+	return Judgement{o, o == NoEndpoint || o == Denied && s.Access.DropDenied}
 }
 
 // judge is the judgement of the service alone. What is refused for a client's sake takes

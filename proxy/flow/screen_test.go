@@ -53,6 +53,8 @@ func TestWhoMayComeIn(t *testing.T) {
 		dropped bool
 		greets  bool
 	}{
+		{"not allowed, and dropped", AccessConfig{Allow: prefixes("192.0.2.0/24"), DropDenied: true}, "192.0.3.1", Denied, true, false},
+		{"allowed, others are dropped", AccessConfig{Allow: prefixes("192.0.2.0/24"), DropDenied: true}, "192.0.2.1", Running, false, false},
 		{"no rule matches", AccessConfig{}, "192.0.2.1", Running, false, false},
 		{"dropped", AccessConfig{}, "10.1.0.1", Denied, true, false},
 		{"rejected", AccessConfig{}, "10.2.0.1", Denied, false, false},
@@ -76,6 +78,21 @@ func TestWhoMayComeIn(t *testing.T) {
 			t.Errorf("%s: %+v", tt.name, e)
 		}
 		pass.Release()
+	}
+}
+
+// TestNobodyComesInWithoutABackend where clients are dropped then, whoever they are; rules come first.
+func TestNobodyComesInWithoutABackend(t *testing.T) {
+	t.Parallel()
+	a := new(Admission)
+	a.SetRules(testRules(t, map[string]rules.Target{"10.2.0.0/16": rules.Reject}))
+	svc := testService(ServiceConfig{Empty: EmptyDrop, Access: AccessConfig{AcceptProxy: prefixes("10.1.0.0/16")}})
+	for from, want := range map[string]Judgement{
+		"192.0.2.1": {NoEndpoint, true}, "10.1.0.1": {NoEndpoint, true}, "": {NoEndpoint, true}, "10.2.0.1": {Denied, false},
+	} {
+		if e, _ := visit(a, svc.Settings(), from, 0); !a.MustEnter(new(Binding), svc.Settings()) || e.Judgement != want || e.Greets() {
+			t.Errorf("%q: %+v", from, e)
+		}
 	}
 }
 

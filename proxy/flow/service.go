@@ -48,6 +48,9 @@ type ServiceConfig struct {
 	// Reserve is how many flows the service may have whatever the others have; zero is a
 	// fair share.
 	Reserve int
+	// Empty says what clients get while the service has no backend. Leave it zero while it has one: with another value
+	// the pool is not asked.
+	Empty EmptyPolicy
 	// Persist sends a client's flows to one backend.
 	Persist Persist
 	// Observer learns how flows went; nil is nobody.
@@ -56,9 +59,26 @@ type ServiceConfig struct {
 	Access AccessConfig
 	// SendProxy has backends told of the client.
 	SendProxy SendProxy
+	// LogAccess records flows also where only those of such services are; see [Admission].
+	LogAccess bool
 	// UDP is what udp listeners add. All listeners of a service are udp, or none is.
 	UDP UDPConfig
 }
+
+// EmptyPolicy says what clients of a service without a backend get.
+type EmptyPolicy uint8
+
+const (
+	// EmptyRefuse asks the pool: connections are reset once Wait has passed, datagrams are dropped.
+	EmptyRefuse EmptyPolicy = iota
+	// EmptyDrop gives no answer: clients are held as those that a rule drops, and end as [NoEndpoint].
+	EmptyDrop
+	// EmptyClose closes the listeners, so that the kernel refuses: connections with RST, datagrams with ICMP. The
+	// service keeps its Listeners, and the addresses are free for others.
+	EmptyClose
+
+	emptyPolicies // the number of policies
+)
 
 // ResultObserver learns how backends treat flows. It is called on the data path, from any
 // goroutine, and must not block.
@@ -132,6 +152,7 @@ type Settings struct {
 // if the pool stays; nil: there are none.
 func NewSettings(svc *Service, c ServiceConfig, a *Affinity, before *Settings) *Settings {
 	s := &Settings{ServiceConfig: c, Service: svc, access: newAccess(&c.Access)}
+	s.access.isOn = s.access.isOn || c.Empty == EmptyDrop
 	if c.Persist.On {
 		s.affinity = a
 	}

@@ -6,7 +6,7 @@ import (
 	"usher/conntrack"
 )
 
-// Clients that a rule drops get no answer: they are held, read by nobody, until they go, or
+// Clients that a rule, a list or a service without a backend drops get no answer: they are held, read by nobody, until they go, or
 // their time is over, or a newcomer needs their place. They were counted when they came.
 
 const (
