@@ -77,11 +77,11 @@ func (e *engine) plan(key planner.Key) {
 	problems := e.assign(key, &in)
 	result := planner.Plan(in, &e.env)
 	e.report.set(key, planned, append(problems, result.Problems...))
-	e.book.set(key, &result)
-	e.pending.records[key] = &result.Record
-	if !result.Triggered.IsZero() {
+	if e.book.isTriggered(key, result.Triggered) {
 		e.pending.triggered = append(e.pending.triggered, result.Triggered)
 	}
+	e.book.set(key, &result)
+	e.pending.records[key] = &result.Record
 	e.log.Debug("service planned", zap.Stringer("service", key), zap.Int("ports", len(result.Services)), zap.Int("endpoints", result.Endpoints))
 }
 

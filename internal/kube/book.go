@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"time"
 
 	"usher/internal/config"
 	"usher/internal/kube/planner"
@@ -29,6 +30,7 @@ type book struct {
 type entry struct {
 	services                                    []string // their names
 	endpoints, noLocalInternal, noLocalExternal int
+	triggered                                   time.Time
 }
 
 // servedHealth is what was last asked of the healthCheckNodePorts.
@@ -54,6 +56,7 @@ func (b *book) set(key planner.Key, r *planner.Result) {
 	delete(b.health, key)
 	next := new(entry)
 	if r != nil {
+		next.triggered = r.Triggered
 		next.endpoints, next.noLocalInternal, next.noLocalExternal = r.Endpoints, r.NoLocalInternal, r.NoLocalExternal
 		for _, s := range r.Services {
 			next.services = append(next.services, s.Name)
@@ -77,6 +80,13 @@ func (b *book) set(key planner.Key, r *planner.Result) {
 	if r == nil {
 		delete(b.entries, key)
 	}
+}
+
+// isTriggered reports whether the endpoints of a Service changed later than those in the book. Another plan of the same
+// endpoints is none of their changes.
+func (b *book) isTriggered(key planner.Key, at time.Time) bool {
+	before := b.entries[key]
+	return !at.IsZero() && (before == nil || at.After(before.triggered))
 }
 
 func (b *book) put(s *config.Service) {
