@@ -49,6 +49,11 @@ func (e *engine) apply(ctx context.Context, keys []planner.Key, c change) error 
 	for _, key := range keys {
 		e.plan(key)
 	}
+	if e.balance != nil {
+		for _, key := range e.balance.Freed() { // addresses that Services of keys have released
+			e.plan(key)
+		}
+	}
 	refusals, err := e.control.ReplaceSound(ctx, control.Kube, control.Part{Services: e.book.services()})
 	if err != nil {
 		return err

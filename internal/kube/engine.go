@@ -114,11 +114,16 @@ func (e *engine) first(ctx context.Context) error {
 	if err := e.apply(ctx, changes.Services, change{began: began, seen: changes.Seen, isFull: true}); err != nil {
 		return err
 	}
+	e.tellPlaces()
+	e.log.Info("synced", zap.Int("services", len(e.book.entries)), zap.Int("endpoints", e.book.endpoints), zap.Duration("took", time.Since(began)))
+	return nil
+}
+
+// tellPlaces logs how ClusterIPs are listened on.
+func (e *engine) tellPlaces() {
 	for _, sentence := range e.places.Summary() {
 		e.log.Info(sentence)
 	}
-	e.log.Info("synced", zap.Int("services", len(e.book.entries)), zap.Int("endpoints", e.book.endpoints), zap.Duration("took", time.Since(began)))
-	return nil
 }
 
 // interfacesEvery is how often the addresses of this machine are looked at.
@@ -184,9 +189,13 @@ func (e *engine) step(ctx context.Context) error {
 	return e.apply(ctx, keys, c)
 }
 
-// renew plans all Services if the addresses of this machine have changed.
+// renew plans all Services if the addresses or the routes of this machine have changed.
 func (e *engine) renew(ctx context.Context) error {
-	if !e.renewEnv() {
+	areMoved := e.places.Refresh()
+	if areMoved {
+		e.tellPlaces()
+	}
+	if !e.renewEnv() && !areMoved {
 		return nil
 	}
 	return e.apply(ctx, e.all(nil), change{began: time.Now(), seen: e.pending.seen, isFull: true})

@@ -2,6 +2,7 @@ package assign
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -14,7 +15,11 @@ import (
 const Class = "usher.dev/lb"
 
 // LoadBalancers gives the Services of type LoadBalancer an address of a pool each.
-type LoadBalancers struct{ pool *Pool }
+type LoadBalancers struct {
+	pool    *Pool
+	refused map[planner.Key]bool // they have none, and may have one when another is released
+	isFreed bool                 // one was released since Freed
+}
 
 // New returns the LoadBalancers of the pool of a prefix.
 func New(prefix netip.Prefix) (*LoadBalancers, error) {
@@ -22,7 +27,7 @@ func New(prefix netip.Prefix) (*LoadBalancers, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &LoadBalancers{pool: pool}, nil
+	return &LoadBalancers{pool: pool, refused: make(map[planner.Key]bool)}, nil
 }
 
 // Prefix returns the range of the pool.
@@ -49,6 +54,26 @@ func (l *LoadBalancers) Claim(key planner.Key, svc *corev1.Service) {
 // address is not valid if the Service has none of this pool: the error says why, unless it is not for this pool to give.
 // A nil Service is one that is gone.
 func (l *LoadBalancers) For(key planner.Key, svc *corev1.Service) (netip.Addr, error) {
+	before, had := l.pool.Addr(key)
+	delete(l.refused, key)
+	addr, err := l.choose(key, svc)
+	if err != nil {
+		l.refused[key] = true
+	}
+	l.isFreed = l.isFreed || had && addr != before
+	return addr, err
+}
+
+// Freed returns the Services that For has refused, sorted, if addresses were released since the last call.
+func (l *LoadBalancers) Freed() []planner.Key {
+	if !l.isFreed {
+		return nil
+	}
+	l.isFreed = false
+	return slices.SortedFunc(maps.Keys(l.refused), planner.Key.Compare)
+}
+
+func (l *LoadBalancers) choose(key planner.Key, svc *corev1.Service) (netip.Addr, error) {
 	if svc == nil || !l.isEligible(svc) {
 		l.pool.Release(key)
 		return netip.Addr{}, nil

@@ -2,6 +2,7 @@ package assign
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -77,8 +78,14 @@ func TestForChange(t *testing.T) {
 	if got, err := l.For(keyOf("c"), plain); err == nil || got.IsValid() {
 		t.Errorf("%s of an exhausted pool", got)
 	}
+	if freed := l.Freed(); freed != nil {
+		t.Errorf("%v may have what nobody has released", freed)
+	}
 	if got, err := l.For(keyOf("b"), service(func(s *corev1.Service) { s.Spec.Type = "ClusterIP" })); err != nil || got.IsValid() {
 		t.Errorf("%s for another type: %v", got, err)
+	}
+	if freed := l.Freed(); !slices.Equal(freed, []planner.Key{keyOf("c")}) || l.Freed() != nil {
+		t.Errorf("%v may have what is released, not c alone and once", freed)
 	}
 	_, _ = l.For(keyOf("a"), nil)
 	if got, err := l.For(keyOf("c"), asking); err != nil || got.String() != "fd00::1" {

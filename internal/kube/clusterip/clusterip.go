@@ -8,6 +8,7 @@ package clusterip
 import (
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -41,7 +42,7 @@ func ParseMode(word string) (Mode, error) {
 }
 
 // Map is where ClusterIPs are listened on. An address keeps its place while a Service has it, whatever else comes and
-// goes. Any goroutines may read it together, but only while none changes it.
+// goes, unless the routes of the host change. Any goroutines may read it together, but only while none changes it.
 type Map struct {
 	mode     Mode
 	probe    func(netip.Addr) Reach
@@ -64,7 +65,7 @@ type finding struct {
 	reach Reach
 }
 
-// New returns an empty Map. probe is asked once for each ClusterIP in the mode Auto. Reserved prefixes are those that no
+// New returns an empty Map. probe is asked about each ClusterIP in the mode Auto. Reserved prefixes are those that no
 // ClusterIP is mapped into, since they serve something else.
 func New(mode Mode, probe func(netip.Addr) Reach, reserved ...netip.Prefix) *Map {
 	return &Map{
@@ -126,6 +127,36 @@ func (m *Map) Summary() []string {
 		}
 	}
 	return told
+}
+
+// Refresh asks again how ClusterIPs can be listened on, by the first one of each family. If that has changed, it moves
+// those that the host now routes to itself, or no longer does. It reports whether Summary tells something else.
+func (m *Map) Refresh() bool {
+	isChanged := false
+	for isIPv6, f := range m.first {
+		reach := m.probe(f.ip)
+		if reach == f.reach {
+			continue
+		}
+		m.first[isIPv6], isChanged = finding{f.ip, reach}, true
+		for _, ip := range slices.SortedFunc(maps.Keys(m.places), netip.Addr.Compare) {
+			if ip.Is6() == isIPv6 {
+				m.move(ip)
+			}
+		}
+	}
+	return isChanged
+}
+
+// move gives a ClusterIP another place if the host routes it to itself now, or no longer does.
+func (m *Map) move(ip netip.Addr) {
+	p := m.places[ip]
+	if isHere := m.probe(ip) == Local; isHere == (p.listen == ip) {
+		return
+	}
+	delete(m.taken, p.listen)
+	p.listen = m.choose(ip)
+	m.taken[p.listen] = ip
 }
 
 func (m *Map) assign(ip netip.Addr) {

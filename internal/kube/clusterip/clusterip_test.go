@@ -84,6 +84,42 @@ func TestMapStable(t *testing.T) {
 	}
 }
 
+// TestRefresh: a route that comes moves the ClusterIPs that it covers, and no others; its end moves them back.
+func TestRefresh(t *testing.T) {
+	t.Parallel()
+	local := "10.43.0.0/16"
+	m := New(Auto, func(ip netip.Addr) Reach { return probeOf(local)(ip) })
+	if m.Refresh() {
+		t.Error("an empty map changes")
+	}
+	words := strings.Fields("10.96.0.1 10.43.0.1 11.96.0.1 fd00::1")
+	for i, word := range words {
+		m.Set(keyOf(i), []netip.Addr{netip.MustParseAddr(word)})
+	}
+	v6 := m.Listen(netip.MustParseAddr("fd00::1")).String()
+	for _, step := range []struct {
+		local, want string
+		isChange    bool
+	}{
+		{"10.43.0.0/16", "127.96.0.1 10.43.0.1 127.97.0.1 " + v6, false},
+		{"10.0.0.0/8", "10.96.0.1 10.43.0.1 127.97.0.1 " + v6, true},
+		{"10.0.0.0/8", "10.96.0.1 10.43.0.1 127.97.0.1 " + v6, false},
+		{"192.0.2.0/24", "127.96.0.1 127.43.0.1 127.97.0.1 " + v6, true},
+	} {
+		local = step.local
+		if m.Refresh() != step.isChange {
+			t.Errorf("%s: it is told that a change is %v", local, !step.isChange)
+		}
+		var got []string
+		for _, word := range words {
+			got = append(got, m.Listen(netip.MustParseAddr(word)).String())
+		}
+		if strings.Join(got, " ") != step.want || len(m.taken) != len(words) {
+			t.Errorf("%s: %v, not %s", local, got, step.want)
+		}
+	}
+}
+
 // TestMapFull: a full range makes the places of another one that it collides with no slower to find.
 func TestMapFull(t *testing.T) {
 	t.Parallel()
