@@ -11,8 +11,10 @@
 package names
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,7 +36,9 @@ type Zone struct {
 	domain string // lower case, with a dot at its end
 	serial atomic.Uint32
 
-	mu         sync.RWMutex
+	writing sync.Mutex // held for the whole of a change
+
+	mu         sync.RWMutex             // held for one entry at a time: queries wait for no Service of many endpoints
 	services   map[planner.Key]*service // keys are in lower case
 	namespaces map[string]int           // how many Services each has
 	clusterIPs pointers
@@ -70,44 +74,58 @@ func (z *Zone) Set(record planner.Record) {
 		z.Delete(key)
 		return
 	}
-	made := newService(record, key.Name+"."+key.Namespace+".svc."+z.domain)
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	z.deleteLocked(key)
-	z.services[key] = made
-	z.namespaces[key.Namespace]++
-	for addr, names := range made.clusterIPs {
-		z.clusterIPs.add(addr, key, names)
-	}
-	for addr, names := range made.endpoints {
-		z.endpoints.add(addr, key, names)
-	}
-	z.serial.Add(1)
+	z.replace(key, newService(record, key.Name+"."+key.Namespace+".svc."+z.domain))
 }
 
 // Delete removes the names of a Service. There need not be any.
-func (z *Zone) Delete(key planner.Key) {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	z.deleteLocked(lowerKey(key))
-}
+func (z *Zone) Delete(key planner.Key) { z.replace(lowerKey(key), nil) }
 
-func (z *Zone) deleteLocked(key planner.Key) {
-	before := z.services[key]
-	if before == nil {
+// replace puts records in the place of those of a Service; nil: it has none any more.
+func (z *Zone) replace(key planner.Key, now *service) {
+	z.writing.Lock()
+	defer z.writing.Unlock()
+	before := z.swap(key, now)
+	if before == nil && now == nil {
 		return
 	}
-	delete(z.services, key)
-	if z.namespaces[key.Namespace]--; z.namespaces[key.Namespace] == 0 {
-		delete(z.namespaces, key.Namespace)
-	}
-	for addr := range before.clusterIPs {
-		z.clusterIPs.remove(addr, key)
-	}
-	for addr := range before.endpoints {
-		z.endpoints.remove(addr, key)
-	}
+	none := new(service)
+	z.point(z.clusterIPs, key, cmp.Or(before, none).clusterIPs, cmp.Or(now, none).clusterIPs)
+	z.point(z.endpoints, key, cmp.Or(before, none).endpoints, cmp.Or(now, none).endpoints)
 	z.serial.Add(1)
+}
+
+func (z *Zone) swap(key planner.Key, now *service) (before *service) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if before = z.services[key]; before != nil {
+		delete(z.services, key)
+		if z.namespaces[key.Namespace]--; z.namespaces[key.Namespace] == 0 {
+			delete(z.namespaces, key.Namespace)
+		}
+	}
+	if now != nil {
+		z.services[key] = now
+		z.namespaces[key.Namespace]++
+	}
+	return before
+}
+
+// point changes the names of addresses that a Service gives. What stays as it is costs no lock.
+func (z *Zone) point(p pointers, key planner.Key, before, now map[netip.Addr][]string) {
+	for addr := range before {
+		if _, stays := now[addr]; !stays {
+			z.mu.Lock()
+			p.remove(addr, key)
+			z.mu.Unlock()
+		}
+	}
+	for addr, names := range now {
+		if !slices.Equal(before[addr], names) {
+			z.mu.Lock()
+			p.add(addr, key, names)
+			z.mu.Unlock()
+		}
+	}
 }
 
 // service returns the records of a Service; nil: there is none of that name.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -215,6 +216,39 @@ func TestNamesFollow(t *testing.T) {
 	}
 	z.Delete(key("default", "web"))
 	z.Set(planner.Record{Key: key("default", "a.b"), Addrs: addrs("10.96.0.9")}) // no name of a Service
+	if n := len(z.services) + len(z.namespaces) + len(z.clusterIPs) + len(z.endpoints); n != 0 {
+		t.Errorf("%d entries are left", n)
+	}
+}
+
+// TestChangesWhileAsked changes Services from several goroutines while others ask for them.
+func TestChangesWhileAsked(t *testing.T) {
+	t.Parallel()
+	z := testZone(t)
+	h := &handler{zone: z, forward: newForwarder(nil, zap.NewNop())}
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() {
+			for n := range 100 {
+				for _, r := range testRecords()[i:] {
+					if z.Set(r); n%3 == i%3 {
+						z.Delete(r.Key)
+					}
+				}
+			}
+		})
+		all.Go(func() {
+			for range 100 {
+				for _, name := range []string{"web.default.svc.cluster.local.", "pets.db.svc.cluster.local.", "1.0.1.10.in-addr.arpa."} {
+					h.reply(context.Background(), new(dns.Msg).SetQuestion(name, dns.TypeSRV), true)
+				}
+			}
+		})
+	}
+	all.Wait()
+	for _, r := range testRecords() {
+		z.Delete(r.Key)
+	}
 	if n := len(z.services) + len(z.namespaces) + len(z.clusterIPs) + len(z.endpoints); n != 0 {
 		t.Errorf("%d entries are left", n)
 	}
