@@ -1,6 +1,9 @@
 package control
 
 import (
+	"slices"
+	"strings"
+
 	"usher/internal/api"
 	"usher/internal/config"
 	"usher/internal/reconcile"
@@ -8,10 +11,19 @@ import (
 	"usher/proxy/flow"
 )
 
-// Services returns all services, in the order of their owners.
+// Services returns all services, in the order of their owners. Those of a cluster are sorted by name: they come and go
+// in any order.
 func (c *Controller) Services() []api.Service {
 	c.server.CountBytes()
-	running := *c.running.Load()
+	running := slices.Clone(*c.running.Load())
+	isKube := func(s *service) bool { return s.owner == Kube }
+	if first := slices.IndexFunc(running, isKube); first >= 0 {
+		kube := running[first:]
+		if n := slices.IndexFunc(kube, func(s *service) bool { return !isKube(s) }); n >= 0 {
+			kube = kube[:n]
+		}
+		slices.SortFunc(kube, func(a, b *service) int { return strings.Compare(a.given.Name, b.given.Name) })
+	}
 	all := make([]api.Service, len(running))
 	for i, s := range running {
 		all[i] = s.view()

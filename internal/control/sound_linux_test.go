@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
+	"usher/internal/api"
 	"usher/internal/config"
 	"usher/internal/discovery"
 )
@@ -162,11 +164,12 @@ func TestReplaceSoundIsLinear(t *testing.T) {
 		}
 		part = append(part, one(t, fmt.Sprintf("ns/s%d", i), word))
 	}
+	byName := func(a, b api.Service) int { return strings.Compare(a.Name, b.Name) }
 	for _, tries := range []int{2, 1} { // the second time nothing is new
 		d, err := c.replaceSound(ctx, Kube, Part{Services: part}, false)
 		must(t, err)
 		all, _ := refusals(d, nil)
-		if len(all) != 2*n/3 || len(c.Services()) != n/3 || d.tries != tries {
+		if len(all) != 2*n/3 || len(c.Services()) != n/3 || d.tries != tries || !slices.IsSortedFunc(c.Services(), byName) {
 			t.Errorf("%d refusals, %d services, %d tries, want %d", len(all), len(c.Services()), d.tries, tries)
 		}
 	}

@@ -111,7 +111,7 @@ func (r *Reconciler) Set(ctx context.Context, server Server, desired []Desired) 
 	}
 	if leads != nil && len(changes) < len(desired) {
 		for _, d := range desired {
-			if d.Service.changed != r.round && leads(d.Config) {
+			if d.Service.changed != r.round && leads.MayHave(&d.Service.targets) && leads.Has(d.Config) {
 				d.Service.observe(lookAgain)
 			}
 		}
@@ -151,6 +151,7 @@ func (r *Reconciler) compare(desired []Desired) (changes []serviceChange) {
 		s.placed = r.round
 		if before := s.desired; before == nil || before != d.Config && !reflect.DeepEqual(before, d.Config) {
 			s.changed = r.round
+			s.targets = config.NewTargets(d.Config, r.routes.local)
 			changes = append(changes, serviceChange{s, before, d.Config})
 		}
 		s.desired = d.Config

@@ -27,8 +27,8 @@ func newRoutes(local func(netip.Addr) bool) *routes {
 }
 
 // change follows services whose listeners are others than before. It returns those that have to look at their backends
-// again because some were left out, and a test for those that have to because of the listeners.
-func (r *routes) change(changes []serviceChange) (again []*Service, leads func(*config.Service) bool) {
+// again because some were left out, and what finds those that have to because of the listeners.
+func (r *routes) change(changes []serviceChange) (again []*Service, leads *config.Reach) {
 	var gone []*config.Route
 	var came []*config.Service
 	var services []*Service
@@ -59,7 +59,7 @@ func (r *routes) change(changes []serviceChange) (again []*Service, leads func(*
 		again = slices.Collect(maps.Keys(r.refused))
 	}
 	if len(listeners) > 0 {
-		leads = config.NewReach(listeners, r.local).Has
+		leads = config.NewReach(listeners, r.local)
 	}
 	return again, leads
 }

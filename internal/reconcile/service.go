@@ -30,6 +30,7 @@ type Service struct {
 	// Of Reconciler.Set alone:
 	desired         *config.Service // nil: it does not run
 	placed, changed uint64          // the last calls that have listed it anew, and changed it
+	targets         config.Targets  // of desired
 
 	job       *job
 	running   sync.Mutex  // held by reconcile, and by State
