@@ -14,6 +14,7 @@ import (
 func newService(name, network string) *config.Service {
 	s := config.NewService(name, network)
 	s.Health = config.Health{Kind: "off"}
+	s.OnEmpty = config.EmptyClose
 	return s
 }
 
@@ -32,11 +33,27 @@ func (p *plan) build(r *route, g *group, c *choice) *config.Service {
 	}
 	s.Backends = backends(r.network, g.list, c)
 	p.setAffinity(s)
-	s = p.setOptions(s, p.options[r.network])
+	options := p.options[r.network]
+	s = p.setOptions(s, options)
 	if g.restricted {
 		restrict(&s.Access, g.allow)
 	}
+	if !slices.ContainsFunc(options, func(o option) bool { return o.Name == onEmpty }) {
+		s.OnEmpty = g.list.onEmpty(s, c)
+	}
 	return s
+}
+
+// onEmpty returns what clients get while the list has no endpoint: those who may wait are held, those for whom there are
+// endpoints on other nodes get no answer, and the kernel refuses all others.
+func (l list) onEmpty(s *config.Service, c *choice) config.EmptyPolicy {
+	switch {
+	case s.Wait > 0:
+		return config.EmptyRefuse
+	case len(s.Backends) == 0 && l == localList && c.hasAny:
+		return config.EmptyDrop
+	}
+	return config.EmptyClose
 }
 
 // restrict lets only those clients in whom both the source ranges and the options of the Service allow.
@@ -46,6 +63,7 @@ func restrict(a *config.Access, ranges []netip.Prefix) {
 		allow = intersect(a.Allow, ranges)
 	}
 	allow = slices.DeleteFunc(slices.Clone(allow), func(c netip.Prefix) bool { return slices.Contains(a.Deny, c) })
+	a.DropDenied = true
 	if a.Allow = allow; len(allow) == 0 {
 		a.Deny = config.Prefixes{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
 	}

@@ -17,8 +17,10 @@ type option struct {
 	isAnnotated bool
 }
 
-// maxOption is an option of each backend, rather than of the service.
-const maxOption = "max"
+const (
+	maxOption = "max" // of each backend, rather than of the service
+	onEmpty   = "on-empty"
+)
 
 // readOptions finds the options of each network. What is wrong is left out: once for all services, so that a number of
 // endpoints that changes does not make an option wrong.
@@ -66,7 +68,7 @@ func (p *plan) askedOptions() (all []option) {
 		all = append(all, o)
 	}
 	for _, o := range p.env.Options {
-		if !annotated[o.Name] {
+		if !annotated[o.Name] && !isEmptyInvalid(o) {
 			all = append(all, option{Option: o})
 		}
 	}
@@ -86,6 +88,9 @@ func checkAnnotation(o Option) error {
 		}
 		return errors.New("unknown option (usher help kube lists them)")
 	}
+	if isEmptyInvalid(o) {
+		return errors.New("a Service may always be without an endpoint")
+	}
 	if o.Name != "health" {
 		return nil
 	}
@@ -97,6 +102,9 @@ func checkAnnotation(o Option) error {
 	}
 	return nil
 }
+
+// isEmptyInvalid reports whether an option says that a service has a backend at all times.
+func isEmptyInvalid(o Option) bool { return o.Name == onEmpty && o.Value == "off" }
 
 // isOf reports whether services of a network have an option.
 func isOf(o Option, network string) bool {
@@ -183,10 +191,15 @@ func (p *plan) blame(o option, err error) {
 		return
 	}
 	var of *config.Error
-	text := err.Error()
+	text := ": " + err.Error()
 	if errors.As(err, &of) {
 		text = of.Reason(func(f config.Field) string { return string(f) })
 		text = strings.TrimPrefix(text, fmt.Sprintf("service %q: ", of.Service))
+		if rest, ok := strings.CutPrefix(text, string(o.Name)+" "); ok {
+			text = " " + rest // NAME is there already
+		} else {
+			text = ": " + text
+		}
 	}
-	p.problems.add(invalidAnnotation, "annotation %s%.63s: %s", AnnotationPrefix, o.Name, text)
+	p.problems.add(invalidAnnotation, "annotation %s%.63s%s", AnnotationPrefix, o.Name, text)
 }

@@ -73,7 +73,10 @@ const AnnotationPrefix = "usher.dev/"
 
 // Result is what a Service needs.
 type Result struct {
-	Services []*config.Service // in the order of ports; each is named NAMESPACE/NAME[:PORT][/external][/ipv6]
+	// Services are in the order of ports. Each is named NAMESPACE/NAME[:PORT][/GROUP][/ipv6]. GROUP is external for addresses
+	// with another list of endpoints than the ClusterIP, loadbalancer for those with source ranges, and loadbalancer/node for
+	// the latter's clients on this node where those have another list.
+	Services []*config.Service
 	Record   Record
 	Health   *Health // nil: there is no healthCheckNodePort
 	Problems []Problem

@@ -93,10 +93,11 @@ func join(all []group, g group, l groupListener) []group {
 	return all
 }
 
-// ownSources returns the addresses that this node and its pods connect from to an address.
+// ownSources returns the addresses that this node and its pods connect from to an address. Those of a link are left out:
+// they come and go with pods.
 func (p *plan) ownSources(a address) []netip.Prefix {
 	ip := a.listen.Addr()
-	isOf := func(own netip.Prefix) bool { return own.Addr().Is6() == ip.Is6() }
+	isOf := func(own netip.Prefix) bool { return own.Addr().Is6() == ip.Is6() && !own.Addr().IsLinkLocalUnicast() }
 	loopback := netip.PrefixFrom(netip.AddrFrom4([4]byte{127}), 8)
 	if ip.Is6() {
 		loopback = netip.PrefixFrom(netip.IPv6Loopback(), 128)

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net/netip"
@@ -56,7 +57,7 @@ func (p *plan) checkPort(port *corev1.ServicePort, names map[string]bool) (netwo
 		p.problems.add(invalidPort, "port %s: another port of the Service has this name", describe(port))
 		return "", "", false
 	}
-	if err := config.CheckServiceName(name + longestSuffix); err != nil {
+	if err := cmp.Or(config.CheckServiceName(name), config.CheckServiceName(name+longestSuffix)); err != nil {
 		p.problems.add(invalidName, "port %s: %v", describe(port), err)
 		return "", "", false
 	}

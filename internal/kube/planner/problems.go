@@ -3,6 +3,8 @@ package planner
 import (
 	"fmt"
 	"slices"
+	"strings"
+	"unicode"
 )
 
 // maxProblems bounds the problems of one Service, and maxMessage their length: objects may be wrong in any number of places.
@@ -37,6 +39,7 @@ func (l *problems) add(reason, format string, args ...any) {
 	if len(p.Message) > maxMessage {
 		p.Message = p.Message[:maxMessage] + "…"
 	}
+	p.Message = strings.Map(printable, strings.ToValidUTF8(p.Message, "?"))
 	if l.seen[p] {
 		return
 	}
@@ -47,6 +50,14 @@ func (l *problems) add(reason, format string, args ...any) {
 	if len(l.kept) < maxProblems {
 		l.kept = append(l.kept, p)
 	}
+}
+
+// printable replaces what would disturb a terminal or a log.
+func printable(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return '?'
 }
 
 // list returns the first problems, and how many more there are.
