@@ -116,7 +116,7 @@ func TestScripts(t *testing.T) {
 					time.Sleep(cmp.Or(c.lasts, 4*time.Minute)) // a watch is let be for five at least
 					r.end()
 					check(t, "services", c.want, versions(r.store))
-					check(t, "requests", c.seen, s.seen)
+					check(t, "requests", c.seen, s.take(&s.seen))
 					check(t, "log", c.log, lines(r.log))
 				})
 			})

@@ -109,8 +109,16 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		next = answer(&discoveryv1.EndpointSliceList{})
 	}
 	s.mu.Unlock()
-	time.Sleep(late)
-	next(s, w, r)
+	after(late, next)(s, w, r)
+}
+
+// take returns what there is of seen or other, once.
+func (s *server) take(of *[]string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := *of
+	*of = nil
+	return all
 }
 
 func (s *server) send(w http.ResponseWriter, o runtime.Object) {
@@ -222,12 +230,13 @@ func (s *server) event(w io.Writer, e event) {
 	_ = s.media.StreamSerializer.Serializer.Encode(&metav1.WatchEvent{Type: string(e.kind), Object: runtime.RawExtension{Raw: raw.Bytes()}}, frames)
 }
 
-// withKind names the kind in the object, as an API server does.
+// withKind returns the object with its kind named, as an API server does. Scripts share objects.
 func withKind(o runtime.Object) runtime.Object {
 	kinds, _, err := scheme().ObjectKinds(o)
 	if err != nil {
 		panic(err)
 	}
+	o = o.DeepCopyObject()
 	o.GetObjectKind().SetGroupVersionKind(kinds[0])
 	return o
 }
