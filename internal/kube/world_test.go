@@ -2,12 +2,15 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -127,4 +130,91 @@ func slice(service string, protocol corev1.Protocol, endpoints ...netip.AddrPort
 	return s
 }
 
-var _ = []any{fmt.Sprint, net.Dial, os.Getenv, strings.Cut, sync.OnceFunc}
+// address is where a port of a ClusterIP is listened on.
+func (w *world) address(clusterIP string, port uint16) string {
+	return netip.AddrPortFrom(w.places.Listen(netip.MustParseAddr(clusterIP)), port).String()
+}
+
+// anyClusterIP returns a ClusterIP that no other test has.
+func anyClusterIP() string {
+	return fmt.Sprintf("10.%d.%d.%d", 1+rand.IntN(250), rand.IntN(256), 1+rand.IntN(250))
+}
+
+// backend greets clients of tcp with its name and echoes, and answers each datagram with its name.
+func backend(t testing.TB, network, name string) netip.AddrPort {
+	t.Helper()
+	var serving sync.WaitGroup
+	if network == "udp" {
+		socket, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		serving.Go(func() {
+			for buffer := make([]byte, 100); ; {
+				_, from, err := socket.ReadFrom(buffer)
+				if err != nil {
+					return
+				}
+				_, _ = socket.WriteTo([]byte(name), from)
+			}
+		})
+		t.Cleanup(func() { socket.Close(); serving.Wait() })
+		return socket.LocalAddr().(*net.UDPAddr).AddrPort()
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serving.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer c.Close()
+				_, _ = io.WriteString(c, name+"\n")
+				_, _ = io.Copy(c, c)
+			})
+		}
+	})
+	t.Cleanup(func() { l.Close(); serving.Wait() })
+	return l.Addr().(*net.TCPAddr).AddrPort()
+}
+
+// ask returns the name of the backend that a new client gets.
+func ask(network, address string) (string, error) {
+	c, err := net.DialTimeout(network, address, patience)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(c, "hello\n"); err != nil {
+		return "", err
+	}
+	buffer := make([]byte, 100)
+	n, err := c.Read(buffer)
+	name, _, _ := strings.Cut(string(buffer[:n]), "\n")
+	return name, err
+}
+
+// await asks until the answer is good.
+func await(t testing.TB, network, address string, isGood func(name string, err error) bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		name, err := ask(network, address)
+		if isGood(name, err) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s %s: %q, %v", network, address, name, err)
+		}
+	}
+}
+
+func is(want string) func(string, error) bool {
+	return func(name string, err error) bool { return err == nil && name == want }
+}
+
+func isRefused(_ string, err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
