@@ -21,8 +21,8 @@ type Pool struct {
 	addr   map[planner.Key]netip.Addr
 }
 
-// ErrExhausted says that all addresses of a pool are given.
-var ErrExhausted = errors.New("no address is free")
+// errExhausted says that all addresses of a pool are given.
+var errExhausted = errors.New("no address is free")
 
 // maxSize bounds the addresses that are given of a large prefix.
 const maxSize = math.MaxUint32
@@ -78,7 +78,7 @@ func (p *Pool) Choose(key planner.Key) (netip.Addr, error) {
 		return addr, nil
 	}
 	if uint64(len(p.owner)) >= p.size {
-		return netip.Addr{}, ErrExhausted
+		return netip.Addr{}, errExhausted
 	}
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(key.String()))
@@ -91,7 +91,7 @@ func (p *Pool) Choose(key planner.Key) (netip.Addr, error) {
 			return addr, nil
 		}
 	}
-	return netip.Addr{}, ErrExhausted
+	return netip.Addr{}, errExhausted
 }
 
 // Release takes back what a name has.

@@ -24,7 +24,7 @@ func TestPoolSize(t *testing.T) {
 		seen := make(map[netip.Addr]bool)
 		for {
 			addr, err := p.Choose(keyOf(fmt.Sprint(len(seen))))
-			if errors.Is(err, ErrExhausted) {
+			if errors.Is(err, errExhausted) {
 				break
 			}
 			if seen[addr] || !p.Prefix().Contains(addr) {

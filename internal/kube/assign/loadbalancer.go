@@ -11,8 +11,8 @@ import (
 	"usher/internal/kube/planner"
 )
 
-// Class is the loadBalancerClass of Services that get their addresses from usher alone.
-const Class = "usher.dev/lb"
+// class is the loadBalancerClass of Services that get their addresses from usher alone.
+const class = "usher.dev/lb"
 
 // LoadBalancers gives the Services of type LoadBalancer an address of a pool each.
 type LoadBalancers struct {
@@ -106,8 +106,8 @@ func (l *LoadBalancers) isEligible(svc *corev1.Service) bool {
 	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer || !hasFamily(svc, l.pool.Prefix().Addr()) {
 		return false
 	}
-	if class := svc.Spec.LoadBalancerClass; class != nil {
-		return *class == Class
+	if name := svc.Spec.LoadBalancerClass; name != nil {
+		return *name == class
 	}
 	return !l.isServedElsewhere(svc)
 }

@@ -21,7 +21,7 @@ func TestFor(t *testing.T) {
 	}{
 		"type LoadBalancer":      {change: func(*corev1.Service) {}, want: "any"},
 		"another type":           {change: func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeNodePort }},
-		"class of usher":         {change: func(s *corev1.Service) { s.Spec.LoadBalancerClass = new(Class) }, want: "any"},
+		"class of usher":         {change: func(s *corev1.Service) { s.Spec.LoadBalancerClass = new(class) }, want: "any"},
 		"class of others":        {change: func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("example.com/lb") }},
 		"asks for one":           {change: func(s *corev1.Service) { s.Spec.LoadBalancerIP = "127.10.0.5" }, want: "127.10.0.5"},
 		"asks for one mapped":    {change: func(s *corev1.Service) { s.Spec.LoadBalancerIP = "::ffff:127.10.0.5" }, want: "127.10.0.5"},

@@ -106,12 +106,6 @@ func (m *Map) Listen(ip netip.Addr) netip.Addr {
 	return ip
 }
 
-// ClusterIP returns the ClusterIP that is listened on at an address.
-func (m *Map) ClusterIP(listen netip.Addr) (netip.Addr, bool) {
-	ip, is := m.taken[listen]
-	return ip, is
-}
-
 // Summary tells in a sentence for each family how ClusterIPs are listened on, and what to do to have them as they are.
 func (m *Map) Summary() []string {
 	switch m.mode {
@@ -123,7 +117,7 @@ func (m *Map) Summary() []string {
 	var told []string
 	for _, isIPv6 := range []bool{false, true} {
 		if f, is := m.first[isIPv6]; is {
-			told = append(told, Advice(f.ip, f.reach))
+			told = append(told, advice(f.ip, f.reach))
 		}
 	}
 	return told

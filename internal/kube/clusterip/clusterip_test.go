@@ -34,7 +34,7 @@ func TestListen(t *testing.T) {
 			ip := netip.MustParseAddr(text)
 			m.Set(keyOf(i), []netip.Addr{ip})
 			got = append(got, m.Listen(ip).String())
-			if back, is := m.ClusterIP(m.Listen(ip)); !is || back != ip {
+			if back := m.taken[m.Listen(ip)]; back != ip {
 				t.Errorf("%s is listened on at %s, whose ClusterIP is %s", ip, m.Listen(ip), back)
 			}
 		}

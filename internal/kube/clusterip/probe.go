@@ -60,8 +60,8 @@ func isRoutedHere(ip netip.Addr) bool {
 	return source == ip || source.IsLoopback()
 }
 
-// Advice tells what a probe of a ClusterIP means for all of its family, and what to do about it.
-func Advice(ip netip.Addr, reach Reach) string {
+// advice tells what a probe of a ClusterIP means for all of its family, and what to do about it.
+func advice(ip netip.Addr, reach Reach) string {
 	family := "IPv4"
 	if ip.Is6() {
 		family = "IPv6"
