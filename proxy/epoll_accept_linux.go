@@ -136,9 +136,15 @@ func (w *worker) giveTurn(slot int32) {
 
 // admit starts the flow of a client, or resets it when there is no room.
 func (w *worker) admit(fd int32, a *acceptor) {
-	to := a.at.Destination()
+	from := w.sa.addrPort()
+	to, isTaken := a.at.DestinationFor(from.Addr())
 	cfg := to.Settings()
-	n := newcomer{fd: fd, at: a.at, offset: to.Offset, cfg: cfg, from: w.sa.addrPort()}
+	n := newcomer{fd: fd, at: a.at, offset: to.Offset, cfg: cfg, from: from}
+	if !isTaken {
+		w.server.admission.TurnAway(cfg, n.origin(), flow.Denied, w.now)
+		closeReset(fd)
+		return
+	}
 	if w.server.admission.MustEnter(&a.at.Binding, cfg) && !w.screen(&n) {
 		return
 	}

@@ -33,7 +33,8 @@ func (d *datagrams) receive(slot int32) (more bool) {
 		d.skips[k] = 0
 		x, todo := d.route(l, at, k)
 		if x == nil {
-			to.CountDrop(flow.DropRefused, d.count(k))
+			refused, _ := at.DestinationFor(d.arrival.Peer.Addr())
+			refused.Service.CountDrop(flow.DropRefused, d.count(k))
 			continue
 		}
 		if in := &d.arrival; in.Skip > 0 {

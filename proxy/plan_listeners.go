@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"usher/proxy/flow"
 )
@@ -26,19 +27,31 @@ type site struct {
 	owner   *instance // one of those that share it; nil: nobody has it
 	at      Listener  // of the owner
 	binding *binding  // nil: it is not bound yet
+
+	hasNames, hasPrefixes bool // some listener is for server names or protocols, for prefixes
 }
 
 // claimed is what one service alone can have of an address, but for v6only.
 type claimed struct {
 	address              address
 	serverName, protocol string
+	from                 string // one prefix, or none
+}
+
+// keys returns what a listener has of an address.
+func (a address) keys(serverName, protocol, from string) (keys []claimed) {
+	a.v6only = false
+	for prefix := range strings.SplitSeq(from, "+") {
+		keys = append(keys, claimed{a, serverName, protocol, prefix})
+	}
+	return keys
 }
 
 // SharingError says in which field services must be the same to share an address by server
 // names: what it names comes before the ClientHello.
 type SharingError struct {
 	Other string // the service that has the address
-	Field string // of AccessConfig or Listener
+	Field string // of AccessConfig, UDPConfig or Listener; From: the other has server names or protocols, or this one
 }
 
 func (e *SharingError) Error() string {
@@ -118,8 +131,13 @@ func checkListener(c *flow.Settings, l Listener) error {
 		return fmt.Errorf("listen on %s: all listeners of a service are udp, or none is", l)
 	case c.IsUDP() && l.NeedsHello():
 		return fmt.Errorf("listen on %s: datagrams have no server name", l)
+	case l.From != "" && (l.Network == "unix" || l.NeedsHello()):
+		return fmt.Errorf("listen on %s: prefixes of clients are for tcp and udp, without server name and protocol", l)
 	case l.Network != "unix" && l.Count() > 1 && (l.Addr.Port() == 0 || int(l.Addr.Port())+l.Count() > 1<<16):
 		return fmt.Errorf("listen on %s: a range of ports is within 1-65535", l)
+	}
+	if _, err := l.Prefixes(); err != nil {
+		return fmt.Errorf("listen on %s: %w", l, err)
 	}
 	return nil
 }
@@ -153,9 +171,11 @@ func (now *instance) choose(r request, a address) {
 // claim gives a service its part of an address. The error says who has it.
 func (p *plan) claim(s *Server, a address, w *want) error {
 	x := p.siteOf(s, a)
-	key := claimed{a, w.at.ServerName, w.at.Protocol}
-	key.address.v6only = false
-	other := p.owners[key]
+	keys := a.keys(w.at.ServerName, w.at.Protocol, w.at.From)
+	var other *instance
+	for _, key := range keys {
+		other = cmp.Or(other, p.owners[key])
+	}
 	if other == nil && x.owner != nil && x.address != a {
 		other = x.owner
 	}
@@ -173,7 +193,10 @@ func (p *plan) claim(s *Server, a address, w *want) error {
 	} else if field := x.differs(w); field != "" {
 		return &SharingError{x.owner.service.Name, field}
 	}
-	p.owners[key] = w.owner
+	for _, key := range keys {
+		p.owners[key] = w.owner
+	}
+	x.note(w.at)
 	w.site, w.binding = x, x.binding
 	return nil
 }
@@ -187,7 +210,7 @@ func (p *plan) siteOf(s *Server, a address) *site {
 	}
 	x = new(site)
 	p.sites[a] = x
-	key := claimed{address: a}
+	unscoped := a
 	for range 2 {
 		if b := s.bindings[a]; b != nil {
 			for _, c := range b.claims {
@@ -195,13 +218,21 @@ func (p *plan) siteOf(s *Server, a address) *site {
 					continue
 				}
 				x.address, x.owner, x.at, x.binding = a, c.owner, b.at, b
-				key.serverName, key.protocol = c.ServerName, c.Protocol
-				p.owners[key] = c.owner
+				for _, key := range unscoped.keys(c.ServerName, c.Protocol, c.From) {
+					p.owners[key] = c.owner
+				}
+				x.note(Listener{ServerName: c.ServerName, Protocol: c.Protocol, From: c.From})
 			}
 		}
 		a.v6only = true
 	}
 	return x
+}
+
+// note notes by what a listener tells its clients from those of others.
+func (x *site) note(l Listener) {
+	x.hasNames = x.hasNames || l.NeedsHello()
+	x.hasPrefixes = x.hasPrefixes || l.From != ""
 }
 
 // differs returns the field in which a service differs from those that it shares an address
@@ -213,6 +244,10 @@ func (x *site) differs(w *want) string {
 		return "ProxyOnly"
 	case !flow.SamePrefixes(own.AcceptProxy, other.AcceptProxy):
 		return "AcceptProxy"
+	case w.at.From != "" && x.hasNames, w.at.NeedsHello() && x.hasPrefixes:
+		return "From"
+	case w.owner.settings.UDP.OnePacket != x.owner.settings.UDP.OnePacket:
+		return "OnePacket"
 	case w.at.Mode != x.at.Mode:
 		return "Mode"
 	case w.at.User != x.at.User:
@@ -251,7 +286,7 @@ func (p *plan) claims() map[*binding][]claim {
 		w := &p.wants[i]
 		l := &w.owner.settings.Listeners[w.listener]
 		all[w.binding] = append(all[w.binding], claim{
-			flow.Claim{Service: w.owner.service, Offset: w.offset, ServerName: l.ServerName, Protocol: l.Protocol}, w.owner, w.listener,
+			flow.Claim{Service: w.owner.service, Offset: w.offset, ServerName: l.ServerName, Protocol: l.Protocol, From: l.From}, w.owner, w.listener,
 		})
 	}
 	for _, c := range all {

@@ -102,9 +102,14 @@ func (e *portableEngine) admit(conn net.Conn, b *binding) {
 		from = netip.AddrPortFrom(from.Addr().Unmap().WithZone(""), from.Port())
 	}
 	s := e.server
-	to := b.Destination()
+	to, isTaken := b.DestinationFor(from.Addr())
 	cfg := to.Settings()
 	n := &portableNewcomer{conn: conn, at: b, offset: to.Offset, cfg: cfg, from: from}
+	if !isTaken {
+		s.admission.TurnAway(cfg, n.origin(), flow.Denied, s.Now())
+		reset(conn)
+		return
+	}
 	if s.admission.MustEnter(&b.Binding, cfg) && !e.screen(n) {
 		return
 	}

@@ -200,7 +200,8 @@ func (u *portableUDP) route(d *passage) *packetSocket {
 	x, a := u.sessions.Route(l.at, &d.Arrival, now)
 	u.routing = nil // it may be gone before the next one
 	if x == nil || a.Do == flow.Open && !u.open(x, l.replies, now) {
-		l.at.Destination().Service.CountDrop(flow.DropRefused, 1)
+		to, _ := l.at.DestinationFor(d.Peer.Addr())
+		to.Service.CountDrop(flow.DropRefused, 1)
 		return nil
 	}
 	s := u.sockets[x.ID]

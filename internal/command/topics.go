@@ -94,6 +94,8 @@ const listenersHelp = `Listeners: --listen [NAME=]ADDR, or ADDR=BACKEND[,BACKEND
                                a socket file; the mode is octal, user and group are names or numbers. A file that no
                                process listens on is replaced
   unix:@app                    a name in the abstract namespace of Linux, which has no file
+  :80,from=10.0.0.0/8+::1      of tcp and udp: the clients of these prefixes. Services share an address so; the longest
+                               prefix decides, and a listener without the option takes the other clients
   :443,sni=www.example.com     of tcp and unix: the clients with that server name (usher help sni)
 
 An address that systemd has passed a socket for (LISTEN_FDS) is not bound: usher accepts from that socket. Each such

@@ -31,6 +31,9 @@ type Addr struct {
 	File    SocketFile // of a unix listener
 	// ServerName (SNI) and Protocol (ALPN) are of a tcp or unix listener that shares its address with others; empty: any.
 	ServerName, Protocol string
+	// From has the prefixes of the clients of a tcp or udp listener that shares its address with others, with + between
+	// them; empty: any.
+	From string
 }
 
 // HasPort reports whether the word has a port. Port 0 counts too: the kernel chooses a listener's port.

@@ -49,10 +49,14 @@ func disagreement(a, b stop) *Error {
 	if a.route == b.route {
 		who, args = "service %q listens on %s more than once", []any{a.route.name, addr.socket()}
 	}
-	e.format = who + " and must say the same of its mode, user and group"
-	if a.route.trusted != b.route.trusted {
+	switch {
+	case a.mixes(b) || b.mixes(a):
+		e.format = who + ", one by from and one by sni or alpn: give one of them an address of its own"
+	case a.route.trusted != b.route.trusted:
 		e.format = who + " and must have the same %s and %s"
 		args = append(args, Field("accept-proxy"), Field("accept-proxy-only"))
+	default:
+		e.format = who + " and must say the same of its mode, user and group"
 	}
 	e.args = args
 	return e
@@ -260,11 +264,11 @@ func (x *listenerIndex) isFree(r *Route) bool {
 }
 
 // clients are those that a listener takes at its address.
-type clients struct{ serverName, protocol string }
+type clients struct{ serverName, protocol, from string }
 
 func (p stop) clients() clients {
 	a := p.listenAddr()
-	return clients{a.ServerName, a.Protocol}
+	return clients{a.ServerName, a.Protocol, a.From}
 }
 
 // isBeside reports whether two listeners have an address together, and take different clients there.
@@ -274,7 +278,12 @@ func (p stop) isBeside(q stop) bool {
 
 // agrees reports whether two listeners can have an address together.
 func (p stop) agrees(q stop) bool {
-	return p.route.trusted == q.route.trusted && p.listenAddr().File == q.listenAddr().File
+	return p.route.trusted == q.route.trusted && p.listenAddr().File == q.listenAddr().File && !p.mixes(q) && !q.mixes(p)
+}
+
+// mixes reports whether one listener is for prefixes of clients, and the other one for server names.
+func (p stop) mixes(q stop) bool {
+	return p.listenAddr().From != "" && q.listenAddr().ServerName+q.listenAddr().Protocol != ""
 }
 
 // isWide reports whether a listener is on all addresses of one family, or both.

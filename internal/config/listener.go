@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -58,7 +59,9 @@ func parseListener(word string) (Addr, error) {
 		{key: "sni", set: into(&a.ServerName, parseServerName)},
 		{key: "alpn", set: into(&a.Protocol, parseProtocol)},
 	}
-	if a.Network == Unix {
+	if a.Network != Unix {
+		setters = append(setters, setter{key: "from", set: into(&a.From, parseFrom)})
+	} else {
 		setters = append([]setter{
 			{key: "mode", set: into(&a.File.Mode, parseMode)},
 			{key: "user", set: into(&a.File.User, parseOwner)},
@@ -83,13 +86,29 @@ func (a Addr) clientOptions() string {
 	if a.Protocol != "" {
 		options += ",alpn=" + a.Protocol
 	}
+	if a.From != "" {
+		options += ",from=" + a.From
+	}
 	return options
 }
 
 // socket returns the address without its options.
 func (a Addr) socket() Addr {
-	a.ServerName, a.Protocol, a.File = "", "", SocketFile{}
+	a.ServerName, a.Protocol, a.From, a.File = "", "", "", SocketFile{}
 	return a
+}
+
+// parseFrom reads prefixes and addresses of clients, with + between them.
+func parseFrom(word string) (string, error) {
+	all, err := parsePrefixes(strings.ReplaceAll(word, "+", ","))
+	words := make([]string, len(all))
+	for i, p := range all {
+		words[i] = p.String()
+	}
+	if err == nil && len(all) == 0 {
+		err = errors.New("all clients are those of a listener without the option (leave it out)")
+	}
+	return strings.Join(words, "+"), err
 }
 
 // parseServerName reads NAME, or *.NAME for all names below it.
@@ -149,9 +168,18 @@ func (a Addr) checkListener() error {
 			return err
 		}
 	}
+	if a.From != "" {
+		if from, err := parseFrom(a.From); err != nil || from != a.From {
+			return cmp.Or(err, fmt.Errorf("from=%s is to be written from=%s", a.From, from))
+		}
+	}
 	before, last, _ := cutLast(a.Path, ',')
 	switch {
-	case a.Network == UDP && a.clientOptions() != "":
+	case a.From != "" && a.Network == Unix:
+		return fmt.Errorf("%q: clients of a unix socket have no address", a)
+	case a.From != "" && a.ServerName+a.Protocol != "":
+		return fmt.Errorf("%q: an address is shared by from, or by sni and alpn, and not by both", a)
+	case a.Network == UDP && a.ServerName+a.Protocol != "":
 		return fmt.Errorf("%q: only what begins with a ClientHello has sni or alpn, and datagrams do not", a)
 	case a.SRV:
 		return fmt.Errorf("%q says where backends are, not where to listen", a)

@@ -42,8 +42,8 @@ var words = map[config.Field][]string{
 var (
 	listenerForms = map[string][]string{
 		config.TCP: {"%d", ":%d", "127.0.0.1:%d", "[::1]:%d", "localhost:%d", "unix:///run/a,b %d.sock,mode=660,user=u", "unix:@a#%d", "unix:///run/ü: %d",
-			":%d,sni=a.example.com", "127.0.0.1:%d,sni=*.example.com,alpn=h2", "[::1]:%d,alpn=http/1.1", "unix:///run/s %d.sock,mode=660,sni=a-b_c"},
-		config.UDP: {"udp:%d", "udp://:%d", "udp:[fe80::1%%eth0]:%d", "udp://127.0.0.1:%d"},
+			":%d,sni=a.example.com", "127.0.0.1:%d,from=10.0.0.0/8+::1/128", "127.0.0.1:%d,sni=*.example.com,alpn=h2", "[::1]:%d,alpn=http/1.1", "unix:///run/s %d.sock,mode=660,sni=a-b_c"},
+		config.UDP: {"udp:%d", "udp://:%d", "udp:[fe80::1%%eth0]:%d", "udp://127.0.0.1:%d", "udp://:%d,from=10.1.2.3/32"},
 	}
 	backendForms = map[string][]string{
 		config.TCP: {"10.0.0.1:%d", "[fd00::1]:%d", "a.example:%d", "srv:_http._tcp.s%d.example", "unix:///b/%d@3@1", "unix:///b,backup,%d,max=1@5", "tcp://http:%d"},

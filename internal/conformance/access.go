@@ -32,6 +32,8 @@ type Access struct {
 	Names        []ServerName  // services that share the listeners; the first for whom a client asks has it
 	NamesOnly    bool          // who asks for none of those is refused
 	HelloTimeout time.Duration // likewise
+
+	Sources []Source // services that share the listeners by the address of the client, in place of Config.Backends
 }
 
 // slow is how long a client may take where no case is about that.
@@ -49,6 +51,12 @@ type ServerName struct {
 	Name     string // or "*.example.com"; empty: any
 	Protocol string // that the client offers (ALPN); empty: any
 	Backend  string
+}
+
+// Source is a service for clients of some addresses.
+type Source struct {
+	From    string // prefixes, with + between them; empty: all others
+	Backend string
 }
 
 // usherRule is r in iptables' words.

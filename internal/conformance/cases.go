@@ -10,7 +10,7 @@ func Cases() []Case {
 		byteCases(), endCases(), deliveryCases(), backendCases(), failingCases(), checkCases(), agentCases(), cutCases(), poolCases(),
 		queueCases(), persistCases(), shareCases(), timeCases(), emptyCases(),
 		limitCases(), roomCases(), crowdCases(), liveCases(), addressCases(), logCases(),
-		ruleCases(), accessLimitCases(), proxyInCases(), proxyBadCases(), proxyOutCases(), proxyOtherCases(), nameCases(),
+		ruleCases(), accessLimitCases(), proxyInCases(), proxyBadCases(), proxyOutCases(), proxyOtherCases(), nameCases(), sourceCases(),
 		udpByteCases(), udpFlowCases(), udpOnceCases(), udpTimeCases(), udpFailureCases(), udpFailingCases(),
 		udpLimitCases(), udpThrashCases(), udpCrowdCases(), udpLogCases(),
 	)

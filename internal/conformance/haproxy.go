@@ -85,6 +85,8 @@ func (h *HAProxy) config(c *C, cfg Config) string {
 		c.Skipf("has no limit for the age of a flow")
 	case cfg.Eject > 0:
 		c.Skipf("does not see that a backend resets connections that it has accepted")
+	case len(cfg.Access.Sources) > 0:
+		c.Skipf("the services are written in usher's words")
 	case cfg.OnEmpty != "":
 		c.Skipf("does not choose what clients get where there is no backend")
 	case cfg.Panic > 0:

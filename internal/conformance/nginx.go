@@ -69,6 +69,8 @@ func (n *Nginx) Command(c *C, cfg Config) Command {
 // config is what is in the file.
 func (n *Nginx) config(c *C, cfg Config, dir string) string {
 	switch {
+	case len(cfg.Access.Sources) > 0:
+		c.Skipf("the services are written in usher's words")
 	case cfg.OnEmpty != "":
 		c.Skipf("wants a backend")
 	case cfg.OnRemove != "":

@@ -158,7 +158,8 @@ func TestSuiteIsFair(t *testing.T) {
 		"backend-marked-down-is-the-last-resort", "client-that-closes-leaves-the-queue",
 		"silent-backend-has-its-share-of-turns", "silent-backend-has-its-share-of-the-least-loaded",
 		"client-that-closes-is-held-no-longer", "client-that-resets-is-held-no-longer",
-		"without-a-backend-closed", "without-a-backend-silent", "without-a-backend-refused", "without-a-backend-clients-wait",
+		"services-share-an-address-by-client", "client-of-no-service-is-refused", "services-by-client-change",
+		"udp-services-share-an-address-by-client", "without-a-backend-closed", "without-a-backend-silent", "without-a-backend-refused", "without-a-backend-clients-wait",
 		"udp-without-a-backend-closed", "udp-without-a-backend-silent", "udp-without-a-backend-ignored",
 		"removed-backend-ends-its-flows", "removed-backend-resets-its-flows", "udp-flow-outlives-a-reload",
 		"ipv6-alone-beside-ipv4",                    // its listeners on all addresses take both families

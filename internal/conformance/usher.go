@@ -47,7 +47,17 @@ func (u *Usher) Command(c *C, cfg Config) Command {
 func (u *Usher) args(cfg Config) []string {
 	args := []string{"--engine", u.Engine, "--control", cmp.Or(cfg.Control, "off"), "--log-format", "json", "--scheduler", cfg.Scheduler}
 	args = append(args, cfg.Access.nameArgs(cfg.Listen)...)
-	if cfg.Access.NamesOnly {
+	for i, s := range cfg.Access.Sources {
+		for _, l := range cfg.Listen {
+			at := fmt.Sprintf("source%d=%s", i, l)
+			if s.From != "" {
+				at += ",from=" + s.From
+			}
+			args = append(args, "--listen", at)
+		}
+		args = append(args, "--backend", fmt.Sprintf("source%d=%s", i, s.Backend))
+	}
+	if cfg.Access.NamesOnly || len(cfg.Access.Sources) > 0 {
 		cfg.Listen, cfg.Backends = nil, nil
 	}
 	for _, l := range cfg.Listen {

@@ -76,7 +76,7 @@ func listeners(addrs []config.Addr) []proxy.Listener {
 		out[i] = proxy.Listener{
 			Network: a.Network, V6Only: a.IP == netip.IPv6Unspecified(),
 			Path: a.Path, Mode: a.File.Mode, User: a.File.User, Group: a.File.Group,
-			ServerName: a.ServerName, Protocol: a.Protocol,
+			ServerName: a.ServerName, Protocol: a.Protocol, From: a.From,
 		}
 		if a.Network != config.Unix {
 			out[i].Addr, out[i].Ports = netip.AddrPortFrom(ip, a.Port), a.Ports

@@ -92,7 +92,7 @@ func (m mapping) name() string {
 		}
 	}
 	if l, err := config.ParseListener(m.listen); err == nil && l.Network == config.Unix {
-		word = strings.Join([]string{l.Path, l.ServerName, l.Protocol}, ",")
+		word = strings.Join([]string{l.Path, l.ServerName, l.Protocol, l.From}, ",")
 	}
 	if tail, ok := strings.CutPrefix(word, "[::"); ok && !strings.HasPrefix(tail, "]") {
 		word = "0:" + tail // the zeros that :: stands for

@@ -31,7 +31,7 @@ func TestRefused(t *testing.T) {
 		{mapping("unix:///x.sock,660=9001"), `unix:///x.sock,660=9001: unix:///x.sock: the option 660 lacks its name (did you mean unix:///x.sock,mode=660?)`},
 		{Words{Listen: []string{"unix:///x,0660,user=a"}}, `unix:///x: the option 0660 lacks its name (did you mean unix:///x,mode=0660?)`},
 		{mapping(":443,sni=*=9001"), `:443,sni=*=9001: option sni: all names are those of a listener without the option (leave it out)`},
-		{mapping(":443,snl=a=9001"), `unknown option "snl" (did you mean "sni"? have sni, alpn)`},
+		{mapping(":443,snl=a=9001"), `unknown option "snl" (did you mean "sni"? have sni, alpn, from)`},
 		{Words{Listen: []string{":443,sni=a,b"}}, `:443,sni=a,b`},
 		{Words{Listen: []string{":443,:444"}}, `one address at a time: repeat --listen for each`},
 		{mapping("udp:443,sni=a=9001"), `only what begins with a ClientHello has sni or alpn`},

@@ -78,7 +78,7 @@ func (a *arrival) via() {
 // Route finds the session that a datagram belongs to, or begins one: it reserves a
 // backend, and without room another session ends for it (evict).
 func (m *Sessions) Route(at *Binding, in *Arrival, now time.Duration) (*Session, Action) {
-	to := at.Destination()
+	to, isTaken := at.DestinationFor(in.Peer.Addr())
 	in.Skip, in.Refused = 0, 0
 	k := conntrack.NewKey(conntrack.UDP, in.Peer, in.Local)
 	x := m.find(at, to.Service, k)
@@ -92,7 +92,10 @@ func (m *Sessions) Route(at *Binding, in *Arrival, now time.Duration) (*Session,
 		Origin:  Origin{Client: in.Peer, Local: in.Local, Offset: to.Offset},
 		Arrival: in, key: k, Binding: at, Settings: to.Settings(),
 	}
-	if x == nil {
+	switch {
+	case x == nil && !isTaken:
+		return nil, m.turnAway(a, Denied, now)
+	case x == nil:
 		named := m.namedBy(at, to.Service, k)
 		if named != nil || a.Settings.AcceptsProxy(in.Peer.Addr()) {
 			return m.routeNamed(a, named, now)

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"net/netip"
 	"slices"
 	"sync/atomic"
 )
@@ -13,11 +14,12 @@ type Binding struct {
 }
 
 // Claim is what a listener of a service has at a bound address: the clients with its server
-// name and protocol.
+// name and protocol, or from its prefixes.
 type Claim struct {
 	Service              *Service
 	Offset               uint16 // of the port within the range of the listener
 	ServerName, Protocol string // as in Listener
+	From                 string // as in Listener
 }
 
 // Destination is who gets a client of a bound address.
@@ -39,6 +41,12 @@ func (d *Destination) Settings() *Settings {
 // listener without server name and protocol, else the first one: it accounts for the client.
 func (b *Binding) Destination() *Destination { return b.to.Load().first }
 
+// DestinationFor returns who gets the next client of a peer, as far as that is known before its ClientHello. Where nobody
+// does, ok is false, and the destination accounts for the refusal.
+func (b *Binding) DestinationFor(peer netip.Addr) (d *Destination, ok bool) {
+	return b.to.Load().of(peer)
+}
+
 // NeedsHello reports whether a ClientHello decides who gets the next client.
 func (b *Binding) NeedsHello() bool { return b.to.Load().byName != nil }
 
@@ -52,7 +60,7 @@ func (b *Binding) DestinationOf(name string, hasProtocol func(string) bool) *Des
 func (b *Binding) Destinations() []Destination { return b.to.Load().all }
 
 // Assign has the clients that come from now on belong to these services. No two claims have
-// the same server name and protocol. Earlier ones are preferred where several protocols match.
+// the same server name and protocol, or a prefix in common. Earlier ones are preferred where several protocols match.
 func (b *Binding) Assign(claims ...Claim) {
 	all := make([]Destination, len(claims))
 	for i := range claims {

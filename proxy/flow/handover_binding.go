@@ -20,13 +20,14 @@ type DestinationState struct {
 	Last       Ref    `cbor:"4,keyasint,omitempty"` // what the last clients get; zero: what the service has
 	ServerName string `cbor:"6,keyasint,omitempty"`
 	Protocol   string `cbor:"7,keyasint,omitempty"`
+	From       string `cbor:"8,keyasint,omitempty"`
 }
 
 // Save returns the state of a binding; service numbers services.
 func (b *Binding) Save(n *Numbers, service func(*Service) Ref) BindingState {
 	st := BindingState{Gone: b.isGone.Load()}
 	for i, to := range b.Destinations() {
-		d := DestinationState{service(to.Service), to.Offset, n.Settings.Of(to.last), to.ServerName, to.Protocol}
+		d := DestinationState{service(to.Service), to.Offset, n.Settings.Of(to.last), to.ServerName, to.Protocol, to.From}
 		if i == 0 {
 			st.DestinationState = d
 		} else {
@@ -38,14 +39,17 @@ func (b *Binding) Save(n *Numbers, service func(*Service) Ref) BindingState {
 
 // Check returns an error if no binding can have such a state.
 func (st *BindingState) Check(services int, l Limits) error {
-	seen := make(map[[2]string]bool)
+	seen := make(map[[3]string]bool)
 	for _, d := range st.destinations() {
 		if d.Service == 0 || int(d.Service) > services || int(d.Last) > l.Settings || (d.Last != 0) != st.Gone {
 			return fmt.Errorf("binding of service %d of %d, with settings %d of %d", d.Service, services, d.Last, l.Settings)
 		}
-		key := [2]string{d.ServerName, d.Protocol}
+		if _, err := parseFrom(d.From); err != nil || d.From != "" && d.ServerName+d.Protocol != "" {
+			return fmt.Errorf("binding with clients from %q", d.From)
+		}
+		key := [3]string{d.ServerName, d.Protocol, d.From}
 		if seen[key] {
-			return fmt.Errorf("binding with server name %q and protocol %q twice", d.ServerName, d.Protocol)
+			return fmt.Errorf("binding with server name %q, protocol %q and clients from %q twice", d.ServerName, d.Protocol, d.From)
 		}
 		seen[key] = true
 	}
@@ -72,7 +76,7 @@ func (b *Binding) Restore(st *BindingState, services []*Service, r *Refs) {
 	var all []Destination
 	for _, d := range st.destinations() {
 		all = append(all, Destination{
-			Claim{at(services, d.Service), d.Offset, d.ServerName, d.Protocol}, at(r.Settings, d.Last),
+			Claim{at(services, d.Service), d.Offset, d.ServerName, d.Protocol, d.From}, at(r.Settings, d.Last),
 		})
 	}
 	b.to.Store(newRoutes(all))

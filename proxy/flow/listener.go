@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"strconv"
+	"strings"
 )
 
 // Listener is where a service accepts.
@@ -29,6 +30,27 @@ type Listener struct {
 	// clients of; empty is any, and both empty takes all that no other listener with the
 	// address does. *.NAME stands for all names below NAME. Not for udp.
 	ServerName, Protocol string
+	// From has the prefixes of the clients that the listener takes, with + between them; empty takes all that no other
+	// listener with the address does. The longest prefix that the peer of the socket is in decides. Not for unix, nor
+	// at an address with server names or protocols.
+	From string
+}
+
+// Prefixes returns those of From.
+func (l Listener) Prefixes() ([]netip.Prefix, error) { return parseFrom(l.From) }
+
+func parseFrom(from string) (all []netip.Prefix, err error) {
+	if from == "" {
+		return nil, nil
+	}
+	for word := range strings.SplitSeq(from, "+") {
+		p, err := netip.ParsePrefix(word)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p.Masked())
+	}
+	return all, nil
 }
 
 // String returns the listener in the form that the command line takes.
@@ -53,7 +75,7 @@ func (l Listener) String() string {
 	return host + ":" + first + l.names()
 }
 
-// names are the server name and the protocol, as the command line takes them.
+// names are the server name, the protocol and the prefixes of clients, as the command line takes them.
 func (l Listener) names() string {
 	names := ""
 	if l.ServerName != "" {
@@ -61,6 +83,9 @@ func (l Listener) names() string {
 	}
 	if l.Protocol != "" {
 		names += ",alpn=" + l.Protocol
+	}
+	if l.From != "" {
+		names += ",from=" + l.From
 	}
 	return names
 }
@@ -85,7 +110,7 @@ func (l Listener) NeedsHello() bool { return l.ServerName != "" || l.Protocol !=
 
 // Socket returns the listener without what tells apart who shares its address.
 func (l Listener) Socket() Listener {
-	l.ServerName, l.Protocol = "", ""
+	l.ServerName, l.Protocol, l.From = "", "", ""
 	return l
 }
 

@@ -1,6 +1,12 @@
 package flow
 
-import "strings"
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/gaissmai/bart"
+)
 
 // routes are the destinations of a bound address. They never change.
 type routes struct {
@@ -9,11 +15,18 @@ type routes struct {
 	// byName has the destinations by server name, by ".NAME" for *.NAME, and by "" for any
 	// name. Nil: there is one, for all clients.
 	byName map[string][]*Destination
+	// byPeer has the destinations by the prefix of clients. Nil: none is of a prefix.
+	byPeer *bart.Table[*Destination]
+	rest   *Destination // of those in no prefix; nil: they are refused
 }
 
 func newRoutes(all []Destination) *routes {
 	r := &routes{all: all, first: &all[0]}
 	if len(all) == 1 && all[0].takesAll() {
+		return r
+	}
+	if slices.ContainsFunc(all, func(d Destination) bool { return d.From != "" }) {
+		r.addPrefixes()
 		return r
 	}
 	r.byName = make(map[string][]*Destination, len(all))
@@ -28,8 +41,34 @@ func newRoutes(all []Destination) *routes {
 	return r
 }
 
+// addPrefixes fills byPeer. From was checked before.
+func (r *routes) addPrefixes() {
+	r.byPeer = new(bart.Table[*Destination])
+	for i := range r.all {
+		d := &r.all[i]
+		prefixes, _ := parseFrom(d.From)
+		for _, p := range prefixes {
+			r.byPeer.Insert(p, d)
+		}
+		if d.takesAll() {
+			r.first, r.rest = d, d
+		}
+	}
+}
+
+// of returns who gets a client of a peer. Without one, ok is false, and the destination accounts for that.
+func (r *routes) of(peer netip.Addr) (d *Destination, ok bool) {
+	if r.byPeer == nil {
+		return r.first, true
+	}
+	if d, ok = r.byPeer.Lookup(peer.WithZone("")); ok {
+		return d, true
+	}
+	return r.first, r.rest != nil
+}
+
 // takesAll reports whether the listener is for all that no other one takes.
-func (c *Claim) takesAll() bool { return c.ServerName == "" && c.Protocol == "" }
+func (c *Claim) takesAll() bool { return c.ServerName == "" && c.Protocol == "" && c.From == "" }
 
 // addDestination keeps the one for any protocol behind the others.
 func addDestination(same []*Destination, d *Destination) []*Destination {

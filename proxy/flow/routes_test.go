@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -130,5 +131,33 @@ func TestBindingIsRestored(t *testing.T) {
 	st := BindingState{DestinationState: DestinationState{Service: 1}, Others: []DestinationState{{Service: 1}}}
 	if err := st.Check(1, Limits{}); err == nil {
 		t.Error("two listeners with the same server name and protocol")
+	}
+}
+
+// TestDestinationsByPrefix: the longest prefix of the peer decides; who is in none gets the rest, or is refused.
+func TestDestinationsByPrefix(t *testing.T) {
+	t.Parallel()
+	near, far, rest := new(Service), new(Service), new(Service)
+	claims := []Claim{{Service: far, From: "10.0.0.0/8+fd00::/8"}, {Service: near, From: "10.1.0.0/16"}, {Service: rest}}
+	var with, without Binding
+	with.Assign(claims...)
+	without.Assign(claims[:2]...)
+	for peer, want := range map[string]*Service{
+		"10.1.2.3": near, "10.2.0.1": far, "fd00::1": far, "fe80::1%eth0": rest, "192.0.2.1": rest,
+	} {
+		ip := netip.MustParseAddr(peer)
+		if d, ok := with.DestinationFor(ip); !ok || d.Service != want {
+			t.Errorf("%s: %+v, %v", peer, d, ok)
+		}
+		if d, ok := without.DestinationFor(ip); ok != (want != rest) || ok && d.Service != want || d == nil {
+			t.Errorf("%s without a rest: %+v, %v", peer, d, ok)
+		}
+	}
+	if with.Destination().Service != rest || without.Destination().Service != far || with.NeedsHello() {
+		t.Error("the destination that accounts is another one")
+	}
+	peer := netip.MustParseAddr("10.1.2.3")
+	if n := testing.AllocsPerRun(100, func() { with.DestinationFor(peer) }); n > 0 {
+		t.Errorf("%v allocations", n)
 	}
 }
