@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -27,13 +28,24 @@ import (
 const name = "kube"
 
 // source is what runs with the settings of a command line. It is an app.Source.
-type source struct{ settings settings }
+type source struct {
+	settings settings
+	folder   atomic.Pointer[folder.Folder] // of Run; nil: there is none
+}
 
 // Name returns the name of the command.
 func (*source) Name() string { return name }
 
-// Settings returns the settings for restore.
-func (s *source) Settings() ([]byte, error) { return json.Marshal(s.settings) }
+// Settings returns the settings for restore. With a manifest that has an error there is no upgrade: the next image knows
+// nothing of what it was before.
+func (s *source) Settings() ([]byte, error) {
+	if f := s.folder.Load(); f != nil {
+		if err := f.Check(); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(s.settings)
+}
 
 // restore returns the source of what Settings has returned.
 func restore(text []byte) (app.Source, error) {
@@ -93,7 +105,12 @@ func (s *source) Run(ctx context.Context, h app.SourceHost, synced func()) error
 func (s *source) open(h app.SourceHost, log *zap.Logger) (origin, error) {
 	o := &s.settings
 	if o.Manifests != "" {
-		return folder.Open(o.Manifests, log)
+		f, err := folder.Open(o.Manifests, log)
+		if err != nil {
+			return nil, err
+		}
+		s.folder.Store(f)
+		return f, nil
 	}
 	node, _ := o.node()
 	return cluster.Open(cluster.Options{

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -31,9 +32,10 @@ type Folder struct {
 	dir     string
 	log     *zap.Logger
 	decoder decoder
-	files   map[string]*file // by name
-	content contents         // what the Store has
-	said    map[string]bool  // what is told about the contents, as long as it is so
+	files   map[string]*file       // by name
+	content contents               // what the Store has
+	said    map[string]bool        // what is told about the contents, as long as it is so
+	refused atomic.Pointer[string] // a file with an error, for Check
 }
 
 // file is a file of the folder.
@@ -115,6 +117,22 @@ func (f *Folder) load(store *objects.Store) error {
 	if isChanged {
 		f.update(store)
 	}
+	var refused *string
+	for name, file := range f.files {
+		if file.err != "" {
+			refused = &name
+		}
+	}
+	f.refused.Store(refused)
+	return nil
+}
+
+// Check returns an error if a file stands for what it was before: who reads the folder anew finds less. Any goroutine may
+// call it.
+func (f *Folder) Check() error {
+	if name := f.refused.Load(); name != nil {
+		return fmt.Errorf("the manifest %s has an error, and what it was before would be lost: fix it", filepath.Join(f.dir, *name))
+	}
 	return nil
 }
 
@@ -150,6 +168,7 @@ func (f *Folder) read(name string, isChanged *bool) bool {
 	}
 	parsed, err := f.decoder.parse(name, text)
 	if err != nil {
+		now.err = err.Error()
 		f.refuse(name, err)
 		return true
 	}
