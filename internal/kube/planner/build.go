@@ -3,6 +3,7 @@ package planner
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,8 +27,10 @@ func (p *plan) build(r *route, g *group, c *choice) *config.Service {
 	}
 	s := newService(name, r.network)
 	for _, l := range g.listeners {
+		at := listener(r.network, l.listen)
+		at.From = from(l.from)
+		s.Listeners = append(s.Listeners, at)
 		if len(l.from) == 0 {
-			s.Listeners = append(s.Listeners, listener(r.network, l.listen))
 			s.Virtual = append(s.Virtual, config.Virtual{Type: l.kind, Address: l.virtual.String(), Listen: l.listen.String()})
 		}
 	}
@@ -42,6 +45,15 @@ func (p *plan) build(r *route, g *group, c *choice) *config.Service {
 		s.OnEmpty = g.list.onEmpty(s, c)
 	}
 	return s
+}
+
+// from writes the clients of a listener as its option does.
+func from(clients []netip.Prefix) string {
+	words := make([]string, len(clients))
+	for i, c := range clients {
+		words[i] = c.String()
+	}
+	return strings.Join(words, "+")
 }
 
 // onEmpty returns what clients get while the list has no endpoint: those who may wait are held, those for whom there are

@@ -59,9 +59,7 @@ func (p *plan) serve() {
 		p.count(r, &c)
 		p.countReady(r, &c)
 		for _, g := range p.groups(r) {
-			if s := p.build(r, &g, &c); len(s.Listeners) > 0 {
-				p.result.Services = append(p.result.Services, s)
-			}
+			p.result.Services = append(p.result.Services, p.build(r, &g, &c))
 		}
 	}
 	p.setHealth()
