@@ -36,7 +36,7 @@ type settings struct {
 
 // Addresses of kube-proxy's faces.
 const (
-	healthzDefault = "0.0.0.0:10256"
+	healthzDefault = ":10256" // of both families
 	metricsDefault = "127.0.0.1:10249"
 	off            = "off"
 )
@@ -67,6 +67,15 @@ func open(words command.SourceWords, w io.Writer) (app.Source, error) {
 }
 
 func readSettings(words command.SourceWords) (settings, error) {
+	s, err := readWords(words)
+	if err == nil {
+		err = s.readOrigin(words.Values)
+	}
+	return s, err
+}
+
+// readWords reads all words but those about the place where objects come from, which it takes as they are.
+func readWords(words command.SourceWords) (settings, error) {
 	v := words.Values
 	s := settings{
 		Kubeconfig: v["kubeconfig"], Context: v["context"], Manifests: v["manifests"], Node: v["node"],
@@ -78,9 +87,12 @@ func readSettings(words command.SourceWords) (settings, error) {
 		s.Node = os.Getenv("NODE_NAME")
 	}
 	for _, o := range words.Options {
+		if o.Name == "reserve" {
+			return s, errors.New("--reserve is not for kube: for many Services it would be more flows than there are")
+		}
 		s.Options = append(s.Options, planner.Option{Name: config.Field(o.Name), Value: o.Value})
 	}
-	for _, read := range []func(map[string]string) error{s.readOrigin, s.readAddresses, s.readNames, s.readFaces} {
+	for _, read := range []func(map[string]string) error{s.readAddresses, s.readNames, s.readFaces} {
 		if err := read(v); err != nil {
 			return s, err
 		}

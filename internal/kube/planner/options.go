@@ -76,7 +76,7 @@ func (p *plan) askedOptions() (all []option) {
 }
 
 // checkAnnotation refuses options that annotations cannot have. Whoever may create a Service must not run programs or read
-// files on this machine.
+// files on this machine, and not take anything from other Services.
 func checkAnnotation(o Option) error {
 	var names []string
 	for i := range config.ServiceOptions() {
@@ -86,12 +86,14 @@ func checkAnnotation(o Option) error {
 		if near := config.Nearest(string(o.Name), names); near != "" {
 			return fmt.Errorf("unknown option (did you mean %s%s?)", AnnotationPrefix, near)
 		}
-		return errors.New("unknown option (usher help kube lists them)")
+		return errors.New("unknown option (usher --help lists them)")
 	}
-	if isEmptyInvalid(o) {
+	switch {
+	case isEmptyInvalid(o):
 		return errors.New("a Service may always be without an endpoint")
-	}
-	if o.Name != "health" {
+	case o.Name == "reserve": // more than there are would be an error of the whole plan
+		return errors.New("a Service must not take flows from others (max-flows and max-client-conns bound those of one)")
+	case o.Name != "health":
 		return nil
 	}
 	switch { // by its words, since reading the value would read the file
