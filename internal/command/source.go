@@ -34,6 +34,8 @@ type SourceFlag struct {
 type SourceWords struct {
 	Values  map[string]string // of its own flags, those that are given
 	Options []flags.Option    // of all of its services
+	Process []flags.Option    // of the process, with each rule and the policy
+	File    string            // of --config
 }
 
 // sourceCommands are those of all sources.
@@ -67,7 +69,7 @@ func (p *program) sourceCommand(s Source) *cli.Command {
 // runSource runs usher with a source.
 func (p *program) runSource(c *cli.Context, s Source) error {
 	words := gather(c)
-	own := SourceWords{Values: make(map[string]string)}
+	own := SourceWords{Values: make(map[string]string), Process: processWords(words), File: words.File}
 	for _, f := range s.Flags {
 		if c.IsSet(f.Name) {
 			own.Values[f.Name] = c.String(f.Name)
@@ -92,6 +94,18 @@ func (p *program) runSource(c *cli.Context, s Source) error {
 		return nil
 	}
 	return app.Run(c.Context, begin, p.env)
+}
+
+// processWords are the words about the process as they are given: its options, and its rules with their policy.
+func processWords(words flags.Words) []flags.Option {
+	all := words.ProcessOptions()
+	for _, rule := range words.Rules {
+		all = append(all, flags.Option{Name: "rule", Value: rule})
+	}
+	if words.Policy != "" {
+		all = append(all, flags.Option{Name: "policy", Value: words.Policy})
+	}
+	return all
 }
 
 // restorers are the constructors of sources from their settings.

@@ -2,12 +2,15 @@ package kube
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 
 	"usher/internal/command"
+	"usher/internal/config"
 	"usher/internal/kube/clusterip"
 	"usher/internal/kube/deploy"
 )
@@ -57,21 +60,51 @@ func sourceFlags() []command.SourceFlag {
 
 // printManifests prints the manifests of a deployment that runs usher kube with the other words.
 func printManifests(words command.SourceWords, w io.Writer) error {
-	o := deploy.Options{Image: cmp.Or(words.Values["image"], imageDefault), APIServer: words.Values["api-server"], AssignsLB: words.Values["assign-lb"] != ""}
+	o, err := deployment(words)
+	if err != nil {
+		return err
+	}
+	return deploy.Print(w, o)
+}
+
+// deployment returns what words make of the manifests.
+func deployment(words command.SourceWords) (deploy.Options, error) {
+	v := words.Values
+	o := deploy.Options{Image: cmp.Or(v["image"], imageDefault), APIServer: v["api-server"], AssignsLB: v["assign-lb"] != ""}
 	for _, f := range sourceFlags() {
-		value, is := words.Values[f.Name]
+		value, is := v[f.Name]
 		switch {
 		case !is || slices.Contains([]string{"print-manifests", "image", "api-server"}, f.Name):
-		case slices.Contains([]string{"kubeconfig", "context", "manifests", "node"}, f.Name):
-			return fmt.Errorf("--%s is not for a pod of a cluster: leave it out with --print-manifests", f.Name)
+		case slices.Contains([]string{"kubeconfig", "context", "manifests", "node", "resolv-conf"}, f.Name):
+			return o, fmt.Errorf("--%s is not for a pod of a cluster: leave it out with --print-manifests", f.Name)
 		case f.IsSwitch:
 			o.Args = append(o.Args, "--"+f.Name)
 		default:
 			o.Args = append(o.Args, "--"+f.Name+"="+value)
 		}
 	}
-	for _, option := range words.Options {
+	s, err := readWords(words)
+	if err != nil {
+		return o, err
+	}
+	_, o.HealthzPort, _ = net.SplitHostPort(s.Healthz)
+	process := config.DefaultProcess()
+	for _, option := range words.Process {
+		if slices.Contains([]string{"admin-token-file", "watch-config"}, option.Name) {
+			return o, fmt.Errorf("--%s is about a file of this machine: leave it out with --print-manifests", option.Name)
+		}
+		if option.Name == "drain-timeout" {
+			if err := process.Set(config.Field(option.Name), option.Value); err != nil {
+				return o, err
+			}
+		}
+	}
+	if words.File != "" {
+		return o, errors.New("--config names a file of this machine: leave it out with --print-manifests")
+	}
+	o.Drain = process.Drain(false)
+	for _, option := range slices.Concat(words.Options, words.Process) {
 		o.Args = append(o.Args, "--"+option.Name+"="+option.Value)
 	}
-	return deploy.Print(w, o)
+	return o, nil
 }

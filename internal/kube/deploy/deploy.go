@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"text/template"
+	"time"
 )
 
 //go:embed usher.yaml
@@ -22,20 +24,27 @@ type Options struct {
 	APIServer string
 	Args      []string // of usher kube
 	AssignsLB bool     // Args let usher write the status of Services
+	// HealthzPort is that of /healthz and /livez; empty: there are no probes.
+	HealthzPort string
+	Drain       time.Duration // how long flows may go on at the end
 }
 
 // page is what the template reads.
 type page struct {
 	Options
 	Host, Port string // of APIServer
+	Grace      int    // seconds until the pod is killed
 }
+
+// graceBeyond is how much longer than its flows a pod has to end.
+const graceBeyond = 10 * time.Second
 
 // Print writes the manifests as YAML.
 func Print(w io.Writer, o Options) error {
 	if o.Image == "" {
 		return errors.New("the manifests need an image that has usher at /usher")
 	}
-	p := page{Options: o}
+	p := page{Options: o, Grace: int(math.Ceil((o.Drain + graceBeyond).Seconds()))}
 	if o.APIServer != "" {
 		var err error
 		if p.Host, p.Port, err = net.SplitHostPort(o.APIServer); err != nil || p.Host == "" || p.Port == "" {

@@ -3,6 +3,7 @@ package deploy
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -66,7 +67,7 @@ func TestManifestsFitTogether(t *testing.T) {
 // beyond it.
 func TestPodIsRestricted(t *testing.T) {
 	t.Parallel()
-	pod := parse(t, Options{Image: "x"}).daemon.Spec.Template.Spec
+	pod := parse(t, Options{Image: "x", HealthzPort: "10256", Drain: 30 * time.Second}).daemon.Spec.Template.Spec
 	if len(pod.Containers) != 1 || len(pod.InitContainers)+len(pod.EphemeralContainers) > 0 {
 		t.Fatal("more than one container")
 	}
@@ -74,20 +75,20 @@ func TestPodIsRestricted(t *testing.T) {
 	isTrue := func(b *bool) bool { return b != nil && *b }
 	isFalse := func(b *bool) bool { return b != nil && !*b }
 	for name, holds := range map[string]bool{
-		"no host PID, no host IPC":  !pod.HostPID && !pod.HostIPC,
-		"non-root":                  isTrue(pod.SecurityContext.RunAsNonRoot) && *pod.SecurityContext.RunAsUser > 0 && container.SecurityContext.RunAsUser == nil,
-		"seccomp":                   pod.SecurityContext.SeccompProfile.Type == corev1.SeccompProfileTypeRuntimeDefault && container.SecurityContext.SeccompProfile == nil,
-		"no sysctls":                len(pod.SecurityContext.Sysctls) == 0,
-		"no privilege escalation":   isFalse(container.SecurityContext.AllowPrivilegeEscalation),
-		"not privileged":            container.SecurityContext.Privileged == nil,
-		"no capabilities":           cmp.Equal(container.SecurityContext.Capabilities, &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}),
-		"read-only root":            isTrue(container.SecurityContext.ReadOnlyRootFilesystem),
-		"volumes":                   len(pod.Volumes) == 1 && pod.Volumes[0].EmptyDir != nil,
-		"probes of the pod alone":   container.LivenessProbe.HTTPGet.Host == "" && container.ReadinessProbe.HTTPGet.Host == "",
-		"network of the host":       pod.HostNetwork && pod.DNSPolicy == corev1.DNSDefault,
-		"on every node":             len(pod.Tolerations) == 1 && pod.Tolerations[0].Key == "" && pod.Tolerations[0].Operator == corev1.TolerationOpExists,
-		"not evicted":               pod.PriorityClassName == "system-node-critical",
-		"has as long as flows have": *pod.TerminationGracePeriodSeconds > 30,
+		"no host PID, no host IPC": !pod.HostPID && !pod.HostIPC,
+		"non-root":                 isTrue(pod.SecurityContext.RunAsNonRoot) && *pod.SecurityContext.RunAsUser > 0 && container.SecurityContext.RunAsUser == nil,
+		"seccomp":                  pod.SecurityContext.SeccompProfile.Type == corev1.SeccompProfileTypeRuntimeDefault && container.SecurityContext.SeccompProfile == nil,
+		"no sysctls":               len(pod.SecurityContext.Sysctls) == 0,
+		"no privilege escalation":  isFalse(container.SecurityContext.AllowPrivilegeEscalation),
+		"not privileged":           container.SecurityContext.Privileged == nil,
+		"no capabilities":          cmp.Equal(container.SecurityContext.Capabilities, &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}),
+		"read-only root":           isTrue(container.SecurityContext.ReadOnlyRootFilesystem),
+		"volumes":                  len(pod.Volumes) == 1 && pod.Volumes[0].EmptyDir != nil,
+		"probes of the pod alone":  container.LivenessProbe.HTTPGet.Host == "" && container.ReadinessProbe.HTTPGet.Host == "",
+		"network of the host":      pod.HostNetwork && pod.DNSPolicy == corev1.DNSDefault,
+		"on every node":            len(pod.Tolerations) == 1 && pod.Tolerations[0].Key == "" && pod.Tolerations[0].Operator == corev1.TolerationOpExists,
+		"not evicted":              pod.PriorityClassName == "system-node-critical",
+		"has longer than flows":    *pod.TerminationGracePeriodSeconds == 40,
 	} {
 		if !holds {
 			t.Error(name)
