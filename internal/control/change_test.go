@@ -328,6 +328,30 @@ func TestOverridesSurviveAReload(t *testing.T) {
 	}
 }
 
+// A name that is not known is answered with what is near, or with all there is if that is short.
+func TestNotFound(t *testing.T) {
+	t.Parallel()
+	many := []string{"shop/web:http", "shop/db"}
+	for i := range 20 {
+		many = append(many, fmt.Sprintf("team/service%02d", i))
+	}
+	for _, test := range []struct {
+		name string
+		have []string
+		want string
+	}{
+		{"web", nil, `no service "web" (there is none)`},
+		{"x", many[:2], `no service "x" (have shop/web:http, shop/db)`},
+		{"web", many, `no service "web" (did you mean "shop/web:http"? have shop/web:http)`},
+		{"shop/bd", many, `no service "shop/bd" (did you mean "shop/db"? have shop/db)`},
+		{"other", many, `no service "other" (have 22; usher ls shows them)`},
+	} {
+		if got := (&NotFoundError{Kind: "service", Name: test.name, Have: test.have}).Error(); got != test.want {
+			t.Errorf("%s, want %s", got, test.want)
+		}
+	}
+}
+
 // Readers follow changes in their order. One that is too slow is told how many it has lost.
 func TestEvents(t *testing.T) {
 	t.Parallel()

@@ -20,10 +20,16 @@ type NotFoundError struct {
 
 // Error names what there is, the nearest name first.
 func (e *NotFoundError) Error() string {
-	if e.Service != "" {
-		return fmt.Sprintf("service %s has no %s %q%s", e.Service, e.Kind, e.Name, config.OrHave(e.Name, shorten(e.Name, e.Have)))
+	have := fmt.Sprintf(" (have %d; usher ls shows them)", len(e.Have))
+	if short := shorten(e.Name, e.Have); len(short) > 0 {
+		have = config.OrHave(e.Name, short)
+	} else if len(e.Have) == 0 {
+		have = " (there is none)"
 	}
-	return fmt.Sprintf("no %s %q%s", e.Kind, e.Name, config.OrHave(e.Name, shorten(e.Name, e.Have)))
+	if e.Service != "" {
+		return fmt.Sprintf("service %s has no %s %q%s", e.Service, e.Kind, e.Name, have)
+	}
+	return fmt.Sprintf("no %s %q%s", e.Kind, e.Name, have)
 }
 
 // maxHave is how many names a message lists.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 
 	"usher/internal/app"
@@ -51,6 +52,9 @@ func Command() command.Source {
 
 // open reads the words of a command line.
 func open(words command.SourceWords, w io.Writer) (app.Source, error) {
+	if err := checkWords(words); err != nil {
+		return nil, err
+	}
 	if words.Values["print-manifests"] != "" {
 		return nil, printManifests(words, w)
 	}
@@ -64,6 +68,21 @@ func open(words command.SourceWords, w io.Writer) (app.Source, error) {
 		return nil, err
 	}
 	return &source{settings: s}, nil
+}
+
+// checkWords finds words that lack their value, or that no Service can be served with.
+func checkWords(words command.SourceWords) error {
+	for _, f := range sourceFlags() {
+		if value, is := words.Values[f.Name]; is && value == "" && !f.IsSwitch {
+			return fmt.Errorf("--%s is empty", f.Name)
+		}
+	}
+	for _, o := range words.Options {
+		if o.Name == "on-empty" && o.Value == "off" {
+			return errors.New("--on-empty off: a Service may always be without an endpoint: give close, drop or refuse")
+		}
+	}
+	return nil
 }
 
 func readSettings(words command.SourceWords) (settings, error) {
@@ -101,13 +120,8 @@ func readWords(words command.SourceWords) (settings, error) {
 }
 
 // readOrigin finds the one place where objects come from.
-func (s *settings) readOrigin(v map[string]string) error {
+func (s *settings) readOrigin(map[string]string) error {
 	_, isPod := os.LookupEnv("KUBERNETES_SERVICE_HOST")
-	for _, flag := range []string{"kubeconfig", "manifests", "node", "context"} {
-		if word, is := v[flag]; is && word == "" {
-			return fmt.Errorf("--%s is empty", flag)
-		}
-	}
 	switch {
 	case s.Manifests != "" && s.Kubeconfig != "":
 		return errors.New("--manifests and --kubeconfig are two sources: give one of them")
@@ -133,10 +147,10 @@ func (s *settings) readAddresses(v map[string]string) (err error) {
 	}
 	if s.AssignLB != "" {
 		prefix, err := netip.ParsePrefix(s.AssignLB)
-		if err == nil {
-			_, err = assign.New(prefix)
-		}
 		if err != nil {
+			return fmt.Errorf("--assign-lb %s: it is not a CIDR such as 127.10.0.0/16", s.AssignLB)
+		}
+		if _, err := assign.New(prefix); err != nil {
 			return fmt.Errorf("--assign-lb %s: %w", s.AssignLB, err)
 		}
 	}
@@ -154,6 +168,11 @@ func (s *settings) readNames(v map[string]string) error {
 	for _, flag := range []string{"dns-upstream", "resolv-conf"} {
 		if v[flag] != "" && s.DNS == "" {
 			return fmt.Errorf("--%s has no effect without --dns ADDR", flag)
+		}
+	}
+	if s.DNS != "" {
+		if _, err := names.ParseAddr(s.DNS); err != nil {
+			return fmt.Errorf("--dns: %w", err)
 		}
 	}
 	if s.DNSUpstream != "" {
@@ -180,16 +199,22 @@ func (s *settings) readFaces(v map[string]string) error {
 			*to = ""
 			continue
 		}
-		host, port, err := net.SplitHostPort(word)
-		if err == nil && host != "" && host != "localhost" {
-			_, err = netip.ParseAddr(host)
-		}
-		if err != nil || port == "" {
+		if !isHostPort(word) {
 			return fmt.Errorf("--%s %s: it is an address with a port, such as %s, or off", flag, word, map[bool]string{
 				true: healthzDefault, false: metricsDefault}[to == &s.Healthz])
 		}
 	}
 	return nil
+}
+
+// isHostPort reports whether a word is an address with a port. The host may be localhost, or empty for all addresses.
+func isHostPort(word string) bool {
+	host, port, err := net.SplitHostPort(word)
+	if err == nil && host != "" && host != "localhost" {
+		_, err = netip.ParseAddr(host)
+	}
+	_, portErr := strconv.ParseUint(port, 10, 16)
+	return err == nil && portErr == nil
 }
 
 // parsePrefixes reads a list of CIDRs with commas between them.

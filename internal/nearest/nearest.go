@@ -9,7 +9,7 @@ import (
 
 // Word returns the word of have that was most likely meant, or "" if none is close. Close is one edit for every three
 // letters. An edit inserts, deletes or replaces a letter, or swaps two neighbours. Otherwise it is the only word that
-// begins with word, or that word begins with.
+// begins with word, that word begins with, or that has word as a part, as shop/web:http has web.
 func Word(word string, have []string) string {
 	best, least := "", max(1, len(word)/3)
 	if len(word) < 2 {
@@ -29,7 +29,7 @@ func Word(word string, have []string) string {
 	if best != "" {
 		return best
 	}
-	short := slices.DeleteFunc(slices.Clone(have), func(h string) bool { return !isShort(word, h) })
+	short := slices.DeleteFunc(slices.Clone(have), func(h string) bool { return !isShort(word, h) && !isPart(word, h) })
 	if len(short) == 1 {
 		return short[0]
 	}
@@ -42,6 +42,11 @@ func isShort(a, b string) bool {
 		a, b = b, a
 	}
 	return len(a) > 2 && strings.HasPrefix(b, a)
+}
+
+// isPart reports whether a word is one of the parts of another one, which / and : divide.
+func isPart(word, of string) bool {
+	return slices.Contains(strings.FieldsFunc(of, func(r rune) bool { return r == '/' || r == ':' }), word)
 }
 
 // distance is the optimal string alignment distance of two words, byte by byte. It treats very long words as far,

@@ -38,6 +38,9 @@ func configOf(o Options) (*rest.Config, error) {
 		}
 		return config, nil
 	}
+	if _, err := clientcmd.LoadFromFile(o.Kubeconfig); runtime.IsNotRegisteredError(err) {
+		return nil, fmt.Errorf("kubeconfig %s: it has another object than a configuration of clients, as kubectl config view prints it", o.Kubeconfig)
+	}
 	load := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
 		&clientcmd.ClientConfigLoadingRules{ExplicitPath: o.Kubeconfig},
 		&clientcmd.ConfigOverrides{CurrentContext: o.Context})

@@ -20,7 +20,7 @@ contexts:
 func TestOpen(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	for name, text := range map[string]string{"good": kubeconfig, "bad": "contexts: 7\n", "empty": "", "open": strings.Replace(kubeconfig, "current-context: home\n", "", 1)} {
+	for name, text := range map[string]string{"good": kubeconfig, "bad": "contexts: 7\n", "manifest": "apiVersion: v1\nkind: Service\n", "empty": "", "open": strings.Replace(kubeconfig, "current-context: home\n", "", 1)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -31,6 +31,7 @@ func TestOpen(t *testing.T) {
 		{"good", "hoem", "", `unknown context "hoem" (did you mean "home"? have home, lost)`},
 		{"good", "lost", "", `context "lost": there is no cluster "two"`},
 		{"bad", "", "", "kubeconfig"},
+		{"manifest", "", "", "it has another object than a configuration of clients"},
 		{"empty", "", "", "there is no context"},
 		{"open", "", "", "no current context: choose one with --context (have home, lost)"},
 		{"none", "", "", "no such file"},

@@ -11,6 +11,10 @@ import (
 // dnsPort is the port that resolvers ask.
 const dnsPort = 53
 
+// ParseAddr reads where a server listens: IP:PORT, IP (port 53), :PORT (all addresses), or PORT (127.0.0.1). Port 0 is one
+// that the kernel chooses.
+func ParseAddr(word string) (netip.AddrPort, error) { return parseAddr(word, 0) }
+
 // parseAddr reads IP:PORT, IP (port 53), :PORT (all addresses), or PORT (127.0.0.1). A port must be at least least.
 func parseAddr(word string, least uint16) (netip.AddrPort, error) {
 	wrong := func() (netip.AddrPort, error) {

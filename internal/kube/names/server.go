@@ -44,7 +44,7 @@ type Server struct {
 // Listen binds an address: IP:PORT, IP (port 53), :PORT (all addresses of this machine), or PORT (127.0.0.1). The
 // caller calls Serve, or Close. Upstreams that are the server itself are left out.
 func Listen(addr string, o Options) (*Server, error) {
-	at, err := parseAddr(addr, 0)
+	at, err := ParseAddr(addr)
 	if err != nil {
 		return nil, err
 	}

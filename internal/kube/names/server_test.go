@@ -261,7 +261,7 @@ func TestListen(t *testing.T) {
 	for word, want := range map[string]string{
 		"5353": "127.0.0.1:5353", ":53": "[::]:53", "127.0.0.53": "127.0.0.53:53", "::1": "[::1]:53", "[::1]": "[::1]:53", "[::1]:5353": "[::1]:5353",
 	} {
-		if got, err := parseAddr(word, 0); err != nil || got.String() != want {
+		if got, err := ParseAddr(word); err != nil || got.String() != want {
 			t.Error(word, got, err)
 		}
 	}
