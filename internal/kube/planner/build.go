@@ -70,32 +70,41 @@ func (l list) onEmpty(s *config.Service, c *choice) config.EmptyPolicy {
 
 // restrict lets only those clients in whom both the source ranges and the options of the Service allow.
 func restrict(a *config.Access, ranges []netip.Prefix) {
-	allow := config.Prefixes(ranges)
-	if len(a.Allow) > 0 {
-		allow = intersect(a.Allow, ranges)
+	options, within := make(prefixes), make(prefixes)
+	for _, c := range a.Allow {
+		options[c] = true
 	}
-	allow = slices.DeleteFunc(slices.Clone(allow), func(c netip.Prefix) bool { return slices.Contains(a.Deny, c) })
+	for _, c := range a.Deny {
+		options[c] = false
+	}
+	var allow config.Prefixes
+	for _, c := range ranges {
+		within[c] = true
+		if isAllowed, isListed := options.decide(c); isAllowed || !isListed && len(a.Allow) == 0 {
+			allow = append(allow, c)
+		}
+	}
+	for _, c := range a.Allow {
+		if isIn, _ := within.decide(c); isIn && options[c] {
+			allow = append(allow, c)
+		}
+	}
+	slices.SortFunc(allow, netip.Prefix.Compare)
 	a.DropDenied = true
-	if a.Allow = allow; len(allow) == 0 {
+	if a.Allow = slices.Compact(allow); len(allow) == 0 {
 		a.Deny = config.Prefixes{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
 	}
 }
 
-// intersect returns the prefixes that are in both lists, each once.
-func intersect(a, b []netip.Prefix) (all []netip.Prefix) {
-	for _, x := range a {
-		for _, y := range b {
-			switch {
-			case !x.Overlaps(y):
-			case x.Bits() > y.Bits():
-				all = append(all, x)
-			default:
-				all = append(all, y)
-			}
-		}
+// prefixes has a verdict for each prefix.
+type prefixes map[netip.Prefix]bool
+
+// decide returns the verdict of the most specific prefix that has all addresses of another.
+func (l prefixes) decide(p netip.Prefix) (verdict, isListed bool) {
+	for bits := p.Bits(); bits >= 0 && !isListed; bits-- {
+		verdict, isListed = l[netip.PrefixFrom(p.Addr(), bits).Masked()]
 	}
-	slices.SortFunc(all, netip.Prefix.Compare)
-	return slices.Compact(all)
+	return verdict, isListed
 }
 
 // backends returns the endpoints of a list. Those that drain have no weight: their flows go on, and no new ones come.

@@ -217,6 +217,19 @@ func TestSourceRanges(t *testing.T) {
 			want: []string{
 				"default/web: 10.96.0.1:80 192.168.0.1:30080 > 10.0.0.1:8080",
 				"default/web/loadbalancer: 203.0.113.1:80 > 10.0.0.1:8080 allow=192.168.0.0/16,203.0.113.1 on-deny=drop"}},
+		"ranges and options": {spec: balanced + "[10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16]}", status: "203.0.113.1", slices: pod,
+			with: func(s *corev1.Service) {
+				s.Annotations = map[string]string{
+					AnnotationPrefix + "allow": "10.1.0.0/16,172.0.0.0/8,11.0.0.0/8", AnnotationPrefix + "deny": "10.0.0.0/9,192.0.0.0/8,172.16.1.0/24"}
+			},
+			want: []string{
+				"default/web: 10.96.0.1:80 192.168.0.1:30080 > 10.0.0.1:8080 allow=10.1.0.0/16,172.0.0.0/8,11.0.0.0/8 deny=10.0.0.0/9,192.0.0.0/8,172.16.1.0/24",
+				"default/web/loadbalancer: 203.0.113.1:80 > 10.0.0.1:8080 allow=10.1.0.0/16,172.16.0.0/12 deny=10.0.0.0/9,192.0.0.0/8,172.16.1.0/24 on-deny=drop"}},
+		"ranges whose clients an option denies": {spec: balanced + "[10.1.0.0/16]}", status: "203.0.113.1", slices: pod,
+			with: func(s *corev1.Service) { s.Annotations = map[string]string{AnnotationPrefix + "deny": "10.0.0.0/8"} },
+			want: []string{
+				"default/web: 10.96.0.1:80 192.168.0.1:30080 > 10.0.0.1:8080 deny=10.0.0.0/8",
+				"default/web/loadbalancer: 203.0.113.1:80 > 10.0.0.1:8080 deny=0.0.0.0/0,::/0 on-deny=drop"}},
 		"ranges of the annotation": {spec: balanced + "[]}", status: "203.0.113.1", slices: pod,
 			with: func(s *corev1.Service) {
 				s.Annotations = map[string]string{corev1.AnnotationLoadBalancerSourceRangesKey: "10.0.0.0/8, 172.16.0.0/12"}
