@@ -60,24 +60,18 @@ func (c *choice) mark(is func(*endpoint) bool, mark func(*endpoint)) (found bool
 // gather returns the endpoints of a route from all slices, each address once, in order.
 func (p *plan) gather(r *route) []endpoint {
 	var all []endpoint
-	for i := range p.sources {
-		src := &p.sources[i]
-		if !src.isServed || src.isIPv6 != r.isIPv6 {
+	for _, at := range p.ports[servicePort{r.port.Name, r.network}] {
+		src := &p.sources[at.source]
+		if src.isIPv6 != r.isIPv6 {
 			continue
 		}
-		for j := range src.ports {
-			name, network, number, ok := portOf(&src.ports[j])
-			if !ok || name != r.port.Name || network != r.network {
-				continue
-			}
-			if number < 1 || number > math.MaxUint16 {
-				p.problems.add(invalidPort, "slice %s: %d is not a port", src.name, number)
-				continue
-			}
-			all = slices.Grow(all, len(src.candidates))
-			for _, c := range src.candidates {
-				all = append(all, endpoint{addr: netip.AddrPortFrom(c.ip, uint16(number)), candidate: c})
-			}
+		if at.number < 1 || at.number > math.MaxUint16 {
+			p.problems.add(invalidPort, "slice %s: %d is not a port", src.name, at.number)
+			continue
+		}
+		all = slices.Grow(all, len(src.candidates))
+		for _, c := range src.candidates {
+			all = append(all, endpoint{addr: netip.AddrPortFrom(c.ip, uint16(at.number)), candidate: c})
 		}
 	}
 	return p.withoutLoops(r, merge(all))

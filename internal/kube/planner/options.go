@@ -54,10 +54,15 @@ func (p *plan) readOptions(routes []route) {
 // askedOptions returns the options of annotations, and those of the command line that no annotation sets, by name.
 func (p *plan) askedOptions() (all []option) {
 	annotated := make(map[config.Field]bool)
+	count := 0
 	for _, key := range slices.Sorted(maps.Keys(p.Annotations)) {
 		name, ok := strings.CutPrefix(key, AnnotationPrefix)
 		if !ok {
 			continue
+		}
+		if count++; count > maxAnnotations {
+			p.problems.add(invalidAnnotation, "more than %d annotations %s: %.63s and those after it are not read", maxAnnotations, AnnotationPrefix, name)
+			break
 		}
 		o := option{Option{config.Field(name), p.Annotations[key]}, true}
 		if err := checkAnnotation(o.Option); err != nil {

@@ -14,7 +14,8 @@ import (
 )
 
 // Plan returns what a Service needs. Equal objects and an equal env give an equal result; the order of slices does not count.
-// Its cost is linear in the ports and in the endpoints of each.
+// Its cost is linear in the ports and in the endpoints of each, and bounded: small objects may ask for as many endpoints
+// as they have endpoints times ports.
 func Plan(in Input, env *Env) Result {
 	p := &plan{Service: in.Service, env: env, key: Key{in.Service.Namespace, in.Service.Name}}
 	p.result.Record.Key = p.key
@@ -40,6 +41,8 @@ type plan struct {
 	env      *Env
 	key      Key
 	sources  []source
+	ports    map[servicePort][]slicePort // of all sources
+	size     int                         // of what is planned so far
 	ranges   ranges
 	options  map[string][]option    // of each network
 	taken    map[socket]bool        // by this Service
@@ -56,9 +59,13 @@ func (p *plan) serve() {
 	for i := range routes {
 		r := &routes[i]
 		c := p.choose(r)
+		groups := p.groups(r)
+		if !p.hasRoom(r, groups, &c) {
+			break
+		}
 		p.count(r, &c)
 		p.countReady(r, &c)
-		for _, g := range p.groups(r) {
+		for _, g := range groups {
 			p.result.Services = append(p.result.Services, p.build(r, &g, &c))
 		}
 	}

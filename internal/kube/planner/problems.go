@@ -7,9 +7,11 @@ import (
 	"unicode"
 )
 
-// maxProblems bounds the problems of one Service, and maxMessage their length: objects may be wrong in any number of places.
+// maxProblems bounds the problems of one Service, maxSeen those of which each is counted once, and maxMessage their length:
+// objects may be wrong in any number of places.
 const (
 	maxProblems = 20
+	maxSeen     = 1000
 	maxMessage  = 400
 )
 
@@ -24,6 +26,7 @@ const (
 	invalidSourceRange = "InvalidSourceRange"
 	invalidSpec        = "InvalidSpec"
 	endpointLoop       = "EndpointLoop"
+	tooLarge           = "TooLarge"
 	unsupported        = "UnsupportedProtocol"
 	moreProblems       = "MoreProblems"
 )
@@ -32,6 +35,7 @@ const (
 type problems struct {
 	kept []Problem
 	seen map[Problem]bool
+	more int // problems that are not kept
 }
 
 func (l *problems) add(reason, format string, args ...any) {
@@ -46,10 +50,14 @@ func (l *problems) add(reason, format string, args ...any) {
 	if l.seen == nil {
 		l.seen = make(map[Problem]bool)
 	}
-	l.seen[p] = true
+	if len(l.seen) < maxSeen {
+		l.seen[p] = true
+	}
 	if len(l.kept) < maxProblems {
 		l.kept = append(l.kept, p)
+		return
 	}
+	l.more++
 }
 
 // printable replaces what would disturb a terminal or a log.
@@ -62,8 +70,8 @@ func printable(r rune) rune {
 
 // list returns the first problems, and how many more there are.
 func (l *problems) list() []Problem {
-	if more := len(l.seen) - len(l.kept); more > 0 {
-		return append(slices.Clip(l.kept), Problem{moreProblems, fmt.Sprintf("%d more problems of this Service", more)})
+	if l.more > 0 {
+		return append(slices.Clip(l.kept), Problem{moreProblems, fmt.Sprintf("%d more problems of this Service", l.more)})
 	}
 	return l.kept
 }

@@ -5,6 +5,8 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
 // recordExternalName says the name that the Service stands for. Its ClusterIP and ports do not count.
@@ -44,6 +46,7 @@ func (p *plan) recordHeadless() {
 	var all []Endpoint
 	for i := range p.sources {
 		src := &p.sources[i]
+		ports := slices.Clip(appendPorts(nil, src.ports)) // which its endpoints share
 		for _, c := range src.candidates {
 			if !c.isReady {
 				continue
@@ -53,8 +56,15 @@ func (p *plan) recordHeadless() {
 				at[k] = len(all)
 				all = append(all, Endpoint{Hostname: c.hostname, Addr: c.ip})
 			}
-			e := &all[at[k]]
-			e.Ports = appendPorts(e.Ports, src)
+			if p.size += len(ports); p.size > maxSize {
+				p.problems.add(tooLarge, "not all ports of its endpoints have names: they may be %d together", maxSize)
+				continue
+			}
+			if e := &all[at[k]]; e.Ports == nil {
+				e.Ports = ports
+			} else {
+				e.Ports = appendPorts(e.Ports, src.ports)
+			}
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Endpoint) int {
@@ -64,12 +74,13 @@ func (p *plan) recordHeadless() {
 	p.recordPorts()
 }
 
-// appendPorts appends the ports of a slice that are not there yet.
-func appendPorts(ports []Port, src *source) []Port {
-	for j := range src.ports {
-		name, network, number, ok := portOf(&src.ports[j])
+// appendPorts appends ports of a slice that are not there yet, up to maxEndpointPorts.
+func appendPorts(ports []Port, more []discoveryv1.EndpointPort) []Port {
+	for i := range more {
+		name, network, number, ok := portOf(&more[i])
 		port := Port{name, network, uint16(number)}
-		if ok && network != "" && number >= 1 && number <= math.MaxUint16 && !slices.Contains(ports, port) {
+		isPort := ok && network != "" && number >= 1 && number <= math.MaxUint16
+		if isPort && len(ports) < maxEndpointPorts && !slices.Contains(ports, port) {
 			ports = append(ports, port)
 		}
 	}

@@ -43,6 +43,33 @@ func (p *plan) readSlices(all []*discoveryv1.EndpointSlice) {
 		}
 		p.sources = append(p.sources, p.readSlice(s))
 	}
+	p.ports = make(map[servicePort][]slicePort)
+	for i := range p.sources {
+		p.readPorts(i)
+	}
+}
+
+// servicePort is what a port of a slice belongs to.
+type servicePort struct{ name, network string }
+
+// slicePort is a port of a slice.
+type slicePort struct {
+	source int // in sources
+	number int32
+}
+
+// readPorts reads the ports of a source that is served.
+func (p *plan) readPorts(source int) {
+	src := &p.sources[source]
+	if !src.isServed {
+		return
+	}
+	for i := range src.ports {
+		if name, network, number, ok := portOf(&src.ports[i]); ok {
+			of := servicePort{name, network}
+			p.ports[of] = append(p.ports[of], slicePort{source, number})
+		}
+	}
 }
 
 func (p *plan) readSlice(s *discoveryv1.EndpointSlice) source {
