@@ -32,9 +32,9 @@ func replace(t *testing.T, ctx context.Context, h SourceHost, words ...string) e
 	return h.Control.Replace(ctx, control.Kube, control.Part{Services: parse(t, flags.Words{Mappings: words}).Services})
 }
 
-// sourceStart begins with a source alone.
+// sourceStart begins with a source alone, whose services are logged at debug.
 func sourceStart(run func(ctx context.Context, h SourceHost, synced func()) error) Start {
-	return Start{Options: optionsOf("control", "off", "workers", "2"), Source: scripted{run}}
+	return Start{Options: optionsOf("control", "off", "workers", "2", "log-level", "debug"), Source: scripted{run}}
 }
 
 func TestSourceGivesTheFirstServices(t *testing.T) {
