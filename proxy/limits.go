@@ -35,6 +35,8 @@ type budget struct {
 	flows int    // at most
 	pipes int    // that each worker may own
 	note  string // where flows comes from
+
+	lacking int // descriptors, if there are no flows
 }
 
 // consumers are what takes descriptors beside flows.
@@ -66,9 +68,9 @@ func shareDescriptors(wanted int, c consumers) budget {
 func shareLimit(limit, wanted int, c consumers) budget {
 	if limit <= 0 {
 		if wanted > 0 {
-			return budget{wanted, c.pipes, fmt.Sprintf("max-conns %d", wanted)}
+			return budget{flows: wanted, pipes: c.pipes, note: fmt.Sprintf("max-conns %d", wanted)}
 		}
-		return budget{defaultMaxConns, c.pipes, fmt.Sprintf("max-conns %d (no descriptor limit known)", defaultMaxConns)}
+		return budget{flows: defaultMaxConns, pipes: c.pipes, note: fmt.Sprintf("max-conns %d (no descriptor limit known)", defaultMaxConns)}
 	}
 	share := limit / smallLimitShare
 	pipes := min(c.pipes, share/(descriptorsPerPipe*c.workers))
@@ -78,7 +80,7 @@ func shareLimit(limit, wanted int, c consumers) budget {
 	b := budget{flows: fit, pipes: pipes}
 	switch {
 	case fit <= 0:
-		b.flows = 0
+		b.flows, b.lacking = 0, c.listening+reserved+inPipes+descriptorsPerFlow-limit
 		b.note = fmt.Sprintf("%d descriptors are too few for %d listening sockets and %d for other needs (ulimit -n raises it)",
 			limit, c.listening, reserved+inPipes)
 	case wanted > fit:

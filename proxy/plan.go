@@ -173,7 +173,7 @@ func (p *plan) list(s *Server) {
 func (p *plan) divide(s *Server) error {
 	share := shareDescriptors(s.wanted, consumers{listening: p.sockets, workers: s.workers, pipes: s.kind.pipes})
 	if share.flows <= 0 {
-		return fmt.Errorf("descriptor limit: %s", share.note)
+		return p.tooFewDescriptors(share)
 	}
 	if share.flows > s.capacity { // somebody has raised the descriptor limit since New
 		share.flows, share.note = s.capacity, fmt.Sprintf("max-conns %d (as many as at the start)", s.capacity)
@@ -200,8 +200,10 @@ func (p *plan) divide(s *Server) error {
 		settings[at.index] = at.now.settings
 	}
 	var err error
-	p.division, err = flow.Divide(settings, int64(p.places), int64(p.ports))
-	return err
+	if p.division, err = flow.Divide(settings, int64(p.places), int64(p.ports)); err != nil {
+		return p.tooFewFlows(err)
+	}
+	return nil
 }
 
 // dividesAs reports whether the places are divided as they are now.

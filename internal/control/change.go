@@ -173,7 +173,7 @@ func (c *Controller) twice(name string, owner Owner) error {
 	return &ConflictError{Service: name, Other: name, Owner: owner, file: c.file}
 }
 
-// prepare binds what is new of a draft. A sound one leaves out what cannot be bound, which takes a second try.
+// prepare binds what is new of a draft. A sound one leaves out what there is no address or no room for, and is tried again.
 func (c *Controller) prepare(d *draft) (*proxy.Change, error) {
 	for {
 		d.tries++
@@ -181,11 +181,10 @@ func (c *Controller) prepare(d *draft) (*proxy.Change, error) {
 		if errors.Is(err, proxy.ErrShutDown) {
 			return nil, ErrShutDown
 		}
-		all, isListen := errors.AsType[proxy.ListenErrors](err)
 		switch {
 		case err == nil:
 			return change, nil
-		case !d.isSound() || !isListen || !d.refuseUnbound(all):
+		case !d.refuseSome(err):
 			return nil, explain(err, d.wanted())
 		}
 		if err := c.leaveOut(d); err != nil {

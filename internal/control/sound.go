@@ -18,8 +18,8 @@ type Refusal struct {
 }
 
 // ReplaceSound is Replace that leaves out what cannot be had, and returns it: a listener that cannot be bound or that
-// another service has, and a service that is wrong by itself or whose name another owner has. A service without any
-// listener left is left out. A listener that is bound is not lost to a new one. The refusals are all that stand.
+// another service has, and a service that is wrong by itself, whose name another owner has, or for which descriptors or
+// reserved flows are too few. A service without any listener left is left out. A listener that is bound is not lost to a new one. The refusals are all that stand.
 //
 // A service is known by its pointer: one that was refused, or a listener of it, is not tried again as long as the pointer
 // is the same, so that a call which changes one service costs that service alone. RetryRefused tries again. An error
@@ -218,13 +218,42 @@ func (c *Controller) culprit(d *draft, e *config.Error) *service {
 // explained is how many refusals of listeners get the advice that is searched for in the system's tables.
 const explained = 8
 
+// refuseSome refuses what an error of the data path is about. It returns false if a draft leaves nothing out, or nothing of
+// it can help.
+func (d *draft) refuseSome(err error) bool {
+	if !d.isSound() {
+		return false
+	}
+	if all, is := errors.AsType[proxy.ListenErrors](err); is {
+		return d.refuseUnbound(all)
+	}
+	e, is := errors.AsType[*proxy.CapacityError](err)
+	if !is || len(e.Services) == 0 {
+		return false
+	}
+	fresh := d.freshByName()
+	for _, name := range e.Services {
+		if fresh[name] == nil {
+			return false
+		}
+		d.refuse(fresh[name].given, err)
+	}
+	return true
+}
+
+// freshByName returns the services that are new or changed.
+func (d *draft) freshByName() map[string]*service {
+	all := make(map[string]*service, len(d.fresh))
+	for _, s := range d.fresh {
+		all[s.given.Name] = s
+	}
+	return all
+}
+
 // refuseUnbound refuses the listeners of a draft that cannot be bound. It returns false if one is of a service that does
 // not change.
 func (d *draft) refuseUnbound(all proxy.ListenErrors) bool {
-	fresh := make(map[string]*service, len(d.fresh))
-	for _, s := range d.fresh {
-		fresh[s.given.Name] = s
-	}
+	fresh := d.freshByName()
 	for i, e := range all {
 		s := fresh[e.Service]
 		if s == nil {

@@ -147,6 +147,30 @@ func TestReplaceSound(t *testing.T) {
 	}
 }
 
+// A service that reserves more flows than there are holds up no other, not even one that comes later.
+func TestReplaceSoundWithTooLargeReserve(t *testing.T) {
+	t.Parallel()
+	c, ctx := newController(t, discovery.Resolver{}), t.Context()
+	at := free(t, "127.84.0.1", 3)
+	greedy := one(t, "greedy", at[1])
+	greedy.Reserve = 1e9
+	part := []*config.Service{one(t, "first", at[0]), greedy}
+	for i, want := range []string{"first=" + at[0], "first=" + at[0] + " later=" + at[2]} {
+		all, err := c.ReplaceSound(ctx, Kube, Part{Services: part})
+		must(t, err)
+		if served(c) != want || refusedText(all) != "greedy" || !strings.Contains(all[0].Err.Error(), "reserves") {
+			t.Errorf("%d: runs %s, refused %v", i, served(c), all)
+		}
+		part = append(part, one(t, "later", at[2]))
+	}
+	if _, err := c.RetryRefused(ctx, Kube); err != nil {
+		t.Error(err)
+	}
+	if err := c.Add(ctx, API, greedy); err == nil {
+		t.Error("an owner who leaves nothing out has what cannot be had")
+	}
+}
+
 // A cold start with many listeners that cannot be had binds the rest in two tries.
 func TestReplaceSoundIsLinear(t *testing.T) {
 	t.Parallel()

@@ -124,6 +124,13 @@ func (q *quota) raise(s *share, to int64) {
 	}
 }
 
+// ReserveError says that services reserve more flows than there may be.
+type ReserveError struct{ Reserved, Most int64 }
+
+func (e *ReserveError) Error() string {
+	return fmt.Sprintf("the reserves of services add up to %d flows, and there may be %d", e.Reserved, e.Most)
+}
+
 // reserves divides places among services. One that asks for a number has that. Half of
 // what is left is divided evenly among the others, or all of it if there is but one
 // service; none is given more than the most that it can use.
@@ -136,7 +143,7 @@ func reserves(places int64, asked, most []int64) (each []int64, shared int64, er
 		}
 	}
 	if rest < 0 {
-		return nil, 0, fmt.Errorf("the reserves of services add up to %d flows, and there may be %d", places-rest, places)
+		return nil, 0, &ReserveError{places - rest, places}
 	}
 	even := rest / 2 / max(others, 1)
 	if len(asked) == 1 {
