@@ -47,7 +47,7 @@ func TestEveryFieldIsSaved(t *testing.T) {
 		{Settings{}, []string{"ServiceConfig", "Service", "queue"}, []string{"affinity", "access"}},
 		{Binding{}, []string{"to", "isGone"}, nil},
 		{Destination{}, []string{"Claim", "last"}, nil},
-		{Claim{}, []string{"Service", "Offset", "ServerName", "Protocol"}, nil},
+		{Claim{}, []string{"Service", "Offset", "ServerName", "Protocol", "From"}, nil},
 		{ticket{}, []string{"state", "prev", "next"}, []string{"more", "wake"}},
 	} {
 		kind := reflect.TypeOf(tt.of)
