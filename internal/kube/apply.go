@@ -50,8 +50,10 @@ func (e *engine) apply(ctx context.Context, keys []planner.Key, c change) error 
 		e.plan(key)
 	}
 	if e.balance != nil {
-		for _, key := range e.balance.Freed() { // addresses that Services of keys have released
-			e.plan(key)
+		for freed := e.balance.Freed(); len(freed) > 0; freed = e.balance.Freed() { // by Services of keys, and by these
+			for _, key := range freed {
+				e.plan(key)
+			}
 		}
 	}
 	refusals, err := e.control.ReplaceSound(ctx, control.Kube, control.Part{Services: e.book.services()})

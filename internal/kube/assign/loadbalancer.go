@@ -14,9 +14,11 @@ import (
 // class is the loadBalancerClass of Services that get their addresses from usher alone.
 const class = "usher.dev/lb"
 
-// LoadBalancers gives the Services of type LoadBalancer an address of a pool each.
+// LoadBalancers gives the Services of type LoadBalancer an address of a pool each. Several instances may write the statuses
+// of one cluster: what a status has counts more than what an instance has chosen, so that all come to have the same.
 type LoadBalancers struct {
 	pool    *Pool
+	asked   map[planner.Key]bool // they have the address that their spec asks for
 	refused map[planner.Key]bool // they have none, and may have one when another is released
 	isFreed bool                 // one was released since Freed
 }
@@ -27,7 +29,7 @@ func New(prefix netip.Prefix) (*LoadBalancers, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &LoadBalancers{pool: pool, refused: make(map[planner.Key]bool)}, nil
+	return &LoadBalancers{pool: pool, asked: make(map[planner.Key]bool), refused: make(map[planner.Key]bool)}, nil
 }
 
 // Prefix returns the range of the pool.
@@ -64,7 +66,8 @@ func (l *LoadBalancers) For(key planner.Key, svc *corev1.Service) (netip.Addr, e
 	return addr, err
 }
 
-// Freed returns the Services that For has refused, sorted, if addresses were released since the last call.
+// Freed returns the Services without an address that may have one now, sorted: For has refused them, and addresses were
+// released since the last call, or For has given what they had to another one.
 func (l *LoadBalancers) Freed() []planner.Key {
 	if !l.isFreed {
 		return nil
@@ -74,6 +77,7 @@ func (l *LoadBalancers) Freed() []planner.Key {
 }
 
 func (l *LoadBalancers) choose(key planner.Key, svc *corev1.Service) (netip.Addr, error) {
+	delete(l.asked, key)
 	if svc == nil || !l.isEligible(svc) {
 		l.pool.Release(key)
 		return netip.Addr{}, nil
@@ -83,14 +87,31 @@ func (l *LoadBalancers) choose(key planner.Key, svc *corev1.Service) (netip.Addr
 			l.pool.Release(key)
 			return netip.Addr{}, l.refuse(key, wanted)
 		}
+		l.asked[key] = true
 		return wanted, nil
 	}
-	l.Claim(key, svc)
+	for _, addr := range ingress(svc) {
+		if l.adopt(key, addr) {
+			return addr, nil
+		}
+	}
 	addr, err := l.pool.Choose(key)
 	if err != nil {
 		return addr, fmt.Errorf("the pool %s has no address for it: %w; give a larger one", l.pool.Prefix(), err)
 	}
 	return addr, nil
+}
+
+// adopt gives a Service the address that its status has, which another instance may have written. Two Services for which
+// instances have chosen in different orders may have the same: that of the first one by name counts, and the other one
+// gets another.
+func (l *LoadBalancers) adopt(key planner.Key, addr netip.Addr) bool {
+	owner, isTaken := l.pool.owner[addr]
+	if isTaken && key.Compare(owner) < 0 && !l.asked[owner] {
+		l.pool.Release(owner)
+		l.refused[owner], l.isFreed = true, true // until Freed returns it
+	}
+	return l.pool.Claim(key, addr)
 }
 
 // refuse says why a Service cannot have the address that it asks for.

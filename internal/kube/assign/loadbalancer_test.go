@@ -31,7 +31,9 @@ func TestFor(t *testing.T) {
 		"asks for a foreign one": {change: func(s *corev1.Service) { s.Spec.LoadBalancerIP = "10.0.0.1" }, err: "10.0.0.1 is not one of"},
 		"asks for nonsense":      {change: func(s *corev1.Service) { s.Spec.LoadBalancerIP = "web" }, want: "any"},
 		"has one":                {change: withStatus("127.10.0.6"), want: "127.10.0.6"},
-		"has another's":          {change: withStatus("127.10.0.2"), want: "any"},
+		"has another's":          {change: withStatus("127.10.0.2"), want: "127.10.0.2"},
+		"has that of one before": {change: withStatus("127.10.0.3"), want: "any"},
+		"has what another asks":  {change: withStatus("127.10.0.4"), want: "any"},
 		"has one of before":      {change: withStatus("127.20.0.6"), want: "any"},
 		"is served elsewhere":    {change: withStatus("192.0.2.1")},
 		"is served by a name": {change: func(s *corev1.Service) {
@@ -47,11 +49,15 @@ func TestFor(t *testing.T) {
 				t.Fatal(err)
 			}
 			l.Claim(keyOf("b"), service(withStatus("127.10.0.2")))
+			l.Claim(keyOf("Z"), service(withStatus("127.10.0.3")))
+			if _, err := l.For(keyOf("c"), service(func(s *corev1.Service) { s.Spec.LoadBalancerIP = "127.10.0.4" })); err != nil {
+				t.Fatal(err)
+			}
 			got, err := l.For(keyOf("a"), service(test.change))
 			if (err != nil) != (test.err != "") || err != nil && !strings.Contains(err.Error(), test.err) {
 				t.Errorf("error %v, not %q", err, test.err)
 			}
-			isAny := test.want == "any" && l.Prefix().Contains(got) && got.String() != "127.10.0.2"
+			isAny := test.want == "any" && l.Prefix().Contains(got) && !slices.Contains([]string{"127.10.0.2", "127.10.0.3", "127.10.0.4"}, got.String())
 			if !isAny && got.IsValid() != (test.want != "") || !isAny && test.want != "" && got.String() != test.want {
 				t.Errorf("got %s, not %q", got, test.want)
 			}
@@ -94,6 +100,62 @@ func TestForChange(t *testing.T) {
 	if got, err := l.For(keyOf("a"), plain); err != nil || got.String() != "fd00::" {
 		t.Errorf("%s in place of fd00::, which is left: %v", got, err)
 	}
+}
+
+// TestInstances: instances that have seen Services in different orders come to give them the same addresses, each its own,
+// and then write no more.
+func TestInstances(t *testing.T) {
+	t.Parallel()
+	names := []string{"a", "b", "c", "d", "e", "f"}
+	statuses := map[string]*corev1.Service{}
+	var instances []*LoadBalancers
+	for i := range names {
+		statuses[names[i]] = service()
+		l, err := New(netip.MustParsePrefix("127.10.0.0/29")) // of six addresses, so they collide
+		if err != nil {
+			t.Fatal(err)
+		}
+		instances = append(instances, l)
+		for j := range names {
+			if _, err := l.For(keyOf(names[(i+j)%len(names)]), service()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write := func(l *LoadBalancers, name string) (isChanged bool) {
+		addr, err := l.For(keyOf(name), statuses[name])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if have := ingress(statuses[name]); len(have) == 1 && have[0] == addr {
+			return false
+		}
+		statuses[name] = service(withStatus(addr.String()))
+		return true
+	}
+	for round := range 20 {
+		isChanged := false
+		for i, l := range instances {
+			for j := range names {
+				isChanged = write(l, names[(i+j)%len(names)]) || isChanged
+			}
+			for _, key := range l.Freed() {
+				isChanged = write(l, key.Name) || isChanged
+			}
+		}
+		if isChanged {
+			continue
+		}
+		given := make(map[netip.Addr]bool)
+		for _, s := range statuses {
+			given[ingress(s)[0]] = true
+		}
+		if len(given) != len(names) {
+			t.Errorf("after %d rounds %v", round, given)
+		}
+		return
+	}
+	t.Error("the instances change the statuses in turns")
 }
 
 func service(changes ...func(*corev1.Service)) *corev1.Service {
