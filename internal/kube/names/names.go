@@ -154,8 +154,9 @@ func (z *Zone) pointers(addr netip.Addr) []string {
 	}
 	var names []string
 	for _, of := range owners {
-		if names = append(names, of...); len(names) >= maxPointers {
-			return names[:maxPointers]
+		names = append(names, of[:min(len(of), maxPointers-len(names))]...)
+		if len(names) == maxPointers {
+			break
 		}
 	}
 	return names
