@@ -74,6 +74,9 @@ func (p *plan) add(all []address, r *route, a address) []address {
 func (p *plan) nodePort(port *corev1.ServicePort) (uint16, bool) {
 	hasOne := p.Spec.Type == corev1.ServiceTypeNodePort || p.Spec.Type == corev1.ServiceTypeLoadBalancer
 	switch n := port.NodePort; {
+	case n == 0 && p.Spec.Type == corev1.ServiceTypeNodePort: // an API server has given one
+		p.problems.add(invalidPort, "port %s has no nodePort: give it one from 30000 to 32767", describe(port))
+		return 0, false
 	case !hasOne || n == 0:
 		return 0, false
 	case n < 1 || n > 1<<16-1:

@@ -79,6 +79,8 @@ func TestServices(t *testing.T) {
 			want: []string{"default/web: 10.96.0.2:80 > 10.0.0.1:8080"}},
 		"node port": {spec: nodePort, slices: pod,
 			want: []string{"default/web: 10.96.0.1:80 192.168.0.1:30080 > 10.0.0.1:8080"}},
+		"node port that nobody has given": {spec: "{type: NodePort, clusterIP: 10.96.0.1, ports: [{port: 80}]}", slices: pod,
+			want: []string{"default/web: 10.96.0.1:80 > 10.0.0.1:8080"}, problems: []string{invalidPort}},
 		"node port of a type without": {spec: "{clusterIP: 10.96.0.1, ports: [{port: 80, nodePort: 30080}]}", slices: pod,
 			want: []string{"default/web: 10.96.0.1:80 > 10.0.0.1:8080"}},
 		"load balancer": {spec: balanced, status: "203.0.113.1 proxy:203.0.113.2 203.0.113.1 2001:db8::1", slices: pod,
