@@ -1,19 +1,13 @@
 package kube
 
 import (
-	"bufio"
 	"context"
-	"io"
-	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/miekg/dns"
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"usher/internal/kube/planner"
 )
@@ -23,31 +17,30 @@ var protocols = map[string]corev1.Protocol{"tcp": corev1.ProtocolTCP, "udp": cor
 // A Service without an endpoint is refused at once, by the kernel: its port is closed.
 func TestEndpointsComeAndGo(t *testing.T) {
 	t.Parallel()
+	w := live(t)
+	comeAndGo(t, w)
+	if len(w.book.entries) > 0 || len(w.book.services()) > 0 || w.book.endpoints > 0 {
+		t.Errorf("the Services are gone, and there are %d entries, services %v", len(w.book.entries), w.book.services())
+	}
+}
+
+func comeAndGo(t *testing.T, s site) {
 	for network, protocol := range protocols {
-		t.Run(network, func(t *testing.T) {
-			t.Parallel()
-			w, ip := newWorld(t), anyClusterIP()
-			w.store.SetService(service("web", ip, 18080, protocol))
-			w.start(t)
-			at := w.address(ip, 18080)
+		ip := s.clusterIP()
+		o := service("web-"+network, ip, 18080, protocol)
+		s.set(t, o)
+		at := listenOf(t, s, ip, 18080)
+		await(t, network, at, isRefused)
+		a, b := slice(o.Name, protocol, backendAt(t, s.host(), network, "a")), slice(o.Name, protocol, backendAt(t, s.host(), network, "b"))
+		for range 2 {
+			s.set(t, a)
+			await(t, network, at, is("a"))
+			s.set(t, b)
+			await(t, network, at, is("b"))
+			s.remove(t, b)
 			await(t, network, at, isRefused)
-			for range 2 {
-				w.store.SetSlice(slice("web", protocol, backend(t, network, "a")))
-				w.sync(t)
-				await(t, network, at, is("a"))
-				w.store.SetSlice(slice("web", protocol, backend(t, network, "b")))
-				w.sync(t)
-				await(t, network, at, is("b"))
-				w.store.DeleteSlice(planner.Key{Namespace: "default", Name: "web-1"})
-				w.sync(t)
-				await(t, network, at, isRefused)
-			}
-			w.store.DeleteService(planner.Key{Namespace: "default", Name: "web"})
-			w.sync(t)
-			if len(w.book.entries) > 0 || len(w.book.services()) > 0 || w.book.endpoints > 0 || w.address(ip, 18080) == at {
-				t.Errorf("the Service is gone, and there are %d entries, services %v", len(w.book.entries), w.book.services())
-			}
-		})
+		}
+		s.remove(t, o)
 	}
 }
 
@@ -75,79 +68,6 @@ func TestSessionAffinity(t *testing.T) {
 			}
 		})
 	}
-}
-
-// A Deployment that is rolled out fails no connect and cuts no flow of an endpoint that terminates.
-func TestRollingUpdate(t *testing.T) {
-	t.Parallel()
-	const clients = 20
-	w, ip := newWorld(t), anyClusterIP()
-	w.store.SetService(service("web", ip, 18080, corev1.ProtocolTCP))
-	// Endpoints of one slice have one port: addresses differ.
-	old, next := backend(t, "tcp", "old"), backend(t, "tcp", "new")
-	before, after := slice("web", corev1.ProtocolTCP, old), slice("web", corev1.ProtocolTCP, next)
-	after.Name = "web-2"
-	w.store.SetSlice(before)
-	w.start(t)
-	at := w.address(ip, 18080)
-	await(t, "tcp", at, is("old"))
-	held, err := net.Dial("tcp", at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer held.Close()
-	lines := bufio.NewReader(held)
-	echoes := func(step string) {
-		t.Helper()
-		_ = held.SetDeadline(time.Now().Add(patience))
-		_, err := io.WriteString(held, step+"\n")
-		if got, readErr := lines.ReadString('\n'); err != nil || got != step+"\n" {
-			t.Fatalf("%s: %q, %v, %v", step, got, err, readErr)
-		}
-	}
-	if greeting, err := lines.ReadString('\n'); greeting != "old\n" {
-		t.Fatal(greeting, err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	var asking sync.WaitGroup
-	var asked, failed atomic.Int64
-	for range clients {
-		asking.Go(func() {
-			for ctx.Err() == nil {
-				if _, err := ask("tcp", at); err != nil {
-					failed.Add(1)
-				}
-				asked.Add(1)
-			}
-		})
-	}
-	more := func() { // time for clients to come in each state
-		for until := asked.Load() + 2*clients; asked.Load() < until; {
-			time.Sleep(time.Millisecond)
-		}
-	}
-	terminating := before.DeepCopy()
-	yes, no := true, false
-	terminating.Endpoints[0].Conditions = discoveryv1.EndpointConditions{Ready: &no, Serving: &yes, Terminating: &yes}
-	for _, step := range []struct {
-		name  string
-		apply func()
-	}{
-		{"two are ready", func() { w.store.SetSlice(after) }},
-		{"the old one terminates", func() { w.store.SetSlice(terminating) }},
-		{"it is gone", func() { w.store.DeleteSlice(planner.Key{Namespace: "default", Name: "web-1"}) }},
-	} {
-		step.apply()
-		w.sync(t)
-		more()
-		echoes(step.name)
-	}
-	cancel()
-	asking.Wait()
-	if failed.Load() > 0 {
-		t.Errorf("%d of %d connects failed", failed.Load(), asked.Load())
-	}
-	await(t, "tcp", at, is("new"))
 }
 
 // What cannot be listened on holds up nothing else. It is said once, tried again, and its end is said.

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -140,46 +139,10 @@ func anyClusterIP() string {
 	return fmt.Sprintf("10.%d.%d.%d", 1+rand.IntN(250), rand.IntN(256), 1+rand.IntN(250))
 }
 
-// backend greets clients of tcp with its name and echoes, and answers each datagram with its name.
+// backend is backendAt on this machine.
 func backend(t testing.TB, network, name string) netip.AddrPort {
 	t.Helper()
-	var serving sync.WaitGroup
-	if network == "udp" {
-		socket, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		serving.Go(func() {
-			for buffer := make([]byte, 100); ; {
-				_, from, err := socket.ReadFrom(buffer)
-				if err != nil {
-					return
-				}
-				_, _ = socket.WriteTo([]byte(name), from)
-			}
-		})
-		t.Cleanup(func() { socket.Close(); serving.Wait() })
-		return socket.LocalAddr().(*net.UDPAddr).AddrPort()
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	serving.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() {
-				defer c.Close()
-				_, _ = io.WriteString(c, name+"\n")
-				_, _ = io.Copy(c, c)
-			})
-		}
-	})
-	t.Cleanup(func() { l.Close(); serving.Wait() })
-	return l.Addr().(*net.TCPAddr).AddrPort()
+	return backendAt(t, "127.0.0.1", network, name)
 }
 
 // ask returns the name of the backend that a new client gets.
@@ -189,7 +152,11 @@ func ask(network, address string) (string, error) {
 		return "", err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(patience))
+	wait := patience
+	if network == "udp" {
+		wait = 3 * time.Second // a datagram is lost when its endpoint or its socket goes right then
+	}
+	_ = c.SetDeadline(time.Now().Add(wait))
 	if _, err := io.WriteString(c, "hello\n"); err != nil {
 		return "", err
 	}
