@@ -216,7 +216,7 @@ func helpPage(path []string, c *cli.Command) string {
 	name := "usher " + strings.Join(path, " ")
 	fmt.Fprintf(&b, "%s: %s\n\nUsage\n", name, c.Usage)
 	for _, sub := range c.Subcommands {
-		writeOption(&b, strings.TrimSpace(name+" "+sub.Name+" "+sub.ArgsUsage), sub.Usage)
+		writeOption(&b, commandWidth, strings.TrimSpace(name+" "+sub.Name+" "+sub.ArgsUsage), sub.Usage)
 	}
 	if len(c.Subcommands) == 0 {
 		fmt.Fprintf(&b, "  %s\n", strings.TrimSpace(name+" [flags] "+c.ArgsUsage))
@@ -239,7 +239,7 @@ func helpPage(path []string, c *cli.Command) string {
 		for _, short := range f.Names()[1:] {
 			option = "-" + short + ", " + option
 		}
-		writeOption(&b, option, text)
+		writeOption(&b, commandWidth, option, text)
 	}
 	return b.String()
 }

@@ -31,15 +31,21 @@ func optionsHelp[S any](options []config.Option[S], topic string) string {
 	var b strings.Builder
 	for _, o := range options {
 		if o.Topic == topic {
-			writeOption(&b, strings.TrimRight(fmt.Sprintf("--%s %s", o.Name, o.Form), " "), o.Help)
+			writeOption(&b, topicWidth, strings.TrimRight(fmt.Sprintf("--%s %s", o.Name, o.Form), " "), o.Help)
 		}
 	}
 	return b.String()
 }
 
+// Widths of the lists of options.
+const (
+	topicWidth   = 120
+	commandWidth = 80
+)
+
 // writeOption writes an option and what it does, in a column of their own.
-func writeOption(b *strings.Builder, option, text string) {
-	const column, width = 31, 120
+func writeOption(b *strings.Builder, width int, option, text string) {
+	const column = 31
 	line := "  " + option
 	if len(line) >= column {
 		b.WriteString(line + "\n")

@@ -50,7 +50,9 @@ func TestExamplesOfConfig(t *testing.T) {
 	readme := readReadme(t)
 	texts := []string{between(configFileHelp, "\n\n", "\n\n")}
 	for rest := readme; strings.Contains(rest, "```yaml\n"); {
-		texts = append(texts, between(rest, "```yaml\n", "```"))
+		if text := between(rest, "```yaml\n", "```"); !strings.Contains(text, "\nkind: ") { // those are Kubernetes'
+			texts = append(texts, text)
+		}
 		_, rest, _ = strings.Cut(rest, "```yaml\n")
 	}
 	for _, text := range texts {

@@ -16,20 +16,39 @@ import (
 )
 
 // help is above the flags of the page usher help kube.
-const help = `  usher kube --manifests FOLDER --dns 127.0.0.1:5300      Services, EndpointSlices and Nodes of YAML files
-  usher kube --kubeconfig ~/.kube/config                  those of a cluster
-  usher kube --print-manifests | kubectl apply -f -       on each node of a cluster, as an ordinary user
+const help = `  usher kube --manifests FOLDER --dns 127.0.0.1:5300
+          Services, EndpointSlices and Nodes of YAML files; no cluster is needed
+  usher kube --kubeconfig ~/.kube/config
+          those of a cluster
+  usher kube --print-manifests | kubectl apply -f -
+          on each node of a cluster, in place of kube-proxy, without privilege
 
-Each port of a Service is a service of usher, NAMESPACE/NAME[:PORT], that usher ls, flows and events show. One for clients
-from outside the cluster ends in /external, where they have endpoints of their own. Without an endpoint a port is closed.
-ClusterIPs are listened on as they are where this host routes them to itself (ip route add local CIDR dev lo), else on
-127.0.0.0/8: a.b.c.d at 127.b.c.d, with ports below 1024 raised by 10000 if usher may not bind them. usher ls -o wide shows it.
-All flags of usher's process are flags of usher kube too. Options of services are those of every Service: --scheduler lc;
-annotations set those of one, above the flags, and max of each of its endpoints:
+Each port of a Service is a service of usher. Its name NAMESPACE/NAME[:PORT] is
+a word of usher ls, flows, drain and all others. Clients of IPv6 have a service
+/ipv6, and those from outside the cluster a service /external, where they have
+other endpoints. /loadbalancer is for those of loadBalancerSourceRanges.
+Without an endpoint a port is closed: the kernel refuses its clients.
 
-  usher.dev/scheduler: lc      usher.dev/health: http:/ready      usher.dev/max: "100"      usher.dev/wait: 30s
+ClusterIPs are listened on as they are where this host routes them to itself
+(as root: ip route add local CIDR dev lo). Elsewhere a.b.c.d is at 127.b.c.d,
+and an address of IPv6 at one of 127.0.0.0/8 that is made of it. There, ports
+that usher may not bind are raised by 10000 (sysctl
+net.ipv4.ip_unprivileged_port_start). usher ls -o wide shows both. --dns answers
+with the addresses that usher listens on, and in SRV records with the ports.
 
-Health checks are off by default, as the kubelet has its own.
+The flags of usher --help are flags of usher kube too, without --listen,
+--backend and --reserve. Options of services are those of all Services, unless
+an annotation usher.dev/OPTION sets another value for one:
+
+  usher.dev/scheduler: lc        usher.dev/wait: 30s
+  usher.dev/persist: 10m         usher.dev/health: http:/ready
+  usher.dev/send-proxy: v2       usher.dev/max: "100"  (of each endpoint)
+
+Health checks are off by default, as the kubelet has its own. Programs and files
+of the node (health exec: and ca=) are for --health alone.
+
+A Service that cannot be had, as its port is in use, holds up no other. The log
+and usher events say why, and usher tries again.
 `
 
 // imageDefault is an image that was built and loaded by hand: none is published.

@@ -45,7 +45,7 @@ const (
 // Command returns the command usher kube.
 func Command() command.Source {
 	return command.Source{
-		Name: name, Usage: "serves the Services of Kubernetes, as kube-proxy does, without privilege",
+		Name: name, Usage: "serves Services of Kubernetes as kube-proxy does, without privilege",
 		Help: help, Flags: sourceFlags(), Open: open, Restore: restore,
 	}
 }
