@@ -109,7 +109,7 @@ func TestOptionsOfManifests(t *testing.T) {
 	}{
 		{Options{Image: "localhost/usher:1"}, []corev1.EnvVar{node}, ""},
 		{Options{Image: "a/b@sha256:0", Args: []string{"--scheduler", "lc"}, APIServer: "kind-control-plane:6443"}, server("kind-control-plane", "6443"), ""},
-		{Options{Image: "x\"\n  hostPID: true", Args: []string{"", "- 'x'", "{{.Image}}", "#", "\u00e9\t<>"}, APIServer: "[fd00::1]:6443"}, server("fd00::1", "6443"), ""},
+		{Options{Image: "x\"\n  hostPID: true", Args: []string{"", "- 'x'", "${image}", "#", "\u00e9\t<>"}, APIServer: "[fd00::1]:6443"}, server("fd00::1", "6443"), ""},
 		{Options{}, nil, "the manifests need an image that has usher at /usher"},
 		{Options{Image: "x", APIServer: "10.0.0.1"}, nil, `the API server "10.0.0.1" is not HOST:PORT`},
 		{Options{Image: "x", APIServer: ":6443"}, nil, `the API server ":6443" is not HOST:PORT`},
