@@ -313,7 +313,7 @@ func misplaced(word string) error {
 }
 
 // Expand evaluates the go-sockaddr template in an address word, if there is one. It returns a word for each address that
-// the template yields. evaluate is template.Parse, which reads this machine's interfaces, except in tests. The text
+// the template yields. evaluate is template.Evaluate, which reads this machine's interfaces, except in tests. The text
 // before the first {{ and after the last }} stays around each of them. IPv6 addresses get brackets there: `{{
 // GetPrivateIPs }}:80` yields "10.0.0.5:80" and "[fd00::5]:80".
 //
@@ -332,7 +332,7 @@ func Expand(word string, evaluate func(string) (string, error)) ([]string, error
 	}
 	text, err := evaluate(input)
 	if err != nil {
-		return nil, fmt.Errorf("template %s: %w", input, shorten(err))
+		return nil, fmt.Errorf("template %s: %w", input, err)
 	}
 	fields := strings.Fields(text)
 	if len(fields) == 0 || strings.HasPrefix(fields[0], ":") && !isIP(fields[0]) {
@@ -346,18 +346,6 @@ func Expand(word string, evaluate func(string) (string, error)) ([]string, error
 		words[i] = head + f + tail
 	}
 	return words, nil
-}
-
-// shorten extracts the useful part of a template's error, such as "function "Foo" not defined". The whole is `unable to
-// parse template "…": template: sockaddr.Parse:1: function "Foo" not defined`.
-func shorten(err error) error {
-	text := strings.Join(strings.Fields(err.Error()), " ")
-	if _, tail, ok := strings.Cut(text, "sockaddr.Parse:"); ok {
-		if _, what, ok := strings.Cut(tail, ": "); ok {
-			text = what
-		}
-	}
-	return errors.New(text)
 }
 
 func isIP(s string) bool {

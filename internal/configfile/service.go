@@ -5,9 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashicorp/go-sockaddr/template"
-
 	"usher/internal/config"
+	"usher/internal/template"
 )
 
 // decoder reads services from the nodes of a source.
@@ -16,7 +15,7 @@ type decoder struct {
 	evaluate func(string) (string, error) // of templates in addresses
 }
 
-func newDecoder(s source) decoder { return decoder{s, template.Parse} }
+func newDecoder(s source) decoder { return decoder{s, template.Evaluate} }
 
 // service reads a service of its own, and checks it by itself.
 func (d decoder) service(name string, nameAt position, n *node) (*config.Service, *Error) {

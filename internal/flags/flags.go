@@ -9,9 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashicorp/go-sockaddr/template"
-
 	"usher/internal/config"
+	"usher/internal/template"
 )
 
 // Words is a command line split into words, before validation.
@@ -38,7 +37,7 @@ var lists = []string{"allow", "deny", "accept-proxy"}
 type Option struct{ Name, Value string }
 
 // Parse reads and checks words. With a file what options of the process say about each other is not checked yet.
-func Parse(words Words) (*config.Config, error) { return parse(words, template.Parse) }
+func Parse(words Words) (*config.Config, error) { return parse(words, template.Evaluate) }
 
 func parse(words Words, evaluate func(string) (string, error)) (*config.Config, error) {
 	return newBuilder(evaluate).parse(words)

@@ -28,7 +28,7 @@ func machine(input string) (string, error) {
 	case "{{ GetPublicIP }}:{{ x }}":
 		return ":80", nil
 	case "{{ Foo }}":
-		return "", errors.New(`unable to parse template "{{ Foo }}": template: sockaddr.Parse:1: function "Foo" not defined`)
+		return "", errors.New(`function "Foo" not defined`)
 	}
 	return "", fmt.Errorf("unexpected template %q", input)
 }

@@ -4,14 +4,13 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/hashicorp/go-sockaddr/template"
-
 	"usher/internal/config"
+	"usher/internal/template"
 )
 
 // ParseService reads and checks the words of one service. Its name is that of its mapping, if the one given is empty.
 func ParseService(name string, words Words) (*config.Service, error) {
-	b := newBuilder(template.Parse)
+	b := newBuilder(template.Evaluate)
 	b.isOne = true
 	if name != "" {
 		if err := config.CheckServiceName(name); err != nil {
@@ -38,7 +37,7 @@ type Change struct {
 // ParseChange reads words that change the service called name, which is of a network. It checks each by itself; whether
 // they fit the service is known to the usher that runs it.
 func ParseChange(name, network string, words Words) (Change, error) {
-	b := newBuilder(template.Parse)
+	b := newBuilder(template.Evaluate)
 	b.isOne = true
 	s := config.NewService(name, network)
 	s.Listeners = []config.Addr{{Network: network}} // which shows its network
@@ -75,7 +74,7 @@ func ParseChange(name, network string, words Words) (Change, error) {
 // CheckDefaults refuses options that no service could have. It is for those of services that come from elsewhere, after the
 // start.
 func CheckDefaults(options []Option) error {
-	b := newBuilder(template.Parse)
+	b := newBuilder(template.Evaluate)
 	for _, network := range []string{config.TCP, config.UDP} {
 		b.plan.Services = append(b.plan.Services, config.NewService("", network))
 	}
