@@ -9,19 +9,19 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// line is a command line whose flags are known and checked, and stand before its other words. The library stops at the
-// first word that is not a flag, so "8080=9001 --scheduler lc" becomes "--scheduler=lc -- 8080=9001".
+// line is a command line whose flags are known and checked.
 type line struct {
 	path    []string // the names that lead to the command; empty: the root command
 	command *cli.Command
-	options []string // --NAME=VALUE, with long names: the library refuses two forms of one flag
+	options []option
 	words   []string
 	help    bool // --help is among the flags
 }
 
-// arguments returns the line in the order in which the library reads it.
-func (l *line) arguments() []string {
-	return slices.Concat(l.path, l.options, []string{"--"}, l.words)
+// option is a flag of a line.
+type option struct {
+	flag  cli.Flag
+	value string
 }
 
 // arrange finds the command of a command line, checks its flags and sorts its words. Flags may stand anywhere, also
@@ -52,7 +52,10 @@ func arrange(words []string, root *cli.Command) (*line, error) {
 				return nil, err
 			}
 			l.help = l.help || f == helpFlag
-			l.options = append(l.options, strings.TrimSuffix("--"+long+"="+value, "="))
+			if !hasValue {
+				value = "true"
+			}
+			l.options = append(l.options, option{f, value})
 			continue
 		}
 		if implied, ok := impliedValue(long); ok && !hasValue {
@@ -64,7 +67,7 @@ func arrange(words []string, root *cli.Command) (*line, error) {
 			}
 			value, words = words[0], words[1:]
 		}
-		l.options = append(l.options, "--"+long+"="+value)
+		l.options = append(l.options, option{f, value})
 	}
 	l.words = l.words[len(l.path):]
 	return l, nil

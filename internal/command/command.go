@@ -20,8 +20,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/urfave/cli/v2"
-
 	"usher/internal/api"
 	"usher/internal/app"
 	"usher/internal/configfile"
@@ -113,22 +111,5 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, sources [
 	if err := l.check(); err != nil {
 		return usageError{err}
 	}
-	return newApp(root, stderr).RunContext(ctx, append([]string{"usher"}, l.arguments()...))
-}
-
-// newApp makes the library run the tree, and do nothing by itself: its help and its exits are ours.
-func newApp(root *cli.Command, stderr io.Writer) *cli.App {
-	return &cli.App{
-		Name:        root.Name,
-		HideHelp:    true,
-		HideVersion: true,
-		ErrWriter:   stderr,
-		Flags:       root.Flags,
-		Commands:    root.Subcommands,
-		Action:      root.Action,
-		// Commas belong to usher's own syntax.
-		DisableSliceFlagSeparator: true,
-		OnUsageError:              usage,
-		ExitErrHandler:            func(*cli.Context, error) {},
-	}
+	return l.run(ctx)
 }

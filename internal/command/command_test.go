@@ -28,7 +28,7 @@ func words(t *testing.T, args ...string) (got flags.Words, err error) {
 	if err != nil {
 		return got, err
 	}
-	return got, newApp(root, new(bytes.Buffer)).RunContext(t.Context(), append([]string{"usher"}, l.arguments()...))
+	return got, l.run(t.Context())
 }
 
 func TestWords(t *testing.T) {

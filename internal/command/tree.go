@@ -45,21 +45,8 @@ func newRoot(stdout, stderr io.Writer, sources ...Source) *cli.Command {
 			p.root.Subcommands = append(p.root.Subcommands, c)
 		}
 	}
-	finish(p.root)
 	return p.root
 }
-
-// finish sets what all commands have in common.
-func finish(c *cli.Command) {
-	c.HideHelp = true
-	c.OnUsageError = usage
-	for _, sub := range c.Subcommands {
-		finish(sub)
-	}
-}
-
-// usage returns the error itself, in place of the library's page of help.
-func usage(_ *cli.Context, err error, _ bool) error { return usageError{err} }
 
 // program is what the commands' actions share.
 type program struct {
