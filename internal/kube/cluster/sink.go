@@ -24,6 +24,7 @@ type sink[T object] struct {
 	set    func(T)
 	delete func(planner.Key)
 	keys   func() []planner.Key
+	batch  func(func())
 	trim   func(T)
 	// isSame compares trimmed objects of different versions; nil: they differ.
 	isSame func(a, b T) bool
@@ -31,11 +32,11 @@ type sink[T object] struct {
 }
 
 func serviceSink(s *objects.Store, listed func()) cache.ReflectorStore {
-	return &sink[*corev1.Service]{get: s.Service, set: s.SetService, delete: s.DeleteService, keys: s.ServiceKeys, trim: trimService, listed: listed}
+	return &sink[*corev1.Service]{get: s.Service, set: s.SetService, delete: s.DeleteService, keys: s.ServiceKeys, batch: s.Batch, trim: trimService, listed: listed}
 }
 
 func sliceSink(s *objects.Store, listed func()) cache.ReflectorStore {
-	return &sink[*discoveryv1.EndpointSlice]{get: s.Slice, set: s.SetSlice, delete: s.DeleteSlice, keys: s.SliceKeys, trim: trimSlice, listed: listed}
+	return &sink[*discoveryv1.EndpointSlice]{get: s.Slice, set: s.SetSlice, delete: s.DeleteSlice, keys: s.SliceKeys, batch: s.Batch, trim: trimSlice, listed: listed}
 }
 
 func nodeSink(s *objects.Store, listed func()) cache.ReflectorStore {
@@ -50,7 +51,8 @@ func nodeSink(s *objects.Store, listed func()) cache.ReflectorStore {
 			}
 			return keys
 		},
-		trim: trimNode,
+		batch: s.Batch,
+		trim:  trimNode,
 		// A kubelet writes the status of its Node every few minutes.
 		isSame: isSameNode,
 		listed: listed,
@@ -79,17 +81,19 @@ func (s *sink[T]) Delete(o any) error {
 // Replace stores the objects of a list and removes all others.
 func (s *sink[T]) Replace(list []any, _ string) error {
 	found := make(map[planner.Key]bool, len(list))
-	for _, o := range list {
-		if o, is := o.(T); is {
-			found[objects.KeyOf(o)] = true
-			s.store(o)
+	s.batch(func() {
+		for _, o := range list {
+			if o, is := o.(T); is {
+				found[objects.KeyOf(o)] = true
+				s.store(o)
+			}
 		}
-	}
-	for _, key := range s.keys() {
-		if !found[key] {
-			s.delete(key)
+		for _, key := range s.keys() {
+			if !found[key] {
+				s.delete(key)
+			}
 		}
-	}
+	})
 	s.listed()
 	return nil
 }

@@ -154,9 +154,11 @@ func (c *contents) give(key planner.Key, ips []netip.Addr, before given) {
 
 // apply writes to the store what differs from the contents of before.
 func (c *contents) apply(before *contents, store *objects.Store) {
-	set(c.nodes, before.nodes, store.SetNode, store.DeleteNode)
-	set(c.slices, before.slices, store.SetSlice, store.DeleteSlice)
-	set(c.services, before.services, store.SetService, store.DeleteService)
+	store.Batch(func() {
+		set(c.nodes, before.nodes, store.SetNode, store.DeleteNode)
+		set(c.slices, before.slices, store.SetSlice, store.DeleteSlice)
+		set(c.services, before.services, store.SetService, store.DeleteService)
+	})
 }
 
 // set calls put for each object that is new or another one, and remove for each that is gone.

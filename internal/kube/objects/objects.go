@@ -26,6 +26,7 @@ type Store struct {
 	nodes    map[string]*corev1.Node
 	owned    map[planner.Key]map[planner.Key]*discoveryv1.EndpointSlice // by the Service that their label names
 
+	batch    sync.Mutex // held while changes are made that Take returns together; before mu
 	dirty    map[planner.Key]bool
 	areNodes bool // some Node is new, changed or gone
 	seen     Seen
@@ -57,8 +58,18 @@ type Seen struct{ Services, Slices uint64 }
 // Changed receives after a change that Take has not returned yet.
 func (s *Store) Changed() <-chan struct{} { return s.changed }
 
+// Batch has Take return the changes that a function makes together: so that what one Service gives up, and another one
+// has then, is not without both in between.
+func (s *Store) Batch(change func()) {
+	s.batch.Lock()
+	defer s.batch.Unlock()
+	change()
+}
+
 // Take returns what has changed, once.
 func (s *Store) Take() Changes {
+	s.batch.Lock()
+	defer s.batch.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := Changes{Services: slices.SortedFunc(maps.Keys(s.dirty), planner.Key.Compare), Nodes: s.areNodes, Seen: s.seen}

@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"runtime"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -84,5 +85,22 @@ func TestChanges(t *testing.T) {
 		if again := s.Take(); len(again.Services) > 0 || again.Nodes {
 			t.Errorf("%s: once more %+v", step.name, again)
 		}
+	}
+}
+
+// TestBatch: a Take that comes in between returns all changes of a batch.
+func TestBatch(t *testing.T) {
+	t.Parallel()
+	s, taken := New(), make(chan Changes)
+	s.Batch(func() {
+		s.SetService(service("a"))
+		go func() { taken <- s.Take() }()
+		for range 100 {
+			runtime.Gosched()
+		}
+		s.SetService(service("b"))
+	})
+	if c := <-taken; len(c.Services) != 2 {
+		t.Errorf("changes of %v alone", c.Services)
 	}
 }
