@@ -20,6 +20,10 @@
 //	go run ./bench flood -rounds 9 -time 2s
 //	go run ./bench door -rounds 30 -time 250ms -before BINARY
 //
+// And Kubernetes with thousands of services:
+//
+//	sudo go run ./bench kube -rounds 3 -out bench/results
+//
 // # What is measured
 //
 // The proxy is pinned to one CPU. Clients and backends are one process (see package

@@ -223,16 +223,18 @@ func (r *reloadRun) note(step string, cpu, wall time.Duration) error {
 
 func inMS(d time.Duration) float64 { return d.Seconds() * 1000 }
 
-// status reads a size in MB from the status of the process.
-func (r *reloadRun) status(name string) (float64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.pid))
+func (r *reloadRun) status(name string) (float64, error) { return statusOf(r.pid, name) }
+
+// statusOf reads a size in MB from the status of a process.
+func statusOf(pid int, name string) (float64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	_, rest, _ := bytes.Cut(text, []byte(name))
 	fields := bytes.Fields(rest)
 	if len(fields) == 0 {
-		return 0, fmt.Errorf("process %d has no %s", r.pid, name)
+		return 0, fmt.Errorf("process %d has no %s", pid, name)
 	}
 	kb, err := strconv.ParseFloat(string(fields[0]), 64)
 	return kb / 1024, err

@@ -31,4 +31,8 @@ func runFlood(context.Context, studyOptions, io.Writer) ([]result, error) { retu
 
 func runDoor(context.Context, studyOptions, io.Writer) ([]result, error) { return nil, errNotLinux }
 
+func runKube(context.Context, kubeConfig, studyOptions, io.Writer) ([]result, error) {
+	return nil, errNotLinux
+}
+
 func kernel() string { return runtime.GOOS }

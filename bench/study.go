@@ -45,6 +45,9 @@ var studies = [...]study{
 	{"door", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
 		return runDoor(ctx, o, progress)
 	}},
+	{"kube", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+		return runKube(ctx, kubeStudy, o, progress)
+	}},
 }
 
 // studyOptions are a study's flags, and where and when it runs.
