@@ -34,19 +34,24 @@ func (w *Watcher) readStatuses() (statuses, error) {
 	if err != nil {
 		return statuses{}, err
 	}
+	folder, _ := filepath.EvalSymlinks(w.path)
 	var s statuses
 	sum, now := sha256.New(), time.Now()
 	for _, e := range entries {
 		if !w.matches(e.Name()) {
 			continue
 		}
-		path := filepath.Join(w.path, e.Name())
-		info, err := os.Stat(path)
+		info, err := e.Info()
+		target := folder // another file may have the same size and time
+		if e.Type()&os.ModeSymlink != 0 {
+			path := filepath.Join(w.path, e.Name())
+			info, err = os.Stat(path)
+			target, _ = filepath.EvalSymlinks(path)
+		}
 		if err != nil {
 			fmt.Fprintf(sum, "%q\n", e.Name())
 			continue
 		}
-		target, _ := filepath.EvalSymlinks(path) // another file may have the same size and time
 		fmt.Fprintf(sum, "%q %q %d %d\n", e.Name(), target, info.Size(), info.ModTime().UnixNano())
 		s.isRecent = s.isRecent || now.Sub(info.ModTime()) < pollInterval
 	}

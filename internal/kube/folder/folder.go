@@ -9,10 +9,7 @@ package folder
 
 import (
 	"context"
-	"crypto/sha256"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -36,13 +33,6 @@ type Folder struct {
 	content contents               // what the Store has
 	said    map[string]bool        // what is told about the contents, as long as it is so
 	refused atomic.Pointer[string] // a file with an error, for Check
-}
-
-// file is a file of the folder.
-type file struct {
-	sum     [sha256.Size]byte // of the text that was last looked at
-	err     string            // why it cannot be read, as it was told
-	objects []object          // of the last text without an error
 }
 
 // Open returns the folder at a path, which must be one. The folders in it are not read.
@@ -102,10 +92,17 @@ func (f *Folder) load(store *objects.Store) error {
 	if err != nil {
 		return err
 	}
-	isThere, isChanged := make(map[string]bool), f.said == nil
+	var names []string
 	for _, e := range entries {
-		if isManifest(e.Name()) && f.read(e.Name(), &isChanged) {
-			isThere[e.Name()] = true
+		if isManifest(e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	isThere, isChanged := make(map[string]bool, len(names)), f.said == nil
+	for i, r := range f.readAll(names) {
+		if !r.isGone {
+			isThere[names[i]] = true
+			isChanged = f.take(names[i], r) || isChanged
 		}
 	}
 	for name := range f.files {
@@ -134,53 +131,6 @@ func (f *Folder) Check() error {
 		return fmt.Errorf("the manifest %s has an error, and what it was before would be lost: fix it", filepath.Join(f.dir, *name))
 	}
 	return nil
-}
-
-// read looks at one file, and reports whether there is one. It sets isChanged if the objects of the file may be others.
-func (f *Folder) read(name string, isChanged *bool) bool {
-	text, err := configfile.Read(filepath.Join(f.dir, name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false
-	}
-	before := f.files[name]
-	if err != nil {
-		if info, failed := os.Stat(filepath.Join(f.dir, name)); failed == nil && info.IsDir() {
-			return false
-		}
-		if before == nil {
-			before = &file{}
-			f.files[name] = before
-		}
-		if before.err != err.Error() {
-			before.err, before.sum = err.Error(), [sha256.Size]byte{}
-			f.refuse(name, err)
-		}
-		return true
-	}
-	sum := sha256.Sum256(text)
-	if before != nil && before.sum == sum {
-		return true
-	}
-	now := &file{sum: sum}
-	f.files[name] = now
-	if before != nil {
-		now.objects = before.objects
-	}
-	parsed, err := f.decoder.parse(name, text)
-	if err != nil {
-		now.err = err.Error()
-		f.refuse(name, err)
-		return true
-	}
-	f.tell(name, parsed)
-	now.objects = reuse(parsed.objects, now.objects)
-	*isChanged = true
-	return true
-}
-
-// refuse tells that a file is not used.
-func (f *Folder) refuse(name string, err error) {
-	f.log.Error("this manifest is not used, and what it was before stays: fix it", zap.String("file", filepath.Join(f.dir, name)), zap.Error(err))
 }
 
 // tell logs what is odd about a file that is used.
