@@ -39,7 +39,7 @@ func TestParseStudyFlags(t *testing.T) {
 
 func TestLookupStudy(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"schedulers", "disruption", "tables", "reload", "upgrade", "rules", "flood", "door"} {
+	for _, name := range []string{"schedulers", "disruption", "tables", "reload", "upgrade", "rules", "flood", "door", "kube"} {
 		if s, ok := lookupStudy([]string{name, "-rounds", "1"}); !ok || s.name != name {
 			t.Errorf("%s: got %q, %v", name, s.name, ok)
 		}
