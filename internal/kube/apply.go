@@ -61,10 +61,11 @@ func (e *engine) apply(ctx context.Context, keys []planner.Key, c change) error 
 		return err
 	}
 	e.refused(refusals)
+	e.serveHealth(false)
+	e.needRetry(len(refusals) > 0)
 	for key, record := range e.pending.records {
 		e.dns.set(key, record)
 	}
-	e.serveHealth(false)
 	e.faces.Applied(faces.Applied{
 		Began: c.began, Seen: c.seen, IsFull: c.isFull, Triggered: e.pending.triggered,
 		NoLocalInternal: e.book.noLocalInternal, NoLocalExternal: e.book.noLocalExternal,
@@ -122,7 +123,7 @@ func (e *engine) assign(key planner.Key, in *planner.Input) []planner.Problem {
 	return nil
 }
 
-// refused reports what cannot be had, all of it, and has it tried again.
+// refused reports what cannot be had, all of it.
 func (e *engine) refused(refusals []control.Refusal) {
 	byKey := make(map[planner.Key][]planner.Problem)
 	for _, r := range refusals {
@@ -130,7 +131,11 @@ func (e *engine) refused(refusals []control.Refusal) {
 		byKey[key] = append(byKey[key], planner.Problem{Reason: refused, Message: r.Err.Error()})
 	}
 	e.report.replace(listening, byKey)
-	e.retry.need(len(refusals) > 0, e.book.released())
+}
+
+// needRetry has what cannot be had tried again: listeners or services, and healthCheckNodePorts.
+func (e *engine) needRetry(hasRefusals bool) {
+	e.retry.need(hasRefusals || e.book.served.hasFailed, e.book.released())
 }
 
 // keyOf returns the Service of one of usher's services: NAMESPACE/NAME[:PORT][/...].
@@ -155,9 +160,6 @@ func (e *engine) serveHealth(isRetry bool) {
 	}
 	e.book.served = servedHealth{addrs: e.env.NodePorts, health: health, hasFailed: len(failed) > 0}
 	e.report.replace(healthPorts, failed)
-	if len(failed) > 0 {
-		e.retry.arm()
-	}
 }
 
 // clusterIPs returns the ClusterIPs of a Service that has some.

@@ -223,6 +223,7 @@ func (e *engine) again(ctx context.Context) error {
 	}
 	e.refused(refusals)
 	e.serveHealth(true)
+	e.needRetry(len(refusals) > 0)
 	return nil
 }
 

@@ -105,6 +105,33 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// A healthCheckNodePort that somebody else has is tried again, whatever else changes in the meantime.
+func TestHealthPortIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	s := service("web", anyClusterIP(), 18080, corev1.ProtocolTCP)
+	s.Spec.Type, s.Spec.ExternalTrafficPolicy = corev1.ServiceTypeLoadBalancer, corev1.ServiceExternalTrafficPolicyLocal
+	s.Spec.HealthCheckNodePort = int32(other.Addr().(*net.TCPAddr).Port)
+	w.store.SetService(s)
+	w.start(t)
+	for range 2 {
+		if !w.retry.isArmed || !w.book.served.hasFailed {
+			t.Fatalf("to be tried again: %v, failed: %v", w.retry.isArmed, w.book.served.hasFailed)
+		}
+		w.store.SetService(service("other", anyClusterIP(), 18080, corev1.ProtocolTCP))
+		w.sync(t)
+	}
+	other.Close()
+	if err := w.again(t.Context()); err != nil || w.retry.isArmed || w.book.served.hasFailed {
+		t.Errorf("%v, to be tried again: %v, failed: %v", err, w.retry.isArmed, w.book.served.hasFailed)
+	}
+}
+
 func TestNamesAreServed(t *testing.T) {
 	t.Parallel()
 	w, ip := newWorld(t, "dns", "127.0.0.1:0", "dns-upstream", "127.0.0.1:9"), anyClusterIP()
