@@ -190,7 +190,7 @@ func (r *running) start(ctx context.Context) error {
 	}
 	r.drops = newDropReporter(c.Server().Services, r.log.Logger)
 	if err == nil {
-		r.runSource(r.stop.drain)
+		r.runSource(r.stop.drain, false)
 		err = r.awaitSource(ctx)
 	}
 	if err == nil {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -18,8 +18,9 @@ import (
 type Source interface {
 	// Name is that of its constructor in Env.Sources, and by default that of the instance.
 	Name() string
-	// Run keeps the services until ctx ends. It calls synced when the first ones are there; clients are served from then
-	// on. An error before that is one of the start. After it the services stay as they are, and the error is logged.
+	// Run keeps the services until ctx ends. It calls synced itself when the first ones are there; clients are served from
+	// then on. An error before that is one of the start. After it the error is logged, the services stay as they are, and
+	// Run is called again.
 	Run(ctx context.Context, h SourceHost, synced func()) error
 	// Settings returns what its constructor makes an equal Source of.
 	Settings() ([]byte, error)
@@ -41,25 +42,53 @@ type sourceRun struct {
 	synced chan struct{}
 }
 
-// runSource has the source of a run begin, if there is one.
-func (r *running) runSource(ctx context.Context) {
-	source := r.begin.Source
-	if source == nil {
+// Pauses before a source whose run has ended with an error runs again.
+const (
+	sourcePause     = time.Second
+	sourcePauseMost = time.Minute
+)
+
+// runSource has the source of a run begin, if there is one. With services of before an error is none of the start.
+func (r *running) runSource(ctx context.Context, isRestored bool) {
+	if r.begin.Source == nil {
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	s := &sourceRun{cancel: cancel, ended: make(chan struct{}), synced: make(chan struct{})}
 	r.source = s
-	host := SourceHost{Control: r.control, Process: r.metrics, Log: r.log.Logger, Version: r.env.Version}
 	r.loops.Go(func() {
 		defer close(s.ended)
 		defer cancel()
-		synced := false
-		s.err = source.Run(ctx, host, sync.OnceFunc(func() { synced = true; close(s.synced) }))
-		if s.err != nil && (synced || r.serving.Load()) {
-			r.log.Error("source ended, its services stay as they are", zap.String("source", source.Name()), zap.Error(s.err))
-		}
+		s.err = r.keepSource(ctx, s, isRestored)
 	})
+}
+
+// keepSource runs the source until ctx ends, and again after an error: its services stay as they are in the meantime. It
+// returns the error of a first run that had no services.
+func (r *running) keepSource(ctx context.Context, s *sourceRun, hasServices bool) error {
+	host := SourceHost{Control: r.control, Process: r.metrics, Log: r.log.Logger, Version: r.env.Version}
+	synced := func() {
+		if !hasServices {
+			hasServices = true
+			close(s.synced)
+		}
+	}
+	logged := ""
+	for pause := sourcePause; ; pause = min(2*pause, sourcePauseMost) {
+		err := r.begin.Source.Run(ctx, host, synced)
+		if err == nil || ctx.Err() != nil || !hasServices {
+			return err
+		}
+		if err.Error() != logged {
+			logged = err.Error()
+			r.log.Error("source ended, its services stay as they are and usher tries again", zap.String("source", r.begin.Source.Name()), zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
 }
 
 // awaitSource waits for the first services of the source. An error of the source is one of the start.

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"usher/internal/config"
 	"usher/internal/configfile"
@@ -94,18 +98,50 @@ func TestErrorsOfASource(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		log := new(lines)
-		begin := sourceStart(func(_ context.Context, _ SourceHost, synced func()) error {
+		runs := 0
+		again := make(chan struct{})
+		begin := sourceStart(func(ctx context.Context, _ SourceHost, synced func()) error {
 			synced()
-			return failure
+			if runs++; runs == 1 {
+				return failure
+			}
+			close(again)
+			<-ctx.Done()
+			return nil
 		})
 		result := make(chan error, 1)
 		go func() { result <- Run(ctx, begin, Env{Stdout: io.Discard, Stderr: log}) }()
-		log.await(t, `"msg":"source ended, its services stay as they are","source":"kube","error":"the API server is away"`)
+		log.await(t, `"msg":"source ended, its services stay as they are and usher tries again","source":"kube","error":"the API server is away"`)
 		log.await(t, `"msg":"serving"`)
+		<-again
 		cancel()
 		if err := <-result; err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// After an upgrade a source that cannot begin is tried again, ever more slowly, and each error is said once.
+func TestSourceAfterAnUpgradeIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		core, logs := observer.New(zap.InfoLevel)
+		began := time.Now()
+		var at []time.Duration
+		source := scripted{func(context.Context, SourceHost, func()) error {
+			if at = append(at, time.Since(began)); len(at) == 4 {
+				cancel()
+			}
+			return errors.New("address already in use")
+		}}
+		r := &running{begin: Start{Source: source}, log: &logger{Logger: zap.New(core)}}
+		r.runSource(ctx, true)
+		<-r.source.ended
+		if want := []time.Duration{0, time.Second, 3 * time.Second, 7 * time.Second}; !slices.Equal(at, want) || logs.Len() != 1 {
+			t.Errorf("run at %v, %d lines", at, logs.Len())
+		}
+		r.loops.Wait()
 	})
 }
 

@@ -209,6 +209,6 @@ func (r *running) goOn(start *upgrade.Start, st *state, l restored) {
 		r.stop.hangups <- syscall.SIGHUP
 	}
 	r.serveAPI(l.socket, l.admin)
-	r.runSource(r.stop.drain) // the services of before stand until it has others
+	r.runSource(r.stop.drain, true) // the services of before stand until it has others
 	r.follow()
 }
