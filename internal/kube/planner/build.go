@@ -101,7 +101,7 @@ type prefixes map[netip.Prefix]bool
 
 // decide returns the verdict of the most specific prefix that has all addresses of another.
 func (l prefixes) decide(p netip.Prefix) (verdict, isListed bool) {
-	for bits := p.Bits(); bits >= 0 && !isListed; bits-- {
+	for bits := p.Bits(); bits >= 0 && !isListed && len(l) > 0; bits-- {
 		verdict, isListed = l[netip.PrefixFrom(p.Addr(), bits).Masked()]
 	}
 	return verdict, isListed

@@ -5,7 +5,7 @@ package planner
 const (
 	maxSize          = 1 << 18
 	sizeOfService    = 16   // without its endpoints
-	sizeOfOption     = 64   // bytes of options that count as much as an endpoint
+	sizeOfOption     = 16   // bytes of options that count as much as an endpoint
 	maxEndpointPorts = 1000 // ports of one endpoint of a headless Service
 	maxAnnotations   = 100  // that set an option: there are fewer options
 )
