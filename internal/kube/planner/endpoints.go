@@ -107,10 +107,11 @@ func (e *endpoint) rank() int {
 	return 0
 }
 
-// withoutLoops leaves out endpoints that are listeners of the Service itself.
+// withoutLoops leaves out endpoints that are listeners of the Service itself, or its ClusterIPs, wherever those are listened
+// on.
 func (p *plan) withoutLoops(r *route, all []endpoint) []endpoint {
 	return slices.DeleteFunc(all, func(e endpoint) bool {
-		loops := p.isOwn(r.network, e.addr)
+		loops := p.isOwn(r.network, e.addr) || slices.Contains(p.result.Record.ClusterIPs, e.addr.Addr())
 		if loops {
 			p.problems.add(endpointLoop, "endpoint %s is an address of this Service, which would connect to itself", e.addr)
 		}

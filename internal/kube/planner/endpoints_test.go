@@ -54,8 +54,10 @@ func TestSlices(t *testing.T) {
 				slice("web-1", "a=81 b=8080", "10.96.0.1", "10.0.0.1"), slice("web-2", "a=30081", "192.168.0.1", "192.168.0.2", "10.244.1.1")},
 			want: []string{
 				"default/web:a: 10.96.0.1:80 192.168.0.1:30080 > 10.0.0.1:81 10.244.1.1:30081 192.168.0.2:30081",
-				"default/web:b: 10.96.0.1:81 192.168.0.1:30081 > 10.0.0.1:8080 10.96.0.1:8080"},
-			problems: []string{endpointLoop, endpointLoop}},
+				"default/web:b: 10.96.0.1:81 192.168.0.1:30081 > 10.0.0.1:8080"},
+			problems: []string{endpointLoop, endpointLoop, endpointLoop}},
+		"an endpoint that is the ClusterIP of a Service elsewhere": {spec: clusterIP, slices: web("10.96.0.1", "10.0.0.1"), env: mapped,
+			want: []string{"default/web: 127.96.0.1:10080 > 10.0.0.1:8080"}, problems: []string{endpointLoop}},
 		"an endpoint that is a node port on all addresses": {spec: "{type: NodePort, clusterIP: 10.96.0.1, ports: [{port: 80, nodePort: 8080}]}",
 			slices: web("192.168.0.1", "127.0.0.1", "10.244.1.1"), env: func(e *Env) { e.NodePorts, e.LoopbackEndpoints = unspecified, true },
 			want:     []string{"default/web: 10.96.0.1:80 0.0.0.0:8080 > 10.244.1.1:8080"},
