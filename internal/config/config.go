@@ -64,7 +64,7 @@ type Service struct {
 type Virtual struct {
 	Type    string // ClusterIP, NodePort, LoadBalancer or ExternalIP
 	Address string
-	Listen  string // as Addr.String writes it
+	Listen  string // as Addr.HostPort writes it
 }
 
 // UDPOptions are the options that only a udp service has: one whose listeners and backends are udp.

@@ -70,7 +70,9 @@ func (s *service) view() api.Service {
 		BytesDown: down,
 	}
 	for _, a := range s.plan.Virtual {
-		v.Virtual = append(v.Virtual, api.Virtual(a))
+		if slices.ContainsFunc(s.config.Listeners, func(l config.Addr) bool { return l.HostPort() == a.Listen }) { // not refused
+			v.Virtual = append(v.Virtual, api.Virtual(a))
+		}
 	}
 	states := s.keeper.Backends()
 	v.Backends = make([]api.Backend, len(states))

@@ -206,7 +206,9 @@ func TestStateOfSoundParts(t *testing.T) {
 	c, ctx := newController(t, discovery.Resolver{}), t.Context()
 	at := free(t, "127.83.0.1", 1)[0]
 	s := one(t, "ns/s:p", at, take(t, 1)[0])
-	s.Virtual = []config.Virtual{{Type: "ClusterIP", Address: "10.96.0.1:80", Listen: at}}
+	s.Virtual = []config.Virtual{
+		{Type: "ClusterIP", Address: "10.96.0.1:80", Listen: at}, {Type: "NodePort", Address: "192.0.2.1:30080", Listen: s.Listeners[1].HostPort()},
+	}
 	_, err := c.ReplaceSound(ctx, Kube, Part{Services: []*config.Service{s}})
 	must(t, err)
 	st := c.partState(Kube)
