@@ -279,11 +279,14 @@ func (p *plan) claims() map[*binding][]claim {
 	}
 	for _, at := range p.placed { // the first services come first
 		for _, b := range at.now.bindings {
-			keep(b)
+			if len(b.claims) > 1 { // one alone has no order: a removed service moves all behind it
+				keep(b)
+			}
 		}
 	}
 	for i := range p.wants {
 		w := &p.wants[i]
+		keep(w.binding)
 		l := &w.owner.settings.Listeners[w.listener]
 		all[w.binding] = append(all[w.binding], claim{
 			flow.Claim{Service: w.owner.service, Offset: w.offset, ServerName: l.ServerName, Protocol: l.Protocol, From: l.From}, w.owner, w.listener,

@@ -154,7 +154,7 @@ func TestNamesAreServed(t *testing.T) {
 func TestOthersAreAsTheyWere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.fill(50)
+	w.fill(50, freePort(t))
 	w.start(t)
 	before := w.book.services()
 	w.store.SetSlice(slice("s7", corev1.ProtocolTCP, endpointsOf(7, 9)...))
