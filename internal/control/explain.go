@@ -17,7 +17,7 @@ func explain(err error, services []*config.Service) error {
 			return fmt.Errorf("%w (%s)", err, who)
 		}
 	case errors.Is(err, syscall.EACCES) && hasLowPort(services):
-		return fmt.Errorf("%w (ports below 1024 need privilege: take a higher one, or grant CAP_NET_BIND_SERVICE)", err)
+		return fmt.Errorf("%w (ports below 1024 need privilege: take a higher one, grant CAP_NET_BIND_SERVICE, or lower the sysctl net.ipv4.ip_unprivileged_port_start)", err)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("%w (no interface of this machine has that address)", err)
 	}

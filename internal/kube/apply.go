@@ -125,12 +125,26 @@ func (e *engine) assign(key planner.Key, in *planner.Input) []planner.Problem {
 
 // refused reports what cannot be had, all of it.
 func (e *engine) refused(refusals []control.Refusal) {
+	e.report.replace(listening, problemsOf(refusals))
+}
+
+// maxRefusals bounds the problems of one Service that are said: it may have thousands of ports.
+const maxRefusals = 20
+
+// problemsOf returns the first refusals of each Service, each once.
+func problemsOf(refusals []control.Refusal) map[planner.Key][]planner.Problem {
 	byKey := make(map[planner.Key][]planner.Problem)
 	for _, r := range refusals {
-		key := keyOf(r.Service)
-		byKey[key] = append(byKey[key], planner.Problem{Reason: refused, Message: r.Err.Error()})
+		key, p := keyOf(r.Service), planner.Problem{Reason: refused, Message: r.Err.Error()}
+		switch all := byKey[key]; {
+		case len(all) > maxRefusals || slices.Contains(all, p):
+		case len(all) == maxRefusals:
+			byKey[key] = append(all, planner.Problem{Reason: refused, Message: "more ports of this Service cannot be had"})
+		default:
+			byKey[key] = append(all, p)
+		}
 	}
-	e.report.replace(listening, byKey)
+	return byKey
 }
 
 // needRetry has what cannot be had tried again: listeners or services, and healthCheckNodePorts.
