@@ -16,8 +16,8 @@ import (
 )
 
 // defects has what was wrong with the userspace mode of kube-proxy, over Services. Elsewhere are its exit when descriptors
-// run out and its limit of them (testdata/script/kube_descriptors.txtar), the work of a change (TestOthersAreAsTheyWere,
-// BenchmarkOneSlice) and the cost of a connection (bench/results).
+// run out and its limit of them (descriptorsRunOut of the conformance suite), the work of a change
+// (TestOthersAreAsTheyWere, BenchmarkOneSlice) and the cost of a connection (bench/results).
 func defects() map[string]func(*testing.T, site) {
 	return map[string]func(*testing.T, site){
 		"a dial that hangs delays nobody":      noDelay,
@@ -51,7 +51,7 @@ func noDelay(t *testing.T, s site) {
 	other := slice("web", corev1.ProtocolTCP, backendAt(t, s.host(), "tcp", "a"))
 	other.Name = "web-2"
 	s.set(t, service("web", ip, 18080, corev1.ProtocolTCP), slice("web", corev1.ProtocolTCP, hung), other)
-	at := listenOf(t, s, ip, 18080)
+	at := listenOf(t, s.controller(), ip, 18080)
 	await(t, "tcp", at, is("a"))
 	began := time.Now()
 	var asking sync.WaitGroup
@@ -84,7 +84,7 @@ func halfClose(t *testing.T, s site) {
 		got <- len(all)
 		_, _ = fmt.Fprint(c, len(all))
 	})))
-	at := listenOf(t, s, ip, 18080)
+	at := listenOf(t, s.controller(), ip, 18080)
 	awaitOpen(t, at)
 	<-got
 	for first, want := range map[string]string{"c": fmt.Sprint(size), "s": "bye"} {
@@ -111,7 +111,7 @@ func halfClose(t *testing.T, s site) {
 func datagrams(t *testing.T, s site) {
 	ip := s.clusterIP()
 	s.set(t, service("dns", ip, 18053, corev1.ProtocolUDP), slice("dns", corev1.ProtocolUDP, listenUDP(t, s.host(), func(d []byte) []byte { return d })))
-	at := listenOf(t, s, ip, 18053)
+	at := listenOf(t, s.controller(), ip, 18053)
 	await(t, "udp", at, is("hello"))
 	c, buffer := connect(t, "udp", at), make([]byte, 1<<16)
 	for _, size := range []int{1, 0, 4096, 4097, 65507} {
@@ -131,7 +131,7 @@ func slowReply(t *testing.T, s site) {
 		time.Sleep(time.Second)
 		return d
 	})))
-	await(t, "udp", listenOf(t, s, ip, 18053), is("hello"))
+	await(t, "udp", listenOf(t, s.controller(), ip, 18053), is("hello"))
 }
 
 // clientAddress has the PROXY protocol by an annotation.
@@ -151,7 +151,7 @@ func clientAddress(t *testing.T, s site) {
 		o := service("web-"+network, ip, 18080, protocols[network])
 		o.Annotations = map[string]string{"usher.dev/send-proxy": "v2"}
 		s.set(t, o, slice(o.Name, protocols[network], endpoint))
-		at := listenOf(t, s, ip, 18080)
+		at := listenOf(t, s.controller(), ip, 18080)
 		await(t, network, at, func(_ string, err error) bool { return err == nil })
 		c, buffer := connect(t, network, at), make([]byte, 100)
 		_, _ = io.WriteString(c, "hello\n")
@@ -167,7 +167,7 @@ func portRange(t *testing.T, s site) {
 	ip := s.clusterIP()
 	o, e := numbered("range", ip, ports, first, backendAt(t, s.host(), "tcp", "even"), backendAt(t, s.host(), "tcp", "odd"))
 	s.set(t, o, e)
-	host, _, _ := net.SplitHostPort(listenOf(t, s, ip, first+ports-1))
+	host, _, _ := net.SplitHostPort(listenOf(t, s.controller(), ip, first+ports-1))
 	for i := range ports {
 		await(t, "tcp", net.JoinHostPort(host, fmt.Sprint(first+i)), is([]string{"even", "odd"}[i%2]))
 	}
@@ -181,7 +181,7 @@ func anotherEndpoint(t *testing.T, s site) {
 	other := slice("web", corev1.ProtocolTCP, dead)
 	other.Name = "web-2"
 	s.set(t, service("web", ip, 18080, corev1.ProtocolTCP), slice("web", corev1.ProtocolTCP, up), other)
-	at := listenOf(t, s, ip, 18080)
+	at := listenOf(t, s.controller(), ip, 18080)
 	await(t, "tcp", at, is("a"))
 	for range 20 {
 		if name, err := ask("tcp", at); name != "a" || err != nil {

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -24,11 +23,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"usher/internal/app"
-	"usher/internal/command"
-	"usher/internal/config"
 	"usher/internal/control"
-	"usher/internal/metrics"
 )
 
 // real is the API server that KUBECONFIG names, a namespace of its own there, and what usher kube serves of it.
@@ -37,6 +32,7 @@ type real struct {
 	namespace string
 	cidr      netip.Addr // the ClusterIP of the Service kubernetes, whose neighbours are free
 	control   *control.Controller
+	t         testing.TB
 }
 
 // openReal runs usher kube until the test ends. It skips the test where there is no API server.
@@ -47,7 +43,7 @@ func openReal(t testing.TB) *real {
 	if file == "" || err != nil {
 		t.Skip("KUBECONFIG: ", err)
 	}
-	r := &real{clients: make(map[string]rest.Interface), namespace: fmt.Sprint("usher-test-", time.Now().UnixNano())}
+	r := &real{clients: make(map[string]rest.Interface), namespace: fmt.Sprint("usher-test-", time.Now().UnixNano()), t: t}
 	for resource, group := range map[string]schema.GroupVersion{
 		"namespaces": corev1.SchemeGroupVersion, "services": corev1.SchemeGroupVersion, "endpointslices": discoveryv1.SchemeGroupVersion,
 	} {
@@ -65,7 +61,9 @@ func openReal(t testing.TB) *real {
 		t.Fatal(err)
 	}
 	r.cidr = netip.MustParseAddr(first.Spec.ClusterIP)
-	r.serve(t, file)
+	r.control = runKube(t, zap.NewNop(), map[string]string{
+		"kubeconfig": file, "cluster-ips": "loopback", "healthz-bind-address": off, "metrics-bind-address": off,
+	})
 	return r
 }
 
@@ -90,39 +88,6 @@ func clientOf(t testing.TB, c *rest.Config, group schema.GroupVersion) rest.Inte
 	}
 	t.Cleanup(func() { utilnet.CloseIdleConnectionsFor(client.Client.Transport) })
 	return client
-}
-
-func (r *real) serve(t testing.TB, kubeconfig string) {
-	t.Helper()
-	words := map[string]string{"kubeconfig": kubeconfig, "cluster-ips": "loopback", "healthz-bind-address": off, "metrics-bind-address": off}
-	s, err := readSettings(command.SourceWords{Values: words})
-	if err != nil {
-		t.Fatal(err)
-	}
-	process := config.DefaultProcess()
-	process.Workers = 1
-	if r.control, err = control.New(control.Options{Log: zap.NewNop(), Process: process}); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	synced, ended := make(chan struct{}), make(chan error, 1)
-	var running sync.WaitGroup
-	running.Go(func() {
-		ended <- (&source{settings: s}).Run(ctx, app.SourceHost{
-			Control: r.control, Log: zap.NewNop(), Process: func() metrics.Process { return metrics.Process{} },
-		}, func() { close(synced) })
-	})
-	t.Cleanup(func() { cancel(); running.Wait(); r.control.Close() })
-	select {
-	case <-synced:
-	case err := <-ended:
-		t.Fatal(err)
-	case <-time.After(patience):
-		t.Fatal("not synced")
-	}
-	if err := r.control.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // place returns the client of an object, its resource, and a copy in the namespace of the test.
@@ -168,16 +133,7 @@ func (r *real) remove(t testing.TB, all ...metav1.Object) {
 	}
 }
 
-// host returns an address of this machine that is not of loopback: an API server refuses endpoints there.
-func (r *real) host() string {
-	all, _ := interfaceAddrs()
-	for _, a := range all {
-		if a.Is4() && !a.IsLoopback() {
-			return a.String()
-		}
-	}
-	return "no address of IPv4 but loopback"
-}
+func (r *real) host() string { return liveHost(r.t) }
 
 func (r *real) clusterIP() string {
 	a, b := r.cidr.As4(), netip.MustParseAddr(anyClusterIP()).As4()
@@ -206,7 +162,7 @@ func TestRealLatency(t *testing.T) {
 	for i := range services {
 		name, ip := fmt.Sprint("s", i), netip.AddrFrom4([4]byte{base[0], base[1], byte(100 + i/200), byte(i%200 + 1)}).String()
 		r.set(t, service(name, ip, 18080, corev1.ProtocolTCP))
-		listen := listenOf(t, r, ip, 18080)
+		listen := listenOf(t, r.control, ip, 18080)
 		began := time.Now()
 		r.set(t, slice(name, corev1.ProtocolTCP, at))
 		created := time.Now()

@@ -161,7 +161,7 @@ func rollingUpdate(t *testing.T, s site) {
 		old = append(old, p)
 		s.set(t, p.slice)
 	}
-	at := listenOf(t, s, ip, 18080)
+	at := listenOf(t, s.controller(), ip, 18080)
 	await(t, "tcp", at, is("old-3"))
 	await(t, "udp", at, is("old-3"))
 	ctx, cancel := context.WithCancel(t.Context())

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"sync"
 	"testing"
@@ -29,7 +30,7 @@ func comeAndGo(t *testing.T, s site) {
 		ip := s.clusterIP()
 		o := service("web-"+network, ip, 18080, protocol)
 		s.set(t, o)
-		at := listenOf(t, s, ip, 18080)
+		at := listenOf(t, s.controller(), ip, 18080)
 		await(t, network, at, isRefused)
 		a, b := slice(o.Name, protocol, backendAt(t, s.host(), network, "a")), slice(o.Name, protocol, backendAt(t, s.host(), network, "b"))
 		for range 2 {

@@ -66,12 +66,25 @@ func (w *world) host() string                    { return "127.0.0.1" }
 func (w *world) clusterIP() string               { return anyClusterIP() }
 func (w *world) controller() *control.Controller { return w.control }
 
+// liveHost returns an address of this machine that is not of loopback: API servers refuse endpoints there.
+func liveHost(t testing.TB) string {
+	t.Helper()
+	all, err := interfaceAddrs()
+	for _, a := range all {
+		if a.Is4() && !a.IsLoopback() {
+			return a.String()
+		}
+	}
+	t.Skip("this machine has no address of IPv4 but loopback: ", err)
+	return ""
+}
+
 // listenOf waits for a port of a ClusterIP, and returns where clients connect to it.
-func listenOf(t testing.TB, s site, clusterIP string, port uint16) string {
+func listenOf(t testing.TB, c *control.Controller, clusterIP string, port uint16) string {
 	t.Helper()
 	virtual := netip.AddrPortFrom(netip.MustParseAddr(clusterIP), port).String()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		for _, served := range s.controller().Services() {
+		for _, served := range c.Services() {
 			for _, v := range served.Virtual {
 				if v.Address == virtual {
 					return netip.MustParseAddrPort(v.Listen).String()
