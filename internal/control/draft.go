@@ -22,6 +22,7 @@ type draft struct {
 
 	left    *leftOut // what it leaves out; nil: the first thing that cannot be had is an error
 	retries bool     // services with listeners that were refused are fresh
+	checks  int      // of the whole plan
 	tries   int      // of binding what is new
 }
 

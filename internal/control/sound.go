@@ -143,10 +143,11 @@ func (c *Controller) leaveOut(d *draft) error {
 	return nil
 }
 
-// agree has a draft leave out what the plan as a whole does not allow: listeners that others have, and then services,
-// such as one whose backends lead back to it.
+// agree has a draft leave out what the plan as a whole does not allow: listeners that others have, services whose backends
+// lead back to them, and then one service after the other.
 func (c *Controller) agree(d *draft) error {
-	for isFirst := true; ; isFirst = false {
+	for {
+		d.checks++
 		err := c.withOwner(d, c.checker.Check(d.plan()))
 		if err == nil {
 			return nil
@@ -155,8 +156,9 @@ func (c *Controller) agree(d *draft) error {
 		switch {
 		case !ok:
 			return err
-		case isFirst && e.Field == "listen":
+		case d.checks == 1 && e.Field == "listen":
 			c.refuseClashes(d)
+		case d.checks <= 2 && e.Field == "backend" && c.refuseMisroutes(d):
 		default:
 			s := c.culprit(d, e)
 			if s == nil {
@@ -186,6 +188,20 @@ func (c *Controller) refuseClashes(d *draft) {
 			s.refuseListener(clash.Listener, c.withOwner(d, clash.Err))
 		}
 	}
+}
+
+// refuseMisroutes refuses the services of a draft whose backends are listeners of this process that they must not lead to.
+// It returns false if there are none.
+func (c *Controller) refuseMisroutes(d *draft) bool {
+	isFresh := make(map[*service]bool, len(d.fresh))
+	for _, s := range d.fresh {
+		isFresh[s] = true
+	}
+	all := config.Misroutes(d.plan(), c.local, func(i int) bool { return isFresh[d.all[i]] })
+	for _, m := range all {
+		d.refuse(d.all[m.Service].given, c.withOwner(d, m.Err))
+	}
+	return len(all) > 0
 }
 
 // culprit returns the fresh service that an error of the whole plan is about; nil: there is none.

@@ -147,6 +147,29 @@ func TestReplaceSound(t *testing.T) {
 	}
 }
 
+// Services whose backends lead back to them are found all at once.
+func TestReplaceSoundWithManyLoops(t *testing.T) {
+	t.Parallel()
+	c, ctx := newController(t, discovery.Resolver{}), t.Context()
+	const n = 50
+	var part []*config.Service
+	for i := range n {
+		at := [2]string{fmt.Sprintf("127.85.0.%d:8080", 1+i), fmt.Sprintf("127.85.1.%d:8080", 1+i)}
+		for k, name := range []string{"a", "b"} {
+			s := one(t, fmt.Sprint("ns/", name, i), at[k])
+			back, err := config.ParseBackend(at[1-k], config.TCP)
+			must(t, err)
+			s.Backends[0] = back
+			part = append(part, s)
+		}
+	}
+	d, err := c.replaceSound(ctx, Kube, Part{Services: part}, false)
+	must(t, err)
+	if all, _ := refusals(d, nil); len(all) != n || len(c.Services()) != n || d.checks != 2 {
+		t.Errorf("%d refusals, %d services, %d checks", len(all), len(c.Services()), d.checks)
+	}
+}
+
 // A service that reserves more flows than there are holds up no other, not even one that comes later.
 func TestReplaceSoundWithTooLargeReserve(t *testing.T) {
 	t.Parallel()
