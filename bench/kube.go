@@ -89,6 +89,7 @@ var kubeFigures = [...]struct {
 type kubeResults struct {
 	kubeConfig
 	limit  uint64 // of descriptors
+	load   string // averages of the last 1, 5 and 15 minutes, at the end
 	values map[trial]map[string][]float64
 }
 
@@ -126,10 +127,11 @@ func (r *kubeResults) text(o studyOptions) []byte {
 	var b strings.Builder
 	writeStudyHead(&b, "usher kube with many services", o)
 	fmt.Fprintf(&b, "- limit of descriptors: %s\n", grouped(int(r.limit)))
+	fmt.Fprintf(&b, "- load averages at the end, of 1, 5 and 15 minutes: %s\n", r.load)
 	fmt.Fprintf(&b, "\n%s, each with processes of its own: `usher kube` runs as an ordinary user in a network namespace that routes all ClusterIPs and endpoints to "+
 		"itself. A service has one port, one listener on its ClusterIP and %s in one EndpointSlice, with the labels, owners, targets and managed fields that a cluster writes. "+
 		"The API server is one of the study's process, which lists and watches objects in memory, in protobuf; the folder has a file for each service and its slice. "+
-		"All run on the same CPUs: the API server, the clients and the endpoints too.\n\n"+
+		"All run on the same CPUs: the API server, the clients and the endpoints too. Where the load averages are above the number of CPUs, times are those of a machine with other work; CPU time depends less on it.\n\n"+
 		"A change writes the slice of a random service anew, with one endpoint replaced; the clock runs from before that until a client, which connects again and again, is answered by the new endpoint, "+
 		"which is one of %d in turn. The CPU time of a change is that of others without a client, %d ms apart, garbage collection and the share of idling included. "+
 		"Medians of the rounds with their range; quantiles are of the values of all rounds.\n\n",

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -52,6 +53,11 @@ func runKube(ctx context.Context, c kubeConfig, o studyOptions, progress io.Writ
 			}
 		}
 	}
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return nil, err
+	}
+	r.load = strings.Join(strings.Fields(string(text))[:3], ", ")
 	return r.files(o)
 }
 
