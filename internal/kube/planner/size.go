@@ -23,7 +23,7 @@ func (p *plan) hasRoom(r *route, groups []group, c *choice) bool {
 	if p.size <= maxSize {
 		return true
 	}
-	p.problems.add(tooLarge, "port %s and those after it are not served: all ports of a Service together may have %d endpoints; "+
-		"use several Services", describe(r.port), maxSize)
+	p.problems.add(tooLarge, "port %s and those after it are not served: the ports of the Service, each with all endpoints, source ranges "+
+		"and options, are too many; use several Services", describe(r.port))
 	return false
 }
