@@ -74,7 +74,7 @@ func TestMirror(t *testing.T) {
 			- {metadata: {name: web/1/IPv4, namespace: prod, labels: {app: x, kubernetes.io/service-name: web, endpointslice.kubernetes.io/managed-by: endpointslicemirroring-controller.k8s.io}}, addressType: IPv4,
 			   endpoints: [{addresses: [nonsense], conditions: {ready: false}}], ports: [{name: '', port: 81, protocol: TCP}]}`},
 	} {
-		var endpoints corev1.Endpoints //nolint:staticcheck // old manifests have them
+		var endpoints oldEndpoints
 		var want []*discoveryv1.EndpointSlice
 		unmarshal(t, test.endpoints, &endpoints)
 		unmarshal(t, test.want, &want)

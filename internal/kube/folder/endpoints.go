@@ -16,11 +16,14 @@ const (
 	leaderAnnotation = "control-plane.alpha.kubernetes.io/leader"
 )
 
+// oldEndpoints are endpoints as manifests had them before there were slices.
+//
+//lint:ignore SA1019 old manifests have them
+type oldEndpoints = corev1.Endpoints
+
 // mirror turns Endpoints into EndpointSlices: one for each subset and family, as the mirroring controller of Kubernetes
 // does (pkg/controller/endpointslicemirroring). The names of the slices are ones that no manifest can have.
-//
-//nolint:staticcheck // Endpoints are deprecated, and what this is for
-func mirror(e *corev1.Endpoints) []*discoveryv1.EndpointSlice {
+func mirror(e *oldEndpoints) []*discoveryv1.EndpointSlice {
 	if _, isLeader := e.Annotations[leaderAnnotation]; isLeader || e.Labels[discoveryv1.LabelSkipMirror] == "true" {
 		return nil
 	}
@@ -53,7 +56,6 @@ func mirror(e *corev1.Endpoints) []*discoveryv1.EndpointSlice {
 	return slices
 }
 
-//nolint:staticcheck // as above
 func mirrorPorts(from []corev1.EndpointPort) []discoveryv1.EndpointPort {
 	ports := make([]discoveryv1.EndpointPort, len(from))
 	for i, p := range from {
@@ -65,7 +67,7 @@ func mirrorPorts(from []corev1.EndpointPort) []discoveryv1.EndpointPort {
 
 // appendEndpoints adds the addresses of a family. What is no address is of the first family, so that the planner tells it.
 //
-//nolint:staticcheck // as above
+
 func appendEndpoints(endpoints []discoveryv1.Endpoint, from []corev1.EndpointAddress, family corev1.IPFamily, isReady bool) []discoveryv1.Endpoint {
 	for _, a := range from {
 		ip, err := netip.ParseAddr(a.IP)

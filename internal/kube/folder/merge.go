@@ -21,7 +21,7 @@ type contents struct {
 	nodes    map[string]*corev1.Node
 
 	given    map[planner.Key]given
-	mirrored map[*corev1.Endpoints][]*discoveryv1.EndpointSlice //nolint:staticcheck // old manifests have them
+	mirrored map[*oldEndpoints][]*discoveryv1.EndpointSlice
 }
 
 // given is a Service that has ClusterIPs which its manifest does not give.
@@ -43,10 +43,10 @@ func (c contents) merge(files map[string]*file) (contents, []string) {
 		slices:   make(map[planner.Key]*discoveryv1.EndpointSlice),
 		nodes:    make(map[string]*corev1.Node),
 		given:    make(map[planner.Key]given),
-		mirrored: make(map[*corev1.Endpoints][]*discoveryv1.EndpointSlice), //nolint:staticcheck // as above
+		mirrored: make(map[*oldEndpoints][]*discoveryv1.EndpointSlice),
 	}
 	var notes []string
-	var endpoints []*corev1.Endpoints //nolint:staticcheck // as above
+	var endpoints []*oldEndpoints
 	hasSlices := make(map[planner.Key]bool)
 	firsts := make(map[id]string)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
@@ -64,7 +64,7 @@ func (c contents) merge(files map[string]*file) (contents, []string) {
 			case *discoveryv1.EndpointSlice:
 				next.slices[objects.KeyOf(o)] = o
 				hasSlices[planner.Key{Namespace: o.Namespace, Name: o.Labels[discoveryv1.LabelServiceName]}] = true
-			case *corev1.Endpoints: //nolint:staticcheck // as above
+			case *oldEndpoints:
 				endpoints = append(endpoints, o)
 			}
 		}
@@ -78,7 +78,7 @@ func (c contents) merge(files map[string]*file) (contents, []string) {
 }
 
 // mirror adds the slices of Endpoints: those of before, if there are.
-func (c *contents) mirror(e *corev1.Endpoints, before []*discoveryv1.EndpointSlice) { //nolint:staticcheck // as above
+func (c *contents) mirror(e *oldEndpoints, before []*discoveryv1.EndpointSlice) {
 	if before == nil {
 		before = mirror(e)
 	}

@@ -81,14 +81,6 @@ type route struct {
 	addresses []address
 }
 
-// family names the addresses of a route.
-func (r *route) family() string {
-	if r.isIPv6 {
-		return "IPv6"
-	}
-	return "IPv4"
-}
-
 // count adds what metrics and logs say about a route.
 func (p *plan) count(r *route, c *choice) {
 	for i := range c.endpoints {
