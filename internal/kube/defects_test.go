@@ -16,7 +16,7 @@ import (
 )
 
 // defects has what was wrong with the userspace mode of kube-proxy, over Services. Elsewhere are its exit when descriptors
-// run out and its limit of them (descriptorsRunOut of the conformance suite), the work of a change
+// run out and its limit of them (script kube_descriptors, descriptorsRunOut of the suite), the work of a change
 // (TestOthersAreAsTheyWere, BenchmarkOneSlice) and the cost of a connection (bench/results).
 func defects() map[string]func(*testing.T, site) {
 	return map[string]func(*testing.T, site){
