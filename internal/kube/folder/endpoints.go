@@ -66,8 +66,6 @@ func mirrorPorts(from []corev1.EndpointPort) []discoveryv1.EndpointPort {
 }
 
 // appendEndpoints adds the addresses of a family. What is no address is of the first family, so that the planner tells it.
-//
-
 func appendEndpoints(endpoints []discoveryv1.Endpoint, from []corev1.EndpointAddress, family corev1.IPFamily, isReady bool) []discoveryv1.Endpoint {
 	for _, a := range from {
 		ip, err := netip.ParseAddr(a.IP)
