@@ -38,6 +38,7 @@ type engine struct {
 	report  *report
 	retry   retry
 	pending pending
+	failure string // of the last change, logged already; empty: it is served
 
 	dns   *resolver // nil: names are not served
 	faces *faces.Faces
@@ -172,10 +173,22 @@ func (e *engine) follow(ctx context.Context, ended <-chan error) error {
 		case errors.Is(err, control.ErrShutDown) || ctx.Err() != nil:
 			return nil
 		case err != nil:
-			e.log.Error("the change is not served, usher tries again", zap.Error(err))
 			e.retry.arm()
 		}
+		e.logFailure(err)
 	}
+}
+
+// logFailure logs why changes are not served, once while the reason lasts; nil: they are.
+func (e *engine) logFailure(err error) {
+	failure := ""
+	if err != nil {
+		failure = err.Error()
+	}
+	if failure != "" && failure != e.failure {
+		e.log.Error("changes are not served, usher tries again", zap.Error(err))
+	}
+	e.failure = failure
 }
 
 // step plans what has changed since the last one.

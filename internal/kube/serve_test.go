@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -130,6 +131,18 @@ func TestHealthPortIsTriedAgain(t *testing.T) {
 	other.Close()
 	if err := w.again(t.Context()); err != nil || w.retry.isArmed || w.book.served.hasFailed {
 		t.Errorf("%v, to be tried again: %v, failed: %v", err, w.retry.isArmed, w.book.served.hasFailed)
+	}
+}
+
+// What no change can be served for is logged once while it lasts.
+func TestFailureIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for i, err := range []error{errors.New("a"), errors.New("a"), errors.New("b"), nil, errors.New("b")} {
+		w.logFailure(err)
+		if want := []int{1, 1, 2, 2, 3}[i]; w.logs.Len() != want {
+			t.Errorf("%d: %d lines, want %d", i, w.logs.Len(), want)
+		}
 	}
 }
 
