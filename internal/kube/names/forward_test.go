@@ -49,14 +49,16 @@ func replyWith(w dns.ResponseWriter, m *dns.Msg, rcode int, change ...func(*dns.
 	_ = w.WriteMsg(reply)
 }
 
-// closedPort returns an address where nobody listens.
-func closedPort(t *testing.T) netip.AddrPort {
+// refusingPort returns an address that refuses datagrams: its socket is connected, so datagrams of others do not
+// reach it, and nobody else has the port while the test runs.
+func refusingPort(t *testing.T) netip.AddrPort {
 	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	loopback := net.IPv4(127, 0, 0, 1)
+	conn, err := net.DialUDP("udp4", &net.UDPAddr{IP: loopback}, &net.UDPAddr{IP: loopback, Port: 9})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() { conn.Close() })
 	return conn.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
@@ -103,7 +105,7 @@ func TestForward(t *testing.T) {
 			var list []netip.AddrPort
 			for _, answer := range test.upstreams {
 				if answer == nil {
-					list = append(list, closedPort(t))
+					list = append(list, refusingPort(t))
 				} else {
 					list = append(list, upstreamServer(t, answer))
 				}
