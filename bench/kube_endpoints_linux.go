@@ -45,9 +45,19 @@ func (e *endpoints) close() {
 	e.serving.Wait()
 }
 
-// ask connects to a ClusterIP, and returns the endpoint that answers. The sockets are of the calling thread's namespace and
-// block it, so that no scheduler is between an answer and its time. The client resets the connection, which leaves no TIME_WAIT.
+// ask connects to a ClusterIP, and returns the endpoint that answers. Calls with a timeout are not restarted after the
+// signals by which the Go runtime preempts, so it asks again then.
 func ask(clusterIP netip.Addr) (netip.Addr, error) {
+	for {
+		if answer, err := askOnce(clusterIP); !errors.Is(err, unix.EINTR) {
+			return answer, err
+		}
+	}
+}
+
+// askOnce is ask up to a signal. The sockets are of the calling thread's namespace and
+// block it, so that no scheduler is between an answer and its time. The client resets the connection, which leaves no TIME_WAIT.
+func askOnce(clusterIP netip.Addr) (netip.Addr, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return netip.Addr{}, err
