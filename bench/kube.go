@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -44,24 +43,13 @@ func (c kubeConfig) trials() (all []trial) {
 	return all
 }
 
-// times is how many changes are measured.
-func (r *kubeRun) times() int {
-	if r.isFolder {
-		return r.few
-	}
-	return r.many
-}
-
 // pace is how far changes are apart that no client waits for. usher makes one of those that come together.
-func (r *kubeRun) pace() time.Duration {
-	if r.isFolder {
+func (t trial) pace() time.Duration {
+	if t.isFolder {
 		return time.Second
 	}
 	return 20 * time.Millisecond
 }
-
-// random returns a Service, the same one for an i each time that the program runs.
-func (r *kubeRun) random(i int) int { return rand.New(rand.NewPCG(1, uint64(i))).IntN(r.services) }
 
 // What is measured.
 const (
@@ -135,7 +123,7 @@ func (r *kubeResults) text(o studyOptions) []byte {
 		"A change writes the slice of a random service anew, with one endpoint replaced; the clock runs from before that until a client, which connects again and again, is answered by the new endpoint, "+
 		"which is one of %d in turn. The CPU time of a change is that of others without a client, %d ms apart, garbage collection and the share of idling included. "+
 		"Medians of the rounds with their range; quantiles are of the values of all rounds.\n\n",
-		count(o.rounds, "round"), count(r.endpoints, "endpoint"), r.endpoints, (&kubeRun{}).pace().Milliseconds())
+		count(o.rounds, "round"), count(r.endpoints, "endpoint"), r.endpoints, trial{}.pace().Milliseconds())
 	r.writeFigures(&b)
 	b.WriteString("\n![the time of a change](kube-change.svg)\n")
 	writeKubeProxy(&b)

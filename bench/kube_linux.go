@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -86,6 +87,17 @@ type kubeRun struct {
 	fresh  int // endpoints so far, those that are gone included
 	now    [][]netip.Addr
 }
+
+// times is how many changes are measured.
+func (r *kubeRun) times() int {
+	if r.isFolder {
+		return r.few
+	}
+	return r.many
+}
+
+// random returns a Service, the same one for an i each time that the program runs.
+func (r *kubeRun) random(i int) int { return rand.New(rand.NewPCG(1, uint64(i))).IntN(r.services) }
 
 // measure starts usher once, and does all that is measured with one process.
 func (r *kubeResults) measure(ctx context.Context, t trial, binary, dir string) (err error) {
