@@ -48,7 +48,7 @@ const (
 	sourcePauseMost = time.Minute
 )
 
-// runSource has the source of a run begin, if there is one. With services of before an error is none of the start.
+// runSource has the source of a run begin, if there is one. A restored run has services already, so an error does not end it.
 func (r *running) runSource(ctx context.Context, isRestored bool) {
 	if r.begin.Source == nil {
 		return

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"usher/internal/api"
+	"usher/internal/config"
 )
 
 // sample is what one running usher has said of itself.
@@ -100,7 +101,7 @@ func few(all []string) string {
 func virtualWords(all []api.Virtual) []string {
 	words := make([]string, len(all))
 	for i, v := range all {
-		words[i] = v.Type + ":" + v.Address
+		words[i] = config.Virtual(v).String()
 	}
 	return words
 }

@@ -67,6 +67,9 @@ type Virtual struct {
 	Listen  string // as Addr.HostPort writes it
 }
 
+// String returns TYPE:ADDRESS.
+func (v Virtual) String() string { return v.Type + ":" + v.Address }
+
 // UDPOptions are the options that only a udp service has: one whose listeners and backends are udp.
 type UDPOptions struct {
 	IdleTimeout      time.Duration

@@ -210,8 +210,8 @@ var processOptions = []Option[Process]{
 // maxWorkers is above the size of any machine; each worker costs a thread and a socket per listener.
 const maxWorkers = 1024
 
-// networkOf returns the network of the services that can have the value: UDP, TCP, or "" for all.
-func (o *Option[S]) networkOf(value string) string {
+// NetworkOf returns the network of the services that can have the value: UDP, TCP, or "" for all.
+func (o *Option[S]) NetworkOf(value string) string {
 	if o.Name == "health" && IsUDPHealth(value) {
 		return UDP
 	}
@@ -283,7 +283,7 @@ func parse[S any](options []Option[S], name Field, value string) (o *Option[S], 
 // Set reads the value of an option. The error is an *Error.
 func (s *Service) Set(name Field, value string) error {
 	if o := find(serviceOptions, name); o != nil {
-		if network := o.networkOf(value); network != "" && network != s.Network() {
+		if network := o.NetworkOf(value); network != "" && network != s.Network() {
 			return otherNetwork(s.Name, name, value, network, "service %q is %s, this is for %s services", s.Name, s.Network())
 		}
 	}
@@ -302,7 +302,7 @@ func SetAll(services []*Service, name Field, value string) error {
 	if err != nil {
 		return err
 	}
-	network, found := o.networkOf(value), false
+	network, found := o.NetworkOf(value), false
 	for _, s := range services {
 		if network == "" || network == s.Network() {
 			set(s)

@@ -19,7 +19,8 @@ type Refusal struct {
 
 // ReplaceSound is Replace that leaves out what cannot be had, and returns it: a listener that cannot be bound or that
 // another service has, and a service that is wrong by itself, whose name another owner has, or for which descriptors or
-// reserved flows are too few. A service without any listener left is left out. A listener that is bound is not lost to a new one. The refusals are all that stand.
+// reserved flows are too few. A service without any listener left is left out. A listener that is bound is not lost to a
+// new one. The refusals are all that stand.
 //
 // A service is known by its pointer: one that was refused, or a listener of it, is not tried again as long as the pointer
 // is the same, so that a call which changes one service costs that service alone. RetryRefused tries again. An error
@@ -47,7 +48,7 @@ func (c *Controller) RetryRefused(ctx context.Context, owner Owner) ([]Refusal, 
 
 // replaceSound makes what can be had of a part that of owner. With retries it tries what it knows to be refused, too.
 func (c *Controller) replaceSound(ctx context.Context, owner Owner, part Part, retries bool) (*draft, error) {
-	d := &draft{owner: owner, left: &leftOut{given: slices.Clone(part.Services)}, retries: retries}
+	d := &draft{owner: owner, left: &leftOut{given: part.Services}, retries: retries}
 	next := part.Services
 	if before := c.left[owner]; before != nil && !retries {
 		next = d.left.take(before)
@@ -101,7 +102,7 @@ func (d *draft) isSound() bool { return d.left != nil }
 
 // refuse notes that a service cannot be had. It returns false if the draft leaves nothing out.
 func (d *draft) refuse(given *config.Service, err error) bool {
-	if d.left == nil {
+	if !d.isSound() {
 		return false
 	}
 	d.left.add(given, []Refusal{{Service: given.Name, Err: err}})

@@ -110,21 +110,12 @@ func changedFields(before, after *config.Service) []string {
 		case "listen":
 			words = append(words, "listen="+difference(texts(before.Listeners), texts(after.Listeners)))
 		case "virtual":
-			words = append(words, "virtual="+difference(virtualWords(before.Virtual), virtualWords(after.Virtual)))
+			words = append(words, "virtual="+difference(texts(before.Virtual), texts(after.Virtual)))
 		case "backend":
 			words = append(words, "backends="+difference(backendWords(before.Backends), backendWords(after.Backends)))
 		default:
 			words = append(words, string(f)+"="+after.Text(f))
 		}
-	}
-	return words
-}
-
-// virtualWords writes virtual addresses as TYPE:ADDRESS.
-func virtualWords(all []config.Virtual) []string {
-	words := make([]string, len(all))
-	for i, v := range all {
-		words[i] = v.Type + ":" + v.Address
 	}
 	return words
 }

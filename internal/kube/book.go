@@ -82,8 +82,8 @@ func (b *book) set(key planner.Key, r *planner.Result) {
 	}
 }
 
-// isTriggered reports whether the endpoints of a Service changed later than those in the book. Another plan of the same
-// endpoints is none of their changes.
+// isTriggered reports whether the endpoints of a Service changed later than those in the book. Another plan of the
+// same endpoints does not change them.
 func (b *book) isTriggered(key planner.Key, at time.Time) bool {
 	before := b.entries[key]
 	return !at.IsZero() && (before == nil || at.After(before.triggered))

@@ -21,7 +21,7 @@ import (
 func defects() map[string]func(*testing.T, site) {
 	return map[string]func(*testing.T, site){
 		"a dial that hangs delays nobody":      noDelay,
-		"a half-close is none of both":         halfClose,
+		"a half-close does not end both ways":  halfClose,
 		"datagrams of any size":                datagrams,
 		"a reply that takes a second":          slowReply,
 		"pods learn the address of the client": clientAddress,

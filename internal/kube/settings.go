@@ -88,7 +88,7 @@ func checkWords(words command.SourceWords) error {
 func readSettings(words command.SourceWords) (settings, error) {
 	s, err := readWords(words)
 	if err == nil {
-		err = s.readOrigin(words.Values)
+		err = s.readOrigin()
 	}
 	return s, err
 }
@@ -120,7 +120,7 @@ func readWords(words command.SourceWords) (settings, error) {
 }
 
 // readOrigin finds the one place where objects come from.
-func (s *settings) readOrigin(map[string]string) error {
+func (s *settings) readOrigin() error {
 	_, isPod := os.LookupEnv("KUBERNETES_SERVICE_HOST")
 	switch {
 	case s.Manifests != "" && s.Kubeconfig != "":
@@ -189,19 +189,18 @@ func (s *settings) readFaces(v map[string]string) error {
 	if s.Manifests == "" && (s.Kubeconfig == "" || s.Node != "") {
 		s.Healthz, s.Metrics = healthzDefault, metricsDefault
 	}
-	for flag, to := range map[string]*string{"healthz-bind-address": &s.Healthz, "metrics-bind-address": &s.Metrics} {
-		word, is := v[flag]
-		if !is {
-			continue
-		}
-		*to = word
-		if word == off {
-			*to = ""
-			continue
-		}
-		if !isHostPort(word) {
-			return fmt.Errorf("--%s %s: it is an address with a port, such as %s, or off", flag, word, map[bool]string{
-				true: healthzDefault, false: metricsDefault}[to == &s.Healthz])
+	for _, face := range []struct {
+		flag, example string
+		to            *string
+	}{{"healthz-bind-address", healthzDefault, &s.Healthz}, {"metrics-bind-address", metricsDefault, &s.Metrics}} {
+		switch word, is := v[face.flag]; {
+		case !is:
+		case word == off:
+			*face.to = ""
+		case !isHostPort(word):
+			return fmt.Errorf("--%s %s: it is an address with a port, such as %s, or off", face.flag, word, face.example)
+		default:
+			*face.to = word
 		}
 	}
 	return nil

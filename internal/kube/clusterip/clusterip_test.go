@@ -108,7 +108,7 @@ func TestRefresh(t *testing.T) {
 	} {
 		local = step.local
 		if m.Refresh() != step.isChange {
-			t.Errorf("%s: it is told that a change is %v", local, !step.isChange)
+			t.Errorf("%s: Refresh reports a change: %v", local, !step.isChange)
 		}
 		var got []string
 		for _, word := range words {

@@ -104,7 +104,7 @@ func (f *Faces) Applied(a Applied) {
 	f.metrics.applied(now, a)
 }
 
-// SetNode gives the Node that usher runs on; nil: there is none of its name any more. A usher that is on no node of the
+// SetNode gives the Node that usher runs on; nil: it was deleted. An usher that is on no node of the
 // cluster never calls it, and is eligible.
 func (f *Faces) SetNode(node *corev1.Node) { f.health.setNode(node) }
 

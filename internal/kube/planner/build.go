@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gaissmai/bart"
 	corev1 "k8s.io/api/core/v1"
 
 	"usher/internal/config"
@@ -70,22 +71,23 @@ func (l list) onEmpty(s *config.Service, c *choice) config.EmptyPolicy {
 
 // restrict lets only those clients in whom both the source ranges and the options of the Service allow.
 func restrict(a *config.Access, ranges []netip.Prefix) {
-	options, within := make(prefixes), make(prefixes)
+	var options bart.Table[bool]
+	var within bart.Lite
 	for _, c := range a.Allow {
-		options[c] = true
+		options.Insert(c, true)
 	}
 	for _, c := range a.Deny {
-		options[c] = false
+		options.Insert(c, false)
 	}
 	var allow config.Prefixes
 	for _, c := range ranges {
-		within[c] = true
-		if isAllowed, isListed := options.decide(c); isAllowed || !isListed && len(a.Allow) == 0 {
+		within.Insert(c)
+		if isAllowed, isListed := options.LookupPrefix(c); isAllowed || !isListed && len(a.Allow) == 0 {
 			allow = append(allow, c)
 		}
 	}
 	for _, c := range a.Allow {
-		if isIn, _ := within.decide(c); isIn && options[c] {
+		if isAllowed, _ := options.Get(c); isAllowed && within.LookupPrefix(c) {
 			allow = append(allow, c)
 		}
 	}
@@ -94,17 +96,6 @@ func restrict(a *config.Access, ranges []netip.Prefix) {
 	if a.Allow = slices.Compact(allow); len(allow) == 0 {
 		a.Deny = config.Prefixes{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
 	}
-}
-
-// prefixes has a verdict for each prefix.
-type prefixes map[netip.Prefix]bool
-
-// decide returns the verdict of the most specific prefix that has all addresses of another.
-func (l prefixes) decide(p netip.Prefix) (verdict, isListed bool) {
-	for bits := p.Bits(); bits >= 0 && !isListed && len(l) > 0; bits-- {
-		verdict, isListed = l[netip.PrefixFrom(p.Addr(), bits).Masked()]
-	}
-	return verdict, isListed
 }
 
 // backends returns the endpoints of a list. Those that drain have no weight: their flows go on, and no new ones come.

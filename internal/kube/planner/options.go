@@ -83,17 +83,9 @@ func (p *plan) askedOptions() (all []option) {
 // checkAnnotation refuses options that annotations cannot have. Whoever may create a Service must not run programs or read
 // files on this machine, and not take anything from other Services.
 func checkAnnotation(o Option) error {
-	var names []string
-	for i := range config.ServiceOptions() {
-		names = append(names, string(config.ServiceOptions()[i].Name))
-	}
-	if names = append(names, maxOption); !slices.Contains(names, string(o.Name)) {
-		if near := config.Nearest(string(o.Name), names); near != "" {
-			return fmt.Errorf("unknown option (did you mean %s%s?)", AnnotationPrefix, near)
-		}
-		return errors.New("unknown option (usher --help lists them)")
-	}
 	switch {
+	case o.Name != maxOption && rowOf(o.Name) == nil:
+		return unknownOption(string(o.Name))
 	case isEmptyInvalid(o):
 		return errors.New("a Service may always be without an endpoint")
 	case o.Name == "reserve": // more than there are would be an error of the whole plan
@@ -110,17 +102,38 @@ func checkAnnotation(o Option) error {
 	return nil
 }
 
+// unknownOption is the error of a word that is no option.
+func unknownOption(word string) error {
+	names := []string{maxOption}
+	for _, row := range config.ServiceOptions() {
+		names = append(names, string(row.Name))
+	}
+	if near := config.Nearest(word, names); near != "" {
+		return fmt.Errorf("unknown option (did you mean %s%s?)", AnnotationPrefix, near)
+	}
+	return errors.New("unknown option (usher --help lists them)")
+}
+
+// rowOf returns the row of an option of services; nil: there is none of that name.
+func rowOf(name config.Field) *config.Option[config.Service] {
+	all := config.ServiceOptions()
+	if i := slices.IndexFunc(all, func(row config.Option[config.Service]) bool { return row.Name == name }); i >= 0 {
+		return &all[i]
+	}
+	return nil
+}
+
 // isEmptyInvalid reports whether an option says that a service has a backend at all times.
 func isEmptyInvalid(o Option) bool { return o.Name == onEmpty && o.Value == "off" }
 
 // isOf reports whether services of a network have an option.
 func isOf(o Option, network string) bool {
-	if o.Name == "health" && config.IsUDPHealth(o.Value) {
-		return network == config.UDP
+	row := rowOf(o.Name)
+	if row == nil { // it is of backends
+		return true
 	}
-	all := config.ServiceOptions()
-	i := slices.IndexFunc(all, func(row config.Option[config.Service]) bool { return row.Name == o.Name })
-	return i < 0 || all[i].Network == "" || all[i].Network == network
+	of := row.NetworkOf(o.Value)
+	return of == "" || of == network
 }
 
 // soundOptions returns the options that a service with several backends can have together, and says why others are not.
