@@ -16,11 +16,14 @@ const (
 	File  Owner = "file"
 	API   Owner = "api"
 	Kube  Owner = "kube"
+
+	IPVSAdm  Owner = "ipvsadm"
+	IPTables Owner = "iptables"
 )
 
 // rank is the place of an owner's services in lists. Owners that are not named above come last.
 func (o Owner) rank() int {
-	order := []Owner{Flags, File, API, Kube}
+	order := []Owner{Flags, File, API, Kube, IPVSAdm, IPTables}
 	if i := slices.Index(order, o); i >= 0 {
 		return i
 	}
@@ -65,6 +68,8 @@ func (o Owner) remedy() string {
 		return "change it with usher set, add and rm"
 	case Kube:
 		return "change its Service there"
+	case IPVSAdm, IPTables:
+		return "change it with usher " + string(o)
 	}
 	return "change it there"
 }
