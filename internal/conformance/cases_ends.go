@@ -125,12 +125,21 @@ func replyThenReset(c *C) {
 	b := c.Backend()
 	p := c.Start(Config{Backends: []string{b.Addr}})
 	n, s := 16*kib, c.Stream(4)
+	overtaken := false
 	for range 50 {
 		client, server := c.Pair(p, b)
 		c.Must(Ping(client, server))
 		c.Must(server.Send(s, n))
 		c.Must(server.Reset())
-		c.Must(client.Receive(s, n))
+		// On loopback a RST may overtake segments that another processor still has queued, and the kernel obeys it if it
+		// is at the end of what has arrived out of order (RFC 5961, section 3.2). That is rare; a forwarder that resets
+		// before it delivers does it each time.
+		err := client.Receive(s, n)
+		if isReset(err) && !overtaken {
+			overtaken = true
+			continue
+		}
+		c.Must(err)
 		c.Must(client.WasReset())
 	}
 }
