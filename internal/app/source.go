@@ -75,9 +75,13 @@ func (r *running) keepSource(ctx context.Context, s *sourceRun, hasServices bool
 	}
 	logged := ""
 	for pause := sourcePause; ; pause = min(2*pause, sourcePauseMost) {
+		began := time.Now()
 		err := r.begin.Source.Run(ctx, host, synced)
 		if err == nil || ctx.Err() != nil || !hasServices {
 			return err
+		}
+		if time.Since(began) > sourcePauseMost { // it went well for long
+			pause, logged = sourcePause, ""
 		}
 		if err.Error() != logged {
 			logged = err.Error()

@@ -121,7 +121,8 @@ func TestErrorsOfASource(t *testing.T) {
 	})
 }
 
-// After an upgrade a source that cannot begin is tried again, ever more slowly, and each error is said once.
+// After an upgrade a source that cannot begin is tried again, ever more slowly, and each error is said once; after a run
+// that went well for long it is like the first time.
 func TestSourceAfterAnUpgradeIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -130,7 +131,10 @@ func TestSourceAfterAnUpgradeIsTriedAgain(t *testing.T) {
 		began := time.Now()
 		var at []time.Duration
 		source := scripted{func(context.Context, SourceHost, func()) error {
-			if at = append(at, time.Since(began)); len(at) == 4 {
+			switch at = append(at, time.Since(began)); len(at) {
+			case 4:
+				time.Sleep(time.Hour)
+			case 5:
 				cancel()
 			}
 			return errors.New("address already in use")
@@ -138,7 +142,7 @@ func TestSourceAfterAnUpgradeIsTriedAgain(t *testing.T) {
 		r := &running{begin: Start{Source: source}, log: &logger{Logger: zap.New(core)}}
 		r.runSource(ctx, true)
 		<-r.source.ended
-		if want := []time.Duration{0, time.Second, 3 * time.Second, 7 * time.Second}; !slices.Equal(at, want) || logs.Len() != 1 {
+		if want := []time.Duration{0, time.Second, 3 * time.Second, 7 * time.Second, time.Hour + 8*time.Second}; !slices.Equal(at, want) || logs.Len() != 2 {
 			t.Errorf("run at %v, %d lines", at, logs.Len())
 		}
 		r.loops.Wait()
