@@ -43,6 +43,7 @@ Flags of services, repeatable: NAME=VALUE is for one (LISTEN=BACKEND makes one n
   --fail open|closed             while no backend is up: try those that are down (default), or refuse clients
   about backends, all off by default (usher help backends): --panic 50%   --eject 5   --slow-start 30s
        --max-age 1h   --agent 9100   --on-down keep|fin|reset, --on-drain, --on-remove   --on-empty close|drop|refuse
+       --source ADDR (the local address of connections to them)
   of tcp and unix: --connect-timeout 5s   --idle-timeout off   --half-close-timeout 5m   --queue off (or 100,5s)
        --wait off (how long to hold a client while none is up)   --abort-on-close (or less)   --reclaim-idle off
   who may come in, all off by default (usher help access): --allow CIDR,...   --deny CIDR,...   --on-deny drop

@@ -121,6 +121,7 @@ const backendsHelp = `Backends: --backend [NAME=]ADDR[@WEIGHT][,OPTION...], or L
   ,upper=N ,lower=N  thresholds as in IPVS: no new flows from N on, until there are fewer than lower (3/4 of upper)
   ,check=PORT        address of its checks: another port, or IP:PORT
   ,agent=PORT        address of its agent, in the same way: see --agent
+  ,source=ADDR       local address of connections to it: see --source
 
 Options, [NAME=]VALUE as all options of services:
 

@@ -23,6 +23,7 @@ type Backend struct {
 	Limits balancer.Limits
 	Check  netip.AddrPort // where its checks connect: a port of its own address if there is no IP; zero: to Addr
 	Agent  netip.AddrPort // where its agent listens, in the same way; zero: as its service sets
+	Source Source         // of connections to it, where its service has another or none
 }
 
 // backendOptions are those that may follow a backend's address.
@@ -33,6 +34,7 @@ var backendOptions = []Option[Backend]{
 	option("lower", func(b *Backend) *int { return &b.Limits.Lower }, number(1, maxCount), strconv.Itoa),
 	option("check", func(b *Backend) *netip.AddrPort { return &b.Check }, parseElsewhere, formatElsewhere),
 	option("agent", func(b *Backend) *netip.AddrPort { return &b.Agent }, parseElsewhere, formatElsewhere),
+	option("source", func(b *Backend) *Source { return &b.Source }, parseOwnSource, Source.String),
 }
 
 var backendOptionNames = names(backendOptions)

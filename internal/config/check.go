@@ -225,6 +225,9 @@ func (s *Service) checkBackend(b *Backend) error {
 	if err := s.checkPorts(b.Addr); err != nil {
 		return err
 	}
+	if err := s.checkSource(b); err != nil {
+		return err
+	}
 	hasNoPort := b.Addr.Network == Unix
 	switch {
 	case b.Check != netip.AddrPort{} && s.Health.IsOff():

@@ -105,7 +105,7 @@ func TestErrorsOfTheProcess(t *testing.T) {
 func TestOptionsReadWhatTheyWrite(t *testing.T) {
 	t.Parallel()
 	words := map[Field]string{"scheduler": "mh,ipvs", "hash-key": "dst/24", "hash-balance": "125%", "persist": "5m/24", "health": "off", "fail": "closed",
-		"slow-start": "3s", "on-down": "fin,2s", "on-drain": "reset", "on-remove": "fin", "agent": "99,interval=1s,timeout=500ms", "panic": "50%",
+		"slow-start": "3s", "on-down": "fin,2s", "on-drain": "reset", "on-remove": "fin", "agent": "99,interval=1s,timeout=500ms", "panic": "50%", "source": "127.0.0.1+::1",
 		"max-age": "1h,jitter=3%", "eject": "3,time=1s,share=5%", "queue": "5,1s", "max-client-flows": "off", "ops": "true", "abort-on-close": "true",
 		"allow": "10.0.0.0/8,::1", "deny": "10.0.0.1", "client-rate": "10/m,burst=3/24/64", "rate": "7/d", "max-client-conns": "7/24",
 		"accept-proxy": "127.0.0.1,fd00::/8", "accept-proxy-only": "true", "on-empty": "drop", "on-deny": "drop", "log-access": "true", "send-proxy": "v2,every", "send-proxy-id": "true"}

@@ -42,7 +42,8 @@ type Service struct {
 	OnDown, OnRemove TerminationPolicy
 	OnDrain          TerminationPolicy // applies to flows when an agent or an operator sets drain or maint
 	Agent            Agent
-	Reserve          int // flows that other services cannot take; 0: a fair share
+	Source           Source // of connections to backends and of their checks; unset: the kernel chooses
+	Reserve          int    // flows that other services cannot take; 0: a fair share
 	Queue            Queue
 	OnEmpty          EmptyPolicy   // what clients get while it has no backend
 	FailClosed       bool          // with all backends down: refuse clients (true) or try the backends anyway

@@ -113,6 +113,9 @@ var serviceOptions = slices.Concat([]Option[Service]{
 			"out stays as it was, also without the agent"),
 	option("panic", func(s *Service) *int { return &s.Panic }, parsePanic, formatShare).
 		help("backends", "SHARE", "with a smaller share of backends up, those that are down are used too"),
+	option("source", func(s *Service) *Source { return &s.Source }, parseSource, Source.String).
+		help("backends", "ADDR[+ADDR]", "the local address of connections and checks to backends, or one of each family; "+
+			"it must be one of this machine. The kernel chooses ports. Default: off, where it chooses both"),
 	option("reserve", func(s *Service) *int { return &s.Reserve }, number(1, maxCount), strconv.Itoa).
 		help("listeners", "N", "flows that other services cannot take, also of udp; default: a fair share of half"),
 	option("allow", func(s *Service) *Prefixes { return &s.Access.Allow }, parsePrefixes, Prefixes.String).asList().

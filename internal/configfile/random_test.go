@@ -33,6 +33,7 @@ var words = map[config.Field][]string{
 	"client-rate": {"10/s", "100/m,burst=5/24", "1/d/24/64", "off"}, "rate": {"1000/s,burst=2000", "off"},
 	"accept-proxy": {"127.0.0.1,::1", "10.0.0.0/8"}, "accept-proxy-only": {"true", "false"}, "accept-proxy-timeout": {"3s"},
 	"send-proxy": {"v1", "v2", "v2,every", "off"}, "send-proxy-id": {"true", "false"}, "sni-timeout": {"3s", "1m"},
+	"source": {"10.0.0.8", "10.0.0.8+fd00::8", "off"},
 	"max-dropped": {"0", "10"}, "drop-timeout": {"1m"},
 	"drain-timeout": {"0s", "20s"}, "max-conns": {"1000"}, "workers": {"3"}, "engine": {"portable", "auto"}, "log-format": {"json"},
 	"log-level": {"debug", "info"}, "access-log": {"true", "false"}, "name": {"edge-1", "3.14", "null"}, "control": {"off", "/run/a b/#x"},
@@ -49,7 +50,8 @@ var (
 		config.TCP: {"10.0.0.1:%d", "[fd00::1]:%d", "a.example:%d", "srv:_http._tcp.s%d.example", "unix:///b/%d@3@1", "unix:///b,backup,%d,max=1@5", "tcp://http:%d"},
 		config.UDP: {"10.0.0.1:%d", "[fd00::1]:%d", "udp://a.example:%d"},
 	}
-	backendOptionForms = []string{"@3", "@0", "@7,max=5", ",backup", ",max=3,upper=3,lower=1", ",check=81", ",agent=1.2.3.4:82,check=[::1]:1"}
+	backendOptionForms = []string{"@3", "@0", "@7,max=5", ",backup", ",max=3,upper=3,lower=1", ",check=81", ",agent=1.2.3.4:82,check=[::1]:1",
+		",source=10.0.0.9", ",source=fd00::9"}
 )
 
 // randomService is a valid service; i keeps it apart from others.

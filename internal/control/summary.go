@@ -179,6 +179,9 @@ func backendFields(c *config.Service) []zap.Field {
 		zap.Stringer("on-drain", c.OnDrain),
 		zap.Stringer("on-remove", c.OnRemove),
 	)
+	if c.Source.IsSet() {
+		fields = append(fields, zap.Stringer("source", c.Source))
+	}
 	if c.OnEmpty != config.EmptyInvalid {
 		fields = append(fields, zap.Stringer("on-empty", c.OnEmpty))
 	}

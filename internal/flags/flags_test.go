@@ -162,7 +162,7 @@ func TestOptions(t *testing.T) {
 }
 
 // equateAddrs compares addresses, whose type has fields of its own.
-var equateAddrs = cmpopts.EquateComparable(config.Addr{}, netip.AddrPort{}, netip.Prefix{})
+var equateAddrs = cmpopts.EquateComparable(config.Addr{}, config.Source{}, netip.AddrPort{}, netip.Prefix{})
 
 func TestDefaults(t *testing.T) {
 	t.Parallel()
