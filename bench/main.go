@@ -24,6 +24,10 @@
 //
 //	sudo go run ./bench kube -rounds 3 -out bench/results
 //
+// And the commands of ipvsadm and iptables with thousands of services, beside the real iptables:
+//
+//	sudo go run ./bench dialects -rounds 3 -out bench/results
+//
 // # What is measured
 //
 // The proxy is pinned to one CPU. Clients and backends are one process (see package

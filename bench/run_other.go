@@ -35,4 +35,8 @@ func runKube(context.Context, kubeConfig, studyOptions, io.Writer) ([]result, er
 	return nil, errNotLinux
 }
 
+func runDialects(context.Context, dialectConfig, studyOptions, io.Writer) ([]result, error) {
+	return nil, errNotLinux
+}
+
 func kernel() string { return runtime.GOOS }

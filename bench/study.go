@@ -48,6 +48,9 @@ var studies = [...]study{
 	{"kube", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
 		return runKube(ctx, kubeStudy, o, progress)
 	}},
+	{"dialects", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+		return runDialects(ctx, dialectStudy, o, progress)
+	}},
 }
 
 // studyOptions are a study's flags, and where and when it runs.
