@@ -29,7 +29,7 @@ type Service struct {
 	Flags        []string // of the scheduler, such as sh-port
 	OnePacket    bool
 	Persist      uint32 // seconds; 0: not persistent
-	Bits         int    // of a client's address that persistence looks at: 32 or 128 for all of it
+	Bits         int    // of a client's address that persistence looks at; all of them where it does not matter
 	Engine       string // of persistence; empty, or sip
 	Destinations []Destination
 }
@@ -73,18 +73,3 @@ type Timeouts struct {
 
 // DefaultTimeouts are those of the kernel.
 func DefaultTimeouts() Timeouts { return Timeouts{TCP: 900, TCPFin: 120, UDP: 300} }
-
-// State is all that commands have asked for. A change makes a copy with Clone first: readers keep theirs.
-type State struct {
-	Timeouts Timeouts
-	services []*Service
-	index    map[Key]int
-}
-
-// NewState returns the state of a machine on which nothing was asked for yet.
-func NewState() *State {
-	return &State{Timeouts: DefaultTimeouts(), index: make(map[Key]int)}
-}
-
-// Services returns the services in the order in which they were added. Callers must not change it.
-func (s *State) Services() []*Service { return s.services }
