@@ -16,6 +16,7 @@ import (
 	"usher/internal/api"
 	"usher/internal/config"
 	"usher/internal/control"
+	"usher/internal/ipvsadm"
 	"usher/internal/reconcile"
 )
 
@@ -39,7 +40,7 @@ func newFake() *fake {
 
 // handler returns a handler on f.
 func (f *fake) handler() *Handler {
-	return NewHandler(f, f, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("usher_up 1\n")) }))
+	return NewHandler(f, f, f, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("usher_up 1\n")) }))
 }
 
 // serve serves f on a socket in a folder of the test, and returns a client.
@@ -188,6 +189,31 @@ func (f *fake) UpdateRules(_ context.Context, _ control.Owner, edit func(*config
 		f.rules = next
 	}
 	return err
+}
+
+func (f *fake) IPVS() ipvsadm.View {
+	return ipvsadm.View{Timeouts: ipvsadm.DefaultTimeouts(), Services: []ipvsadm.ServiceView{}}
+}
+
+func (f *fake) IPVSLines() []string { return []string{"--set 900 120 300"} }
+
+func (f *fake) IPVSConnections() iter.Seq[ipvsadm.Connection] {
+	return func(yield func(ipvsadm.Connection) bool) {
+		for range f.rows {
+			if !yield(ipvsadm.Connection{Protocol: ipvsadm.TCP, State: "ESTABLISHED"}) {
+				return
+			}
+		}
+	}
+}
+
+func (f *fake) ChangeIPVS(_ context.Context, lines []string) (refused []api.LineError, err error) {
+	for i, line := range lines {
+		if line == "-A -t 127.0.0.1:80 -s nosuch" {
+			refused = append(refused, api.LineError{Line: i, Status: 255, Errno: 2, Text: "Scheduler or persistence engine not found"})
+		}
+	}
+	return refused, nil
 }
 
 func (f *fake) Flows(q control.FlowQuery) iter.Seq[api.Flow] {

@@ -65,22 +65,24 @@ type Process interface {
 
 // Bounds of a request's body, in bytes.
 const (
-	maxBody  = 1 << 20
-	maxRules = 16 << 20
+	maxBody    = 1 << 20
+	maxRules   = 16 << 20
+	maxDialect = 64 << 20 // of ipvsadm and iptables, which restore all at once
 )
 
 // Handler answers the requests of the API. It is safe for concurrent use.
 type Handler struct {
-	control Controller
-	process Process
-	metrics http.Handler
-	mux     *http.ServeMux
-	timeout time.Duration // for each piece of an answer
+	control  Controller
+	dialects Dialects
+	process  Process
+	metrics  http.Handler
+	mux      *http.ServeMux
+	timeout  time.Duration // for each piece of an answer
 }
 
 // NewHandler returns a handler. metrics answers /metrics.
-func NewHandler(c Controller, p Process, metrics http.Handler) *Handler {
-	h := &Handler{control: c, process: p, metrics: metrics, mux: http.NewServeMux(), timeout: writeTimeout}
+func NewHandler(c Controller, d Dialects, p Process, metrics http.Handler) *Handler {
+	h := &Handler{control: c, dialects: d, process: p, metrics: metrics, mux: http.NewServeMux(), timeout: writeTimeout}
 	paths := make(map[string]map[string]*route) // by path and method
 	for i := range routes {
 		r := &routes[i]

@@ -18,6 +18,7 @@ import (
 	"usher/internal/api"
 	"usher/internal/config"
 	"usher/internal/control"
+	"usher/internal/ipvsadm"
 )
 
 type object = map[string]any
@@ -128,6 +129,8 @@ func TestDescriptionOfTypes(t *testing.T) {
 	types := []any{
 		api.Services{}, api.Service{}, api.Virtual{}, api.Backend{}, api.Flow{}, api.Event{}, api.Process{}, api.Override{},
 		api.Rules{}, api.Chain{}, api.Rule{}, api.RuleLines{}, api.Killed{}, api.Rebalance{}, api.Rebalanced{}, api.Upgrade{}, api.Stop{}, api.Error{},
+		api.Lines{}, api.LineErrors{}, api.LineError{},
+		ipvsadm.View{}, ipvsadm.Timeouts{}, ipvsadm.ServiceView{}, ipvsadm.DestinationView{}, ipvsadm.Stats{}, ipvsadm.Rates{}, ipvsadm.Connection{},
 	}
 	want := []string{"BackendConfig", "ServiceConfig"}
 	root, err := document()
@@ -136,7 +139,11 @@ func TestDescriptionOfTypes(t *testing.T) {
 	}
 	for _, v := range types {
 		of := reflect.TypeOf(v)
-		want = append(want, of.Name())
+		schemaName := of.Name()
+		if strings.HasSuffix(of.PkgPath(), "/ipvsadm") {
+			schemaName = "IPVS" + schemaName
+		}
+		want = append(want, schemaName)
 		var fields, required []string
 		for i := range of.NumField() {
 			name, option, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
@@ -145,7 +152,7 @@ func TestDescriptionOfTypes(t *testing.T) {
 			}
 		}
 		slices.Sort(fields)
-		schema := at(t, root, "components", "schemas", of.Name()).(object)
+		schema := at(t, root, "components", "schemas", schemaName).(object)
 		if diff := cmp.Diff(fields, sortedKeys(schema["properties"])); diff != "" {
 			t.Errorf("properties of %s (-types.go +openapi.yaml):\n%s", of.Name(), diff)
 		}

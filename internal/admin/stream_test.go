@@ -45,7 +45,7 @@ func (c *counted) serve(t *testing.T, patience time.Duration) *api.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := NewHandler(c, c.fake, http.NotFoundHandler())
+	h := NewHandler(c, c.fake, c.fake, http.NotFoundHandler())
 	h.timeout = patience
 	s := Serve(l, h, zap.NewNop())
 	t.Cleanup(func() { s.Close(timeout(t)) })

@@ -24,6 +24,7 @@ import (
 	"usher/internal/config"
 	"usher/internal/configfile"
 	"usher/internal/control"
+	"usher/internal/dialect"
 	"usher/internal/discovery"
 	"usher/proxy"
 )
@@ -155,14 +156,15 @@ type running struct {
 	settings  settings
 	file      atomic.Pointer[fileState] // nil: there is no file
 
-	control *control.Controller
-	name    string        // by which commands find it
-	socket  *admin.Server // the control socket; nil: there is none
-	admin   *admin.Server // the admin address; nil: there is none
-	serving atomic.Bool
-	drops   *dropReporter
-	source  *sourceRun // nil: there is none
-	loops   sync.WaitGroup
+	control  *control.Controller
+	dialects *dialect.Server
+	name     string        // by which commands find it
+	socket   *admin.Server // the control socket; nil: there is none
+	admin    *admin.Server // the admin address; nil: there is none
+	serving  atomic.Bool
+	drops    *dropReporter
+	source   *sourceRun // nil: there is none
+	loops    sync.WaitGroup
 }
 
 func newRunning(begin Start, s settings, log *logger, stop *stopper, env Env) *running {
@@ -179,7 +181,7 @@ func (r *running) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.control = c
+	r.control, r.dialects = c, dialect.New(c)
 	err = c.Replace(ctx, control.Flags, control.Part{Services: r.begin.Services, Rules: r.begin.Rules})
 	if file := r.settings.file; err == nil && file != nil {
 		err = inFile(file, c.Replace(ctx, control.File, partOf(file)))

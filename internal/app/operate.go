@@ -86,7 +86,7 @@ func (r *running) openAPI() error {
 
 // serveAPI serves the API on these listeners; nil is none.
 func (r *running) serveAPI(socket, address *admin.Listener) {
-	handler := admin.NewHandler(r.control, process{r}, metrics.Handler(r.control.Server(), r.metrics))
+	handler := admin.NewHandler(r.control, r.dialects, process{r}, metrics.Handler(r.control.Server(), r.metrics))
 	p := r.settings.process
 	r.name = p.Name
 	if socket != nil {

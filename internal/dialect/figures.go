@@ -1,6 +1,8 @@
 package dialect
 
 import (
+	"iter"
+
 	"usher/internal/control"
 	"usher/internal/ipvsadm"
 	"usher/internal/reconcile"
@@ -35,4 +37,9 @@ func (f *figures) backend(_ *control.Live, b *reconcile.BackendState) backendFig
 		Active: uint32(b.Backend.Active()),
 		Stats:  ipvsadm.Stats{Conns: b.Backend.Total(), InBytes: up, OutBytes: down},
 	}
+}
+
+// connections yields the connection table as ipvsadm lists it.
+func (f *figures) connections(*Server) iter.Seq[ipvsadm.Connection] {
+	return func(func(ipvsadm.Connection) bool) {}
 }

@@ -1,0 +1,62 @@
+package admin
+
+import (
+	"context"
+	"iter"
+	"net/http"
+
+	"usher/internal/api"
+	"usher/internal/ipvsadm"
+)
+
+// Dialects are what answers ipvsadm and iptables: a *dialect.Server.
+type Dialects interface {
+	IPVS() ipvsadm.View
+	IPVSLines() []string
+	IPVSConnections() iter.Seq[ipvsadm.Connection]
+	ChangeIPVS(ctx context.Context, lines []string) ([]api.LineError, error)
+}
+
+// showIPVS answers with what ipvsadm lists, whose text may be some megabytes.
+func (h *Handler) showIPVS(w http.ResponseWriter, _ *request) error {
+	return writeLong(w, h.dialects.IPVS())
+}
+
+func (h *Handler) saveIPVS(w http.ResponseWriter, _ *request) error {
+	return writeLong(w, api.Lines{Lines: h.dialects.IPVSLines()})
+}
+
+// writeLong answers with an object in pieces.
+func writeLong(w http.ResponseWriter, v any) error {
+	w.Header().Set("Content-Type", "application/json")
+	out := newLines(w)
+	_ = out.write(v)
+	_ = out.flush() // or the reader is gone
+	return nil
+}
+
+// listIPVSConnections answers with one object a line.
+func (h *Handler) listIPVSConnections(w http.ResponseWriter, _ *request) error {
+	w.Header().Set("Content-Type", ndjson)
+	out := newLines(w)
+	for c := range h.dialects.IPVSConnections() {
+		if out.write(c) != nil {
+			return nil // the reader is gone
+		}
+	}
+	_ = out.flush()
+	return nil
+}
+
+// changeIPVS answers with the lines that were refused. The others are in force.
+func (h *Handler) changeIPVS(w http.ResponseWriter, r *request) error {
+	var body api.Lines
+	if err := decodeStrictly(r.body, &body); err != nil {
+		return err
+	}
+	refusals, err := h.dialects.ChangeIPVS(r.Context(), body.Lines)
+	if err != nil {
+		return refused(err)
+	}
+	return writeJSON(w, api.LineErrors{Errors: refusals})
+}

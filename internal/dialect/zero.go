@@ -1,0 +1,85 @@
+package dialect
+
+import (
+	"net/netip"
+
+	"usher/internal/ipvsadm"
+)
+
+// zeros are the totals that -Z has made those of zero, by service. They do not change once readers have them: metrics go
+// on counting.
+type zeros map[string]zero
+
+type zero struct {
+	Service  ipvsadm.Stats                    `cbor:",omitempty"`
+	Backends map[netip.AddrPort]ipvsadm.Stats `cbor:",omitempty"`
+}
+
+func (z zeros) service(name string) ipvsadm.Stats { return z[name].Service }
+
+func (z zeros) backend(service string, addr netip.AddrPort) ipvsadm.Stats {
+	return z[service].Backends[addr]
+}
+
+// zero returns the zeros after a batch: of the services that it has zeroed, and of the others that still run.
+func (s *Server) zero(before zeros, b *batch) zeros {
+	if len(before) == 0 && !b.zeroesAll && len(b.zeroed) == 0 {
+		return before
+	}
+	isZeroed := make(map[string]bool, len(b.zeroed)) // by name
+	for _, key := range b.zeroed {
+		if o, has := b.foreign[key]; has {
+			isZeroed[o.name] = true
+		}
+		for _, network := range networksOf(&key) {
+			isZeroed[NameOf(&key, network)] = true
+		}
+	}
+	after := make(zeros)
+	live := s.control.Live()
+	for i := range live {
+		l := &live[i]
+		name := l.Config.Name
+		isMeant := b.zeroesAll || isZeroed[name]
+		old, wasZeroed := before[name]
+		if !isMeant && !wasZeroed {
+			continue
+		}
+		next := zero{Service: old.Service, Backends: make(map[netip.AddrPort]ipvsadm.Stats, len(l.Backends))}
+		if isMeant {
+			next.Service = s.figures.service(l).Stats
+		}
+		for j := range l.Backends {
+			addr := l.Backends[j].Backend.Endpoint().Addr
+			if isMeant {
+				next.Backends[addr] = s.figures.backend(l, &l.Backends[j]).Stats
+			} else if stats, has := old.Backends[addr]; has {
+				next.Backends[addr] = stats
+			}
+		}
+		after[name] = next
+	}
+	return after
+}
+
+// since returns totals behind others. Counters that have begun anew are below them.
+func since(now, before ipvsadm.Stats) ipvsadm.Stats {
+	return ipvsadm.Stats{
+		Conns: now.Conns - min(before.Conns, now.Conns), InPkts: now.InPkts - min(before.InPkts, now.InPkts),
+		OutPkts: now.OutPkts - min(before.OutPkts, now.OutPkts), InBytes: now.InBytes - min(before.InBytes, now.InBytes),
+		OutBytes: now.OutBytes - min(before.OutBytes, now.OutBytes),
+	}
+}
+
+func add(a, b ipvsadm.Stats) ipvsadm.Stats {
+	return ipvsadm.Stats{
+		Conns: a.Conns + b.Conns, InPkts: a.InPkts + b.InPkts, OutPkts: a.OutPkts + b.OutPkts,
+		InBytes: a.InBytes + b.InBytes, OutBytes: a.OutBytes + b.OutBytes,
+	}
+}
+
+func addRates(a, b ipvsadm.Rates) ipvsadm.Rates {
+	return ipvsadm.Rates{
+		CPS: a.CPS + b.CPS, InPPS: a.InPPS + b.InPPS, OutPPS: a.OutPPS + b.OutPPS, InBPS: a.InBPS + b.InBPS, OutBPS: a.OutBPS + b.OutBPS,
+	}
+}
