@@ -230,6 +230,14 @@ type Row[S, B any] struct {
 	Up, Down         uint64 // bytes
 }
 
+// Generation counts the flows of the row's slot. With the ID it names a flow.
+func (r *Row[S, B]) Generation() uint32 { return r.generation }
+
+// NewRow returns a row that only names a flow, for [Table.Has].
+func NewRow[S, B any](id ID, generation uint32, k Key) Row[S, B] {
+	return Row[S, B]{ID: id, generation: generation, Key: k}
+}
+
 // row copies the entry of slot id. ok is false if the slot is free or its flow ended
 // meanwhile.
 func (e *Entry[S, B]) row(id ID) (r Row[S, B], ok bool) {

@@ -64,6 +64,12 @@ func NewKey(p Proto, client, local netip.AddrPort) Key {
 	return Key{packAddress(client.Addr()), packAddress(local.Addr()), rest}
 }
 
+// OfProto returns the key with another transport.
+func (k Key) OfProto(p Proto) Key {
+	k.rest = k.rest&^0xff | uint64(p)
+	return k
+}
+
 // OfNamed returns the key of a flow whose client was named by another. It is not that of a flow
 // which has come from the client itself.
 func (k Key) OfNamed() Key {

@@ -9,7 +9,7 @@ import (
 
 // engine moves the bytes of all flows of a server. It owns every socket, every
 // goroutine and thread that it starts. What a flow may do is decided by flow and
-// by package flow, which all engines ask. But for cut, needInterfaces, terminate, measureRTT and rows,
+// by package flow, which all engines ask. But for cut, needInterfaces, terminate, measure and rows,
 // one goroutine at a time calls its methods.
 //
 //	bind ──▶ bound ──serve──▶ served ──close──▶ closed
@@ -44,9 +44,9 @@ type engine interface {
 	// workerStats returns what each event loop has done; nil if there are none.
 	workerStats() []WorkerStats
 	// terminate ends the flows of rows, as far as they live, and returns how many it has
-	// ended. measureRTT sets the RTT of rows. Both are called as cut is.
+	// ended. measure sets the Sockets of rows. Both are called as cut is.
 	terminate(rows []Row, as Outcome) int
-	measureRTT(rows []Row)
+	measure(rows []Row)
 	// stop cuts the flows that are left, closes all that is open and waits for
 	// all that was started. It works before start, too, and is called once.
 	stop()

@@ -12,14 +12,14 @@ import (
 func (e *epollEngine) terminate(rows []Row, as Outcome) int {
 	var ended atomic.Int64
 	e.visit(rows, func(w *worker, r *Row) {
-		if w.terminate(r, as) {
+		if r.isTerminated = w.terminate(r, as); r.isTerminated {
 			ended.Add(1)
 		}
 	})
 	return int(ended.Load())
 }
 
-func (e *epollEngine) measureRTT(rows []Row) { e.visit(rows, (*worker).measureRTT) }
+func (e *epollEngine) measure(rows []Row) { e.visit(rows, (*worker).measure) }
 
 func (e *epollEngine) countBytes() {
 	e.rounds(func(w *worker, round int) (more bool) {
@@ -96,13 +96,35 @@ func (w *worker) terminate(r *Row, as Outcome) bool {
 	return a.Do == flow.End || a.Do == flow.Deliver
 }
 
-// measureRTT asks the kernel for the round trip time to the client of a row.
-func (w *worker) measureRTT(r *Row) {
-	r.RTT = 0
-	if r.Key.Proto() != conntrack.TCP || !w.table.Has(&r.Row) {
-		return
+// measure asks the flow of a row, and the kernel, for what they know of its sockets.
+func (w *worker) measure(r *Row) {
+	r.Sockets = Sockets{}
+	switch {
+	case r.Key.Proto() == conntrack.UDP:
+		if x := w.udp.sessions.Find(&r.Row); x != nil {
+			r.Sockets = w.udp.measure(x)
+		}
+	case w.table.Has(&r.Row):
+		r.Sockets = w.measureConn(w.conn(r.ID))
 	}
-	if tcpInfo(w.conn(r.ID).half[flow.Client].fd, &w.info) == noError {
-		r.RTT = time.Duration(w.info.Rtt) * time.Microsecond
+}
+
+func (w *worker) measureConn(c *conn) (s Sockets) {
+	s.Detail = c.Detail(w.now)
+	if fd := c.half[flow.Backend].fd; fd >= 0 && s.Target.IsValid() {
+		s.Source = localAddr(fd, &w.sa)
 	}
+	if tcpInfo(c.half[flow.Client].fd, &w.info) == noError {
+		s.setInfo(&w.info)
+	}
+	return s
+}
+
+// measure is measureConn for a session.
+func (d *datagrams) measure(x *flow.Session) (s Sockets) {
+	s.Detail = x.Detail(d.w.now)
+	if fd := d.socket(x.ID).fd; fd >= 0 {
+		s.Source = localAddr(fd, &d.w.sa)
+	}
+	return s
 }

@@ -1,33 +1,77 @@
 package proxy
 
 import (
+	"net"
+	"net/netip"
+
 	"usher/conntrack"
 	"usher/proxy/flow"
 )
 
 func (e *portableEngine) terminate(rows []Row, as Outcome) (ended int) {
 	for i := range rows {
-		isEnded := false
-		if r := &rows[i]; r.Key.Proto() == conntrack.UDP {
-			isEnded = e.udp.terminate(r, as)
+		r := &rows[i]
+		if r.Key.Proto() == conntrack.UDP {
+			r.isTerminated = e.udp.terminate(r, as)
 		} else if x := e.streamOf(r); x != nil {
-			isEnded = x.terminate(as)
+			r.isTerminated = x.terminate(as)
 		}
-		if isEnded {
+		if r.isTerminated {
 			ended++
 		}
 	}
 	return ended
 }
 
-func (e *portableEngine) measureRTT(rows []Row) {
+func (e *portableEngine) measure(rows []Row) {
 	for i := range rows {
 		r := &rows[i]
-		r.RTT = 0
-		if x := e.streamOf(r); x != nil && r.Key.Proto() == conntrack.TCP {
-			r.RTT = connRTT(x.conn[flow.Client])
+		r.Sockets = Sockets{}
+		if r.Key.Proto() == conntrack.UDP {
+			e.udp.measure(r)
+		} else if x := e.streamOf(r); x != nil {
+			x.measure(r)
 		}
 	}
+}
+
+func (x *stream) measure(r *Row) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ending == flow.Running {
+		r.Sockets = x.socketsLocked()
+	}
+}
+
+// socketsLocked needs mu.
+func (x *stream) socketsLocked() (s Sockets) {
+	s.Detail = x.Detail(x.engine.server.Now())
+	if c, ok := x.conn[flow.Client].(*net.TCPConn); ok {
+		measureConn(c, &s)
+	}
+	if c, ok := x.conn[flow.Backend].(*net.TCPConn); ok {
+		s.Source = unmapped(c.LocalAddr().(*net.TCPAddr).AddrPort())
+	}
+	return s
+}
+
+func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+
+func (u *portableUDP) measure(r *Row) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if x := u.sessions.Find(&r.Row); x != nil {
+		r.Sockets = u.socketsLocked(x)
+	}
+}
+
+// socketsLocked needs mu.
+func (u *portableUDP) socketsLocked(x *flow.Session) (s Sockets) {
+	s.Detail = x.Detail(u.engine.server.Now())
+	if c := u.sockets[x.ID]; c != nil {
+		s.Source = unmapped(c.LocalAddr().(*net.UDPAddr).AddrPort())
+	}
+	return s
 }
 
 func (e *portableEngine) countBytes() {

@@ -11,12 +11,26 @@ import (
 // Row is one flow as readers of the connection tables see it.
 type Row struct {
 	flow.Row
-	// RTT is the round trip time to the client, as its kernel measures it; see
-	// [Server.MeasureRTT].
-	RTT time.Duration
+	Sockets
 
-	worker int // that has the flow
+	worker       int // that has the flow
+	isTerminated bool
 }
+
+// Sockets is what is known of the sockets of a flow, see [Server.Measure]. What is not known is zero: of a flow that
+// has ended, and where the system does not tell.
+type Sockets struct {
+	flow.Detail
+	RTT                     time.Duration  // to the client, as its kernel measures it
+	Source                  netip.AddrPort // of the connection to the backend; invalid: there is none, or a unix socket
+	SegmentsIn, SegmentsOut uint64         // of TCP: from the client and to it
+}
+
+// PacketsUp returns how many segments came from the client, or datagrams left for the backend.
+func (s *Sockets) PacketsUp() uint64 { return s.SegmentsIn + s.Sent }
+
+// PacketsDown returns how many segments left for the client, or datagrams came from the backend.
+func (s *Sockets) PacketsDown() uint64 { return s.SegmentsOut + s.Got }
 
 // rowShare bounds the rows that a worker is given at once.
 const rowShare = flow.EndShare
@@ -25,14 +39,12 @@ const rowShare = flow.EndShare
 // takes no memory for them. Flows that come or go meanwhile may be missing.
 func (s *Server) Flows() iter.Seq[Row] { return s.engine.rows() }
 
-// MeasureRTT sets the RTT of rows to what the kernel has for the client's connection. It is
-// zero where that is not known: of udp and unix sockets, of a flow that has ended, and where
-// the system does not tell. Workers are asked a share at a time.
-func (s *Server) MeasureRTT(rows []Row) {
+// Measure sets the Sockets of rows. Workers are asked a share at a time.
+func (s *Server) Measure(rows []Row) {
 	for len(rows) > 0 {
 		some := rows[:min(len(rows), rowShare)]
 		rows = rows[len(some):]
-		s.whileRunning(func() { s.engine.measureRTT(some) })
+		s.whileRunning(func() { s.engine.measure(some) })
 	}
 }
 

@@ -23,7 +23,7 @@ func BenchmarkShares(b *testing.B) {
 	}{
 		{"rtt", rowShare / float64(flows), func(w *worker, rows []Row) {
 			for i := range rows {
-				w.measureRTT(&rows[i])
+				w.measure(&rows[i])
 			}
 		}},
 		{"bytes", flow.CutShare / float64(flows), func(w *worker, _ []Row) { w.countBytes(0) }},
@@ -108,7 +108,7 @@ func TestRTTOfSeveralWorkers(t *testing.T) {
 	rows, done := connectedRows(t, s, ln, addr, 32)
 	defer done()
 	for range 20 {
-		s.MeasureRTT(rows)
+		s.Measure(rows)
 		for i := range rows {
 			if rows[i].RTT <= 0 {
 				t.Fatalf("row %d of worker %d was not measured", i, rows[i].worker)

@@ -164,25 +164,54 @@ func TestKillSession(t *testing.T) {
 	})
 }
 
-// TestRTTIsOfTheFlowOfTheRow: a row whose flow has ended gets no time of another one.
-func TestRTTIsOfTheFlowOfTheRow(t *testing.T) {
+// TestMeasureIsOfTheFlowOfTheRow: a row whose flow has ended gets nothing of another one.
+func TestMeasureIsOfTheFlowOfTheRow(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, engine string) {
 		s, addr := start(t, Options{Engine: engine, Workers: 1}, service(t, echo(t)))
 		conn := dial(t, addr)
 		roundTrip(t, conn)
 		rows := []Row{inState(t, s, conntrack.Established)}
-		if s.MeasureRTT(rows); rows[0].RTT <= 0 && runtime.GOOS == "linux" {
-			t.Errorf("RTT %v", rows[0].RTT)
+		s.Measure(rows)
+		r := &rows[0]
+		if runtime.GOOS == "linux" && (r.RTT <= 0 || r.PacketsUp() < 2 || r.PacketsDown() < 2) {
+			t.Errorf("RTT %v, %d segments up, %d down", r.RTT, r.PacketsUp(), r.PacketsDown())
+		}
+		if to := r.Backend.Endpoint().Addr; r.Target != to || r.Source.Addr() != to.Addr() || r.Source.Port() == 0 {
+			t.Errorf("from %v to %v, want to %v", r.Source, r.Target, to)
+		}
+		if id, err := ParseFlowID(r.FlowID().String()); id != r.FlowID() || err != nil || r.Left >= 0 {
+			t.Errorf("id %v is read as %v, %v; %v left", r.FlowID(), id, err, r.Left)
 		}
 		conn.Close()
 		eventually(t, "the flow ends", func() bool { return s.Open() == 0 })
 		roundTrip(t, dial(t, addr)) // in the same slot
-		if s.MeasureRTT(rows); rows[0].RTT != 0 {
+		if s.Measure(rows); rows[0].RTT != 0 {
 			t.Errorf("RTT %v of a flow that has ended", rows[0].RTT)
 		}
-		if n := s.terminate(rows, flow.Killed); n != 0 || s.Open() != 1 {
-			t.Errorf("%d flows ended of one that had ended before, %d open", n, s.Open())
+		old, now := rows[0].FlowID(), inState(t, s, conntrack.Established)
+		if ended := s.KillByID([]FlowID{old, {worker: 7, proto: conntrack.TCP}, {slot: 1 << 30, proto: conntrack.UDP}}); ended != nil || s.Open() != 1 {
+			t.Errorf("%v ended of flows that there are not, %d open", ended, s.Open())
+		}
+		if ended := s.KillByID([]FlowID{old, now.FlowID()}); len(ended) != 1 || ended[0] != now.FlowID() {
+			t.Errorf("%v ended, want %v", ended, now.FlowID())
+		}
+	})
+}
+
+// TestMeasureSession: a udp flow knows its addresses, its datagrams and the time that is left.
+func TestMeasureSession(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, engine string) {
+		s, _, at := startUDP(t, engine, udpService(t, UDPConfig{}, udpEcho(t)))
+		conn := dialUDP(t, at)
+		roundTrip(t, conn)
+		roundTrip(t, conn)
+		rows := []Row{inState(t, s, conntrack.Assured)}
+		s.Measure(rows)
+		r := &rows[0]
+		if r.PacketsUp() != 2 || r.PacketsDown() != 2 || r.Left <= 0 || r.Source.Port() == 0 || r.Target != r.Backend.Endpoint().Addr {
+			t.Errorf("%+v", r.Sockets)
 		}
 	})
 }

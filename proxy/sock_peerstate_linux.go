@@ -79,15 +79,19 @@ func connPeerState(c net.Conn) (p flow.PeerState) {
 	return p
 }
 
-// connRTT returns the round trip time to a connection's peer; zero if it is not known.
-func connRTT(c net.Conn) (rtt time.Duration) {
+// measureConn sets what the kernel knows of a client's connection.
+func measureConn(c net.Conn, s *Sockets) {
 	if raw, ok := rawConn(c); ok {
 		_ = raw.Control(func(fd uintptr) {
 			var info unix.TCPInfo
 			if tcpInfo(int32(fd), &info) == noError {
-				rtt = time.Duration(info.Rtt) * time.Microsecond
+				s.setInfo(&info)
 			}
 		})
 	}
-	return rtt
+}
+
+func (s *Sockets) setInfo(i *unix.TCPInfo) {
+	s.RTT = time.Duration(i.Rtt) * time.Microsecond
+	s.SegmentsIn, s.SegmentsOut = uint64(i.Segs_in), uint64(i.Segs_out)
 }

@@ -167,12 +167,12 @@ func (h *Handler) killFlows(w http.ResponseWriter, r *request) error {
 	switch {
 	case err != nil:
 		return err
-	case query.Sort != "" || query.Top != 0 || query.RTT:
-		return badRequest("sort, top and rtt are for reading flows: which end is up to the filter")
+	case query.Sort != "" || query.Top != 0 || query.RTT || query.Sockets:
+		return badRequest("sort, top, rtt and sockets are for reading flows: which end is up to the filter")
 	case query.IsAll() && !query.All:
 		return badRequest("no filter means all flows: say all=true to end them")
 	}
-	return writeJSON(w, api.Killed{Killed: h.control.Kill(query.FlowFilter)})
+	return writeJSON(w, h.control.Kill(query.FlowFilter))
 }
 
 // rebalance answers with its progress, one object a line. It ends with its reader.

@@ -227,11 +227,11 @@ func (f *fake) Flows(q control.FlowQuery) iter.Seq[api.Flow] {
 	}
 }
 
-func (f *fake) Kill(filter control.FlowFilter) int {
+func (f *fake) Kill(filter control.FlowFilter) api.Killed {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.killed = append(f.killed, filter)
-	return f.rows
+	return api.Killed{Killed: f.rows}
 }
 
 func (f *fake) Rebalance(_ context.Context, service string, rate float64, progress func(ended, of int)) error {

@@ -45,7 +45,7 @@ type Controller interface {
 	SetOverride(ctx context.Context, service, address string, o reconcile.Override) error
 	Resume(ctx context.Context, service, address string) error
 	UpdateRules(ctx context.Context, owner control.Owner, edit func(*config.Rules) (*config.Rules, error)) error
-	Kill(control.FlowFilter) int
+	Kill(control.FlowFilter) api.Killed
 	Rebalance(ctx context.Context, service string, rate float64, progress func(ended, of int)) error
 }
 

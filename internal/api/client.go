@@ -138,11 +138,9 @@ func (c *Client) Flows(ctx context.Context, query url.Values) iter.Seq2[Flow, er
 	}
 }
 
-// Kill ends the flows that a query lets through, and returns how many.
-func (c *Client) Kill(ctx context.Context, query url.Values) (int, error) {
-	var k Killed
-	err := c.ask(ctx, http.MethodDelete, withQuery("/v1/flows", query), nil, &k)
-	return k.Killed, err
+// Kill ends the flows that a query lets through.
+func (c *Client) Kill(ctx context.Context, query url.Values) (k Killed, err error) {
+	return k, c.ask(ctx, http.MethodDelete, withQuery("/v1/flows", query), nil, &k)
 }
 
 // Rebalance ends the flows that backends of a service have beyond their fair share, and returns how far it is, step by step.

@@ -68,6 +68,18 @@ type Flow struct {
 	BytesDown uint64  `json:"bytes_down"`
 	Tries     int     `json:"tries"`
 	RTTMS     float64 `json:"rtt_ms"` // of the client's side, as the kernel measures it; 0: unknown
+	ID        string  `json:"id"`     // until it ends, or usher is upgraded
+	// Destination is the very address that the client asked for; empty: a unix socket.
+	Destination string `json:"destination,omitempty"`
+
+	// What follows is there with ?sockets, as far as it is known.
+
+	Target      string `json:"target,omitempty"`       // the backend's address that the flow uses
+	Source      string `json:"source,omitempty"`       // usher's own address towards the backend
+	PacketsUp   uint64 `json:"packets_up,omitempty"`   // TCP: segments from the client; UDP: datagrams to the backend
+	PacketsDown uint64 `json:"packets_down,omitempty"` // TCP: segments to the client; UDP: datagrams from the backend
+	TimeoutMS   int64  `json:"timeout_ms,omitempty"`   // until it ends unless something happens; 0: it does not
+	Closed      string `json:"closed,omitempty"`       // client or backend: that side alone has sent its FIN
 }
 
 // Event is a change of a service or a backend. GET /v1/events writes one a line, as they happen.
@@ -140,7 +152,8 @@ type RuleLines struct {
 
 // Killed is the answer to DELETE /v1/flows.
 type Killed struct {
-	Killed int `json:"killed"` // flows
+	Killed int      `json:"killed"`        // flows
+	IDs    []string `json:"ids,omitempty"` // of these, where they were named by id
 }
 
 // Rebalance is the body of POST /v1/services/NAME/rebalance.

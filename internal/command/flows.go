@@ -51,6 +51,7 @@ var flowHelp = map[string]string{
 	"backend":   "ADDR[,...]\tat these backends; - is a flow without one",
 	"network":   "tcp|unix|udp\tof this network",
 	"state":     "STATE[,...]\t" + strings.Join(conntrack.StateNames(), ", "),
+	"id":        "ID[,...]\tthe flows with these ids, which -o json prints",
 	"min-age":   "TIME\tat least that old",
 	"min-idle":  "TIME\tidle for at least that long",
 	"min-bytes": "N\tat least as many bytes, both ways together",
@@ -107,6 +108,9 @@ func (p *program) flows(c *cli.Context) error {
 	if out.form != "table" {
 		query.Set("rtt", "true")
 	}
+	if out.isObject() {
+		query.Set("sockets", "true")
+	}
 	if rows, ok := out.screen(); ok && !c.IsSet("top") {
 		query.Set("top", strconv.Itoa(rows)) // there is no room for more
 	}
@@ -151,17 +155,17 @@ func (p *program) kill(c *cli.Context, out output, query url.Values, parsed cont
 	if err != nil {
 		return err
 	}
-	n, err := usher.Kill(c.Context, query)
-	if err == nil && n == 0 {
+	k, err := usher.Kill(c.Context, query)
+	if err == nil && k.Killed == 0 {
 		err = checkServices(c.Context, usher, parsed.Service)
 	}
 	switch {
 	case err != nil:
 		return err
 	case out.isObject():
-		return out.object(p.stdout, api.Killed{Killed: n})
+		return out.object(p.stdout, k)
 	}
-	return p.say("killed %d flow%s", n, plural(n))
+	return p.say("killed %d flow%s", k.Killed, plural(k.Killed))
 }
 
 // checkServices returns an error if a service of a filter that lets no flow through is none. Flows of one that was removed

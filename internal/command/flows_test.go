@@ -67,7 +67,7 @@ func TestFlowsQuery(t *testing.T) {
 		"": {"GET", url.Values{}},
 		"--client 10.0.0.0/8 --service web,db --service x --min-idle 1h --sort bytes --top 3": {"GET", url.Values{
 			"client": {"10.0.0.0/8"}, "service": {"web,db", "x"}, "min-idle": {"1h"}, "sort": {"bytes"}, "top": {"3"}}},
-		"-o json":               {"GET", url.Values{"rtt": {"true"}}},
+		"-o json":               {"GET", url.Values{"rtt": {"true"}, "sockets": {"true"}}},
 		"--kill --state queued": {"DELETE", url.Values{"state": {"queued"}}},
 		"--kill --all":          {"DELETE", url.Values{"all": {"true"}}},
 	} {

@@ -189,7 +189,7 @@ func TestAmounts(t *testing.T) {
 func TestPrinter(t *testing.T) {
 	t.Parallel()
 	flow := api.Flow{Client: "10.0.0.9:4711", Listener: "127.0.0.1:80", Service: "web", Network: "tcp", State: "established",
-		AgeMS: 2000, IdleMS: 10, BytesUp: 1000, BytesDown: 3000, Tries: 1, RTTMS: 12.345}
+		AgeMS: 2000, IdleMS: 10, BytesUp: 1000, BytesDown: 3000, Tries: 1, RTTMS: 12.345, ID: "0-tcp-1-1"}
 	event := api.Event{Time: moment.Local(), Service: "web", Event: "status", From: "up", To: "degraded"}
 	for form, want := range map[string]string{
 		"table": "CLIENT         SERVICE  BACKEND  STATE        AGE   IDLE  UP      DOWN    RATE\n" +
@@ -197,9 +197,9 @@ func TestPrinter(t *testing.T) {
 		"wide": "CLIENT         LISTENER      SERVICE  BACKEND  NETWORK  STATE        AGE   IDLE  UP      DOWN    RATE      TRIES  RTT\n" +
 			"10.0.0.9:4711  127.0.0.1:80  web      -        tcp      established  2.0s  10ms  1.00kB  3.00kB  2.00kB/s  1      12.3ms\n",
 		"json": `{"client":"10.0.0.9:4711","listener":"127.0.0.1:80","service":"web","backend":"","network":"tcp","state":"established",` +
-			`"age_ms":2000,"idle_ms":10,"bytes_up":1000,"bytes_down":3000,"tries":1,"rtt_ms":12.345}` + "\n",
+			`"age_ms":2000,"idle_ms":10,"bytes_up":1000,"bytes_down":3000,"tries":1,"rtt_ms":12.345,"id":"0-tcp-1-1"}` + "\n",
 		"yaml": "- client: 10.0.0.9:4711\n  listener: 127.0.0.1:80\n  service: web\n  backend: \"\"\n  network: tcp\n  state: established\n" +
-			"  age_ms: 2000\n  idle_ms: 10\n  bytes_up: 1000\n  bytes_down: 3000\n  tries: 1\n  rtt_ms: 12.345\n",
+			"  age_ms: 2000\n  idle_ms: 10\n  bytes_up: 1000\n  bytes_down: 3000\n  tries: 1\n  rtt_ms: 12.345\n  id: 0-tcp-1-1\n",
 	} {
 		if got := printed(t, form, flowColumns, flow); got != want {
 			t.Errorf("%s:\n%s", form, cmp.Diff(want, got))

@@ -28,6 +28,7 @@ type FlowFilter struct {
 	MinIdle    time.Duration
 	MinBytes   uint64 // both ways together
 	MinTries   int
+	ID         map[proxy.FlowID]bool
 	Denied     bool // that today's rules, or the lists of clients of their service, would refuse
 }
 
@@ -41,8 +42,9 @@ type FlowQuery struct {
 	Sort string
 	// Top is how many rows there are at most; zero is all, with Sort MaxTop.
 	Top int
-	// RTT has the kernel asked for the round trip time to each client.
-	RTT bool
+	// RTT has the kernel asked for the round trip time to each client, Sockets also for the other addresses of the
+	// flow and its packets.
+	RTT, Sockets bool
 }
 
 // MaxTop bounds the rows that a reader gets in order: they are kept in memory until then.
@@ -63,12 +65,14 @@ var flowParameters = map[string]func(*FlowQuery, string) error{
 	"min-tries": func(q *FlowQuery, v string) error { return setInt(&q.MinTries, v) },
 	"sort":      (*FlowQuery).setSort,
 	"top":       func(q *FlowQuery, v string) error { return setInt(&q.Top, v) },
+	"id":        func(q *FlowQuery, v string) error { return addIDs(&q.ID, v) },
+	"sockets":   func(q *FlowQuery, v string) error { return setSwitch(&q.Sockets, v) },
 	"rtt":       func(q *FlowQuery, v string) error { return setSwitch(&q.RTT, v) },
 	"all":       func(q *FlowQuery, v string) error { return setSwitch(&q.All, v) },
 }
 
 // listParameters take several words.
-var listParameters = []string{"listener", "service", "backend", "network", "state"}
+var listParameters = []string{"listener", "service", "backend", "network", "state", "id"}
 
 var networks = []string{"tcp", "unix", "udp"}
 
@@ -156,6 +160,20 @@ func addWords(to *[]string, v string, have []string) error {
 	return nil
 }
 
+func addIDs(to *map[proxy.FlowID]bool, v string) error {
+	if *to == nil {
+		*to = make(map[proxy.FlowID]bool)
+	}
+	for word := range strings.SplitSeq(v, ",") {
+		id, err := proxy.ParseFlowID(strings.TrimSpace(word))
+		if err != nil {
+			return err
+		}
+		(*to)[id] = true
+	}
+	return nil
+}
+
 func setDuration(to *time.Duration, v string) error {
 	d, err := time.ParseDuration(v)
 	if err != nil || d < 0 {
@@ -194,7 +212,7 @@ func setSwitch(to *bool, v string) (err error) {
 // IsAll reports whether the filter lets all pass.
 func (f *FlowFilter) IsAll() bool {
 	return !f.Denied && !f.Client.IsValid() && f.ClientPort == 0 && f.MinAge == 0 && f.MinIdle == 0 && f.MinBytes == 0 && f.MinTries == 0 &&
-		len(f.Listener)+len(f.Service)+len(f.Backend)+len(f.Network)+len(f.State) == 0
+		len(f.Listener)+len(f.Service)+len(f.Backend)+len(f.Network)+len(f.State)+len(f.ID) == 0
 }
 
 // Match reports whether a flow passes, as far as its row says: not whether it is denied. now is the time on the server's
@@ -208,6 +226,7 @@ func (f *FlowFilter) Match(r *proxy.Row, now time.Duration) bool {
 		now-r.Touched < f.MinIdle,
 		r.Up+r.Down < f.MinBytes,
 		int(r.Tries) < f.MinTries,
+		len(f.ID) > 0 && !f.ID[r.FlowID()],
 		len(f.Service) > 0 && !slices.Contains(f.Service, r.Service.Name),
 		len(f.Network) > 0 && !slices.Contains(f.Network, r.Network()),
 		len(f.State) > 0 && !slices.Contains(f.State, r.State.String()),

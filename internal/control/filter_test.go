@@ -30,7 +30,7 @@ func (s *fakeServer) Denied() func(*proxy.Row) bool {
 	return func(r *proxy.Row) bool { return r.Client().Addr() == netip.AddrFrom4([4]byte{10, 0, 0, 7}) }
 }
 
-func (s *fakeServer) MeasureRTT(rows []proxy.Row) {
+func (s *fakeServer) Measure(rows []proxy.Row) {
 	s.mostAsked = max(s.mostAsked, len(rows))
 	for i := range rows {
 		rows[i].RTT = time.Duration(rows[i].Up) * time.Microsecond
@@ -41,6 +41,19 @@ func (s *fakeServer) Kill(match func(*proxy.Row) bool) int {
 	before := len(s.rows)
 	s.rows = slices.DeleteFunc(s.rows, func(r proxy.Row) bool { return match(&r) })
 	return before - len(s.rows)
+}
+
+func (s *fakeServer) KillByID(ids []proxy.FlowID) []proxy.FlowID {
+	before := slices.Clone(s.rows)
+	isNamed := func(r *proxy.Row) bool { return slices.Contains(ids, r.FlowID()) }
+	s.Kill(isNamed)
+	var ended []proxy.FlowID
+	for i := range before {
+		if isNamed(&before[i]) {
+			ended = append(ended, before[i].FlowID())
+		}
+	}
+	return ended
 }
 
 // newFakeServer has n flows of two services, each a second younger than the one before.
@@ -146,6 +159,9 @@ func TestFlowQueryErrors(t *testing.T) {
 		"sort=agee":            `sort: unknown column "agee" (did you mean "age"?`,
 		"sort=age&top=10001":   `top: at most 10000 rows can be sorted`,
 		"client=::&client=::1": `client: it is there 2 times`,
+		"id=0-tcp-1":           `id: "0-tcp-1" is no id of a flow`,
+		"id=0-tcp-x-1":         `id: "0-tcp-x-1" is no id of a flow`,
+		"id=0-sctp-1-1":        `id: "0-sctp-1-1" is no id of a flow`,
 		"rtt=maybe":            `rtt: "maybe" is neither true nor false`,
 	} {
 		values, err := url.ParseQuery(query)
@@ -173,11 +189,11 @@ func TestFlowsAreMeasuredInBatches(t *testing.T) {
 	if n != len(s.rows) || s.mostAsked != rttBatch {
 		t.Errorf("%d flows, %d asked for at once", n, s.mostAsked)
 	}
-	if n := kill(s, FlowFilter{Network: []string{"udp"}}); n != 5*rttBatch || len(s.rows) != 5*rttBatch+1 {
+	if n := kill(s, FlowFilter{Network: []string{"udp"}}).Killed; n != 5*rttBatch || len(s.rows) != 5*rttBatch+1 {
 		t.Errorf("%d flows ended, %d left", n, len(s.rows))
 	}
 	s = newFakeServer(t, 8)
-	if n := kill(s, FlowFilter{Denied: true}); n != 1 || len(s.rows) != 7 {
+	if n := kill(s, FlowFilter{Denied: true}).Killed; n != 1 || len(s.rows) != 7 {
 		t.Errorf("%d denied flows ended, %d left", n, len(s.rows))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -14,8 +15,9 @@ import (
 // flowServer is what has the flows: a *proxy.Server.
 type flowServer interface {
 	Flows() iter.Seq[proxy.Row]
-	MeasureRTT([]proxy.Row)
+	Measure([]proxy.Row)
 	Kill(match func(*proxy.Row) bool) int
+	KillByID([]proxy.FlowID) []proxy.FlowID
 	Denied() func(*proxy.Row) bool
 	Now() time.Duration
 }
@@ -27,8 +29,8 @@ const rttBatch = 128
 // time: it holds up no flow.
 func (c *Controller) Flows(q FlowQuery) iter.Seq[api.Flow] { return flows(c.server, q) }
 
-// Kill ends the flows that pass a filter, with a reset, and returns how many.
-func (c *Controller) Kill(f FlowFilter) int { return kill(c.server, f) }
+// Kill ends the flows that pass a filter, with a reset.
+func (c *Controller) Kill(f FlowFilter) api.Killed { return kill(c.server, f) }
 
 // Rebalance ends the flows that backends of a service have beyond their fair share, at most rate a second, as
 // [proxy.Server.Rebalance] does. Progress is called with how many have ended, of how many. The error is a *NotFoundError, a
@@ -47,9 +49,9 @@ func (c *Controller) Rebalance(ctx context.Context, service string, rate float64
 // flows yields the rows that a query asks for. Without an order they stream in bounded
 // memory.
 func flows(s flowServer, q FlowQuery) iter.Seq[api.Flow] {
-	rows := matching(s, &q.FlowFilter)
-	if q.Sort == "rtt" {
-		rows, q.RTT = measured(s, rows), false
+	rows, isMeasured := matching(s, &q.FlowFilter), q.Sort == "rtt"
+	if isMeasured {
+		rows = measured(s, rows)
 	}
 	if q.Sort != "" {
 		top := q.Top
@@ -61,11 +63,15 @@ func flows(s flowServer, q FlowQuery) iter.Seq[api.Flow] {
 		rows = atMost(rows, q.Top)
 	}
 	return func(yield func(api.Flow) bool) {
-		if q.RTT {
+		if (q.RTT || q.Sockets) && !isMeasured {
 			rows = measured(s, rows)
 		}
 		for r := range rows {
-			if !yield(flowOf(&r, s.Now())) {
+			f := flowOf(&r, s.Now())
+			if q.Sockets {
+				addSockets(&f, &r.Sockets)
+			}
+			if !yield(f) {
 				return
 			}
 		}
@@ -76,7 +82,7 @@ func flows(s flowServer, q FlowQuery) iter.Seq[api.Flow] {
 func measured(s flowServer, rows iter.Seq[proxy.Row]) iter.Seq[proxy.Row] {
 	return func(yield func(proxy.Row) bool) {
 		for batch := range batches(rows, rttBatch) {
-			s.MeasureRTT(batch)
+			s.Measure(batch)
 			for _, r := range batch {
 				if !yield(r) {
 					return
@@ -121,14 +127,38 @@ func flowOf(r *proxy.Row, now time.Duration) api.Flow {
 		BytesDown: r.Down,
 		Tries:     int(r.Tries),
 		RTTMS:     float64(r.RTT.Microseconds()) / 1000,
+		ID:        r.FlowID().String(),
 	}
 	if c := r.Client(); c.IsValid() {
 		f.Client = c.String()
+	}
+	if to := r.Key.Local(); to.IsValid() {
+		f.Destination = to.String()
 	}
 	if r.Backend != nil {
 		f.Backend = r.Backend.String()
 	}
 	return f
+}
+
+// addSockets adds what was measured of a flow.
+func addSockets(f *api.Flow, s *proxy.Sockets) {
+	if s.Target.IsValid() {
+		f.Target = s.Target.String()
+	}
+	if s.Source.IsValid() {
+		f.Source = s.Source.String()
+	}
+	f.PacketsUp, f.PacketsDown = s.PacketsUp(), s.PacketsDown()
+	if s.Left >= 0 {
+		f.TimeoutMS = max(s.Left.Milliseconds(), 1)
+	}
+	switch s.Closed {
+	case [2]bool{true, false}:
+		f.Closed = "client"
+	case [2]bool{false, true}:
+		f.Closed = "backend"
+	}
 }
 
 // flowOrders are the columns that flows can be sorted by. Of what is measured the most comes
@@ -204,7 +234,15 @@ func batches(rows iter.Seq[proxy.Row], n int) iter.Seq[[]proxy.Row] {
 	}
 }
 
-// kill ends the flows that pass a filter, and returns how many.
-func kill(s flowServer, f FlowFilter) int {
-	return s.Kill(f.matcher(s))
+// kill ends the flows that pass a filter. Those that are named it finds without a look at the others, and tells them.
+func kill(s flowServer, f FlowFilter) (k api.Killed) {
+	others := f
+	if others.ID = nil; len(f.ID) == 0 || !others.IsAll() {
+		return api.Killed{Killed: s.Kill(f.matcher(s))}
+	}
+	for _, id := range s.KillByID(slices.Collect(maps.Keys(f.ID))) {
+		k.IDs = append(k.IDs, id.String())
+	}
+	k.Killed = len(k.IDs)
+	return k
 }

@@ -287,20 +287,12 @@ func (m *Sessions) Replied(x *Session, n int, now time.Duration) Action {
 // deadline says when overdue must be asked next. It may come to be later while
 // the flow carries datagrams.
 func (m *Sessions) deadline(x *Session) time.Duration {
-	c := &x.Settings.UDP
-	d := c.IdleTimeout
-	if x.ent.State() == conntrack.Unreplied && c.UnrepliedTimeout > 0 && c.UnrepliedTimeout < d {
-		d = c.UnrepliedTimeout
-	}
+	at := x.silentUntil()
 	if m.closed && !x.isOwed() {
-		d = min(d, drainSilence)
+		at = min(at, x.ent.Touched()+drainSilence)
 	}
-	at := x.ent.Touched() + d
-	if c.OnePacket && x.places > 0 {
+	if x.Settings.UDP.OnePacket && x.places > 0 {
 		at = min(at, x.aged+lostAfter)
-	}
-	if x.ends > 0 {
-		at = min(at, x.ends)
 	}
 	if x.ent.State() != conntrack.Unreplied && !x.idle.marked {
 		at = min(at, x.ent.Touched()+idleGrace)

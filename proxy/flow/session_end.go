@@ -95,11 +95,11 @@ func (m *Sessions) CutFlows(t CutTarget, from int, now time.Duration) (next int,
 
 // Terminate ends the session of a row, and reports whether there was one.
 func (m *Sessions) Terminate(r *Row, as Outcome, now time.Duration) bool {
-	if !m.table.Has(r) {
-		return false
+	x := m.Find(r)
+	if x != nil {
+		m.end(x, as, now)
 	}
-	m.end(m.At(r.ID), as, now)
-	return true
+	return x != nil
 }
 
 // Stop ends all sessions, and begins no more.
