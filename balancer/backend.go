@@ -1,6 +1,9 @@
 package balancer
 
-import "sync/atomic"
+import (
+	"net/netip"
+	"sync/atomic"
+)
 
 // cacheLine separates what every flow writes from what every flow only reads. 64
 // bytes is the line of amd64 and most arm64 cores; on others it costs speed only.
@@ -19,12 +22,13 @@ type Backend struct {
 	status  atomic.Uint32 // admin state unless ready, else Down while ejected, else what checks found
 	backup  atomic.Bool
 	ejected atomic.Bool
-	down    atomic.Bool            // found Down or ejected, whatever the admin state
-	failing atomic.Bool            // a flow has failed since one was last taken up
-	refused atomic.Bool            // a connection has failed since a check last passed
-	member  atomic.Bool            // in the newest list of members
-	gone    atomic.Bool            // no longer in the pool
-	limits  atomic.Pointer[Limits] // nil: never had any
+	down    atomic.Bool                // found Down or ejected, whatever the admin state
+	failing atomic.Bool                // a flow has failed since one was last taken up
+	refused atomic.Bool                // a connection has failed since a check last passed
+	member  atomic.Bool                // in the newest list of members
+	gone    atomic.Bool                // no longer in the pool
+	limits  atomic.Pointer[Limits]     // nil: never had any
+	source  atomic.Pointer[netip.Addr] // nil: never had one
 
 	// What only updates use fills the cache line between what flows read and what they write.
 	// Guarded by Pool.mu:
@@ -64,6 +68,9 @@ func (b *Backend) set(spec Spec, fine bool) (changed bool) {
 	b.given, b.isSet = given, true
 	b.setWeight(fine)
 	b.backup.Store(spec.Backup)
+	if spec.Source != b.Source() {
+		b.source.Store(&spec.Source)
+	}
 	limits := spec.Limits
 	if limits.Check() != nil {
 		limits = Limits{}
@@ -133,6 +140,14 @@ func (b *Backend) Limits() Limits {
 		return *l
 	}
 	return Limits{}
+}
+
+// Source returns the local address of connections to the backend. It is not valid where the kernel chooses.
+func (b *Backend) Source() netip.Addr {
+	if source := b.source.Load(); source != nil {
+		return *source
+	}
+	return netip.Addr{}
 }
 
 // Active returns how many flows hold the backend now.

@@ -85,7 +85,7 @@ func (b *Backend) state(clock rampClock) BackendState {
 func (b *Backend) lastSpec() Spec {
 	g := &b.given
 	return Spec{
-		Endpoint: b.endpoint, Weight: g.weight, Share: g.share, Limits: g.limits,
+		Endpoint: b.endpoint, Weight: g.weight, Share: g.share, Limits: g.limits, Source: g.source,
 		Check: g.check, Admin: g.admin, Backup: g.backup, Ejected: g.ejected,
 	}
 }

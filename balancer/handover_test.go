@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"reflect"
 	"slices"
 	"testing"
@@ -14,7 +15,7 @@ func TestEveryBackendFieldIsSaved(t *testing.T) {
 	known := []string{
 		"id", "endpoint", "gone", "given", "turned", "ramp", "flows", "total", "failures", "traffic", "accepting", "answering",
 		"failing", "refused", // saved
-		"pool", "name", "weight", "status", "backup", "ejected", "down", "member", "limits", "isSet", "share", "slot", "node", // derived
+		"pool", "name", "weight", "status", "backup", "ejected", "down", "member", "limits", "source", "isSet", "share", "slot", "node", // derived
 	}
 	kind := reflect.TypeFor[Backend]()
 	for i := range kind.NumField() {
@@ -35,6 +36,7 @@ func TestPoolsAreRestored(t *testing.T) {
 			o.SlowStart = 10 * time.Second
 		}
 		s := specs(8)
+		s[2].Source = netip.MustParseAddr("10.0.0.9")
 		p := poolOf(t, o, s)
 		p.Update(s, 3*time.Second)
 		var held []*Backend

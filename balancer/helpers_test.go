@@ -242,7 +242,7 @@ func edit(p *Pool, change func([]Spec) []Spec, now time.Duration) (removed []*Ba
 // specOf is what a backend was given last.
 func specOf(b *Backend) Spec {
 	g := b.given
-	return Spec{b.endpoint, g.weight, g.share, g.backup, g.limits, g.check, g.admin, g.ejected}
+	return Spec{b.endpoint, g.weight, g.share, g.backup, g.limits, g.source, g.check, g.admin, g.ejected}
 }
 
 // update keeps what checks and operators have said of backends that stay. New ones are up.

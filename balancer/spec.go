@@ -21,6 +21,8 @@ type Spec struct {
 	Backup bool `cbor:",omitempty"`
 	// Limits bound its flows. Limits that do not pass their Check count as none.
 	Limits Limits `cbor:",omitempty"`
+	// Source is the local address of connections to it; not valid: the kernel chooses.
+	Source netip.Addr `cbor:",omitempty"`
 	// Check is what health checks found: Unknown, Up or Down. A backend without an address
 	// is Down whatever it says; one without checks is given as Up.
 	Check Status `cbor:",omitempty"`
@@ -34,6 +36,7 @@ type Spec struct {
 type specSettings struct {
 	weight, share int
 	limits        Limits
+	source        netip.Addr
 	check         Status
 	admin         AdminState
 	backup        bool
@@ -41,7 +44,7 @@ type specSettings struct {
 }
 
 func (s *Spec) settings() specSettings {
-	return specSettings{s.Weight, s.Share, s.Limits, s.Check, s.Admin, s.Backup, s.Ejected}
+	return specSettings{s.Weight, s.Share, s.Limits, s.Source, s.Check, s.Admin, s.Backup, s.Ejected}
 }
 
 // Status is that of a backend with this spec.

@@ -30,8 +30,7 @@ func dial(ctx context.Context, t Target) (net.Conn, error) {
 	if t.Network == "udp" {
 		return nil, fmt.Errorf("ask %s: this check needs a connection, udp has none", t.Address)
 	}
-	// Keepalive would cost system calls on a connection that lives for one request.
-	dialer := net.Dialer{KeepAlive: -1}
+	dialer := t.dialer()
 	conn, err := dialer.DialContext(ctx, t.Network, t.Address)
 	// EAGAIN: the listen queue of a unix socket is full. TCP repeats its SYN then without
 	// telling the caller; do the same here, since the target is merely busy.

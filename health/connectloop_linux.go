@@ -80,7 +80,7 @@ func (l *ConnectLoop) Close() {
 // calls conclude once with the result, maybe before it returns; conclude must not block.
 func (l *ConnectLoop) begin(ctx context.Context, t Target, timeout time.Duration, conclude func(error)) bool {
 	address, err := netip.ParseAddrPort(t.Address)
-	if t.Network != "tcp" || err != nil || address.Addr().Zone() != "" {
+	if t.Network != "tcp" || err != nil || address.Addr().Zone() != "" || t.Source.Zone() != "" {
 		return false
 	}
 	address = netip.AddrPortFrom(address.Addr().Unmap(), address.Port())
@@ -107,7 +107,7 @@ func (l *ConnectLoop) startLocked(ctx context.Context, h *handshake) (isPending 
 	// Disconnecting a socket (AF_UNSPEC, connect(2)) sends the same RST as closing it, and
 	// leaves it usable. It keeps an old error, which would wake the loop, so only targets
 	// that answer at once use the spare socket.
-	if h.address.Addr().IsLoopback() && h.address.Addr().Is4() {
+	if h.isPlain() && h.address.Addr().IsLoopback() {
 		deadline := h.deadline
 		if h.fd, l.spare = l.spare, -1; h.fd >= 0 {
 			switch isDone, err := h.connect(); {
@@ -145,7 +145,7 @@ func (l *ConnectLoop) startLocked(ctx context.Context, h *handshake) (isPending 
 
 // keepLocked keeps a check's socket as the spare one, if it can.
 func (l *ConnectLoop) keepLocked(h *handshake) {
-	if l.spare >= 0 || !h.address.Addr().Is4() || h.isClosing || h.disconnect() != nil {
+	if l.spare >= 0 || !h.isPlain() || h.isClosing || h.disconnect() != nil {
 		return
 	}
 	l.spare, h.fd = h.fd, -1

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -67,14 +66,16 @@ func isNoResources(err error) bool {
 // isNoLocalPort reports whether a dial failed because all local ports are in use
 // towards the target, as behind a proxy with tens of thousands of flows.
 //
-// EADDRNOTAVAIL may also mean that this host has no address of the target's family;
+// EADDRNOTAVAIL may also mean that this host has no address of the target's family, or not that of its source;
 // then the target is useless and down. Connecting a UDP socket tells the two apart: it
 // sends nothing, makes the kernel choose a source address, and uses other ports.
 func isNoLocalPort(err error, t Target) bool {
 	if !errors.Is(err, syscall.EADDRNOTAVAIL) || t.Network != "tcp" {
 		return false
 	}
-	conn, err := net.Dial("udp", t.Address)
+	t.Network = "udp"
+	dialer := t.dialer()
+	conn, err := dialer.Dial(t.Network, t.Address)
 	if err != nil {
 		return false
 	}

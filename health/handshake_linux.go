@@ -28,14 +28,24 @@ type handshake struct {
 // connect starts to connect, then polls.
 func (h *handshake) connect() (isDone bool, err error) {
 	_ = unix.SetsockoptInt(int(h.fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
-	sa := unix.Sockaddr(&unix.SockaddrInet6{Port: int(h.address.Port()), Addr: h.address.Addr().As16()})
-	if h.address.Addr().Is4() {
-		sa = &unix.SockaddrInet4{Port: int(h.address.Port()), Addr: h.address.Addr().As4()}
+	if source := h.target.Source; source.IsValid() {
+		_ = unix.SetsockoptInt(int(h.fd), unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+		if err := unix.Bind(int(h.fd), sockaddr(netip.AddrPortFrom(source, 0))); err != nil {
+			return false, os.NewSyscallError("bind", err)
+		}
 	}
-	if err := unix.Connect(int(h.fd), sa); err != nil && err != unix.EINPROGRESS {
+	if err := unix.Connect(int(h.fd), sockaddr(h.address)); err != nil && err != unix.EINPROGRESS {
 		return false, os.NewSyscallError("connect", err)
 	}
 	return h.poll()
+}
+
+// sockaddr returns an address without a zone in the kernel's form.
+func sockaddr(a netip.AddrPort) unix.Sockaddr {
+	if a.Addr().Is4() {
+		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+	}
+	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
 }
 
 // disconnect ends a connection with RST. The socket stays usable.
@@ -47,6 +57,9 @@ func (h *handshake) disconnect() error {
 	}
 	return nil
 }
+
+// isPlain reports whether the check needs nothing of its socket but the family IPv4: a bound one stays bound.
+func (h *handshake) isPlain() bool { return h.address.Addr().Is4() && !h.target.Source.IsValid() }
 
 // events returns what the loop waits for. A closing socket is always writable, so only
 // input counts.

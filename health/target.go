@@ -13,9 +13,10 @@ import (
 // Target is what a check is aimed at. It is comparable and identifies itself in a
 // [Monitor]: targets that differ in any field are checked separately.
 type Target struct {
-	Name    string // the owner's label; no check reads it
-	Network string // "tcp", "unix" or "udp"
-	Address string // "127.0.0.1:9001", "[::1]:9001" or the path of a socket
+	Name    string     // the owner's label; no check reads it
+	Network string     // "tcp", "unix" or "udp"
+	Address string     // "127.0.0.1:9001", "[::1]:9001" or the path of a socket
+	Source  netip.Addr // the local address to ask from; not valid: the kernel chooses
 
 	preface string // see WithPreface; only for the time of a check
 }
@@ -33,6 +34,18 @@ type Checker interface {
 // example without a free file descriptor. It counts neither for nor against the
 // target: a balancer without descriptors must not declare its backends dead.
 var ErrInconclusive = errors.New("check not possible")
+
+// dialer returns one that connects from the source.
+func (t Target) dialer() net.Dialer {
+	// Keepalive would cost system calls on a connection that lives for one request.
+	d := net.Dialer{KeepAlive: -1}
+	if from := netip.AddrPortFrom(t.Source, 0); t.Source.IsValid() && t.Network == "udp" {
+		d.LocalAddr = net.UDPAddrFromAddrPort(from)
+	} else if t.Source.IsValid() && t.Network == "tcp" {
+		d.LocalAddr, d.Control = net.TCPAddrFromAddrPort(from), leavePortToConnect
+	}
+	return d
+}
 
 // host returns the host of the address, "localhost" for a unix socket. It drops a
 // zone, which means something on this host only.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 )
@@ -63,7 +62,7 @@ const (
 // exchange sends one datagram and passes each reply to evaluate until that decides.
 // Undecided, its error says what is wrong with the reply.
 func exchange(ctx context.Context, t Target, request []byte, evaluate func(reply []byte) (isDecided bool, err error)) error {
-	var dialer net.Dialer
+	dialer := t.dialer()
 	conn, err := dialer.DialContext(ctx, t.Network, t.Address)
 	if err != nil {
 		return classifyDatagram(err)

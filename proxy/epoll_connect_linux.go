@@ -74,6 +74,11 @@ func (w *worker) dial(c *conn) flow.Action {
 		return w.dialFailed(c, e)
 	}
 	c.half[flow.Backend].open(fd)
+	if source := c.Source(); source.IsValid() {
+		if e := bindSource(fd, source); e != noError {
+			return w.dialFailed(c, e)
+		}
+	}
 	if family != unix.AF_UNIX {
 		setsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 		// The ACK that ends the handshake waits for connected: most clients have

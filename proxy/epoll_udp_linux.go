@@ -235,7 +235,12 @@ func (d *datagrams) connect(x *flow.Session, s *udpSocket) syscall.Errno {
 	}
 	s.fd, s.pending, s.drops = fd, 0, 0
 	s.gen = (s.gen + 1) & (udpGen - 1)
-	e = connect(s.fd, &w.sa)
+	if source := x.Source(); source.IsValid() {
+		e = bindSource(s.fd, source)
+	}
+	if e == noError {
+		e = connect(s.fd, &w.sa)
+	}
 	if e == noError && to.Port() >= w.ephemeral && localAddr(s.fd, &w.sa) == netip.AddrPortFrom(to.Addr().Unmap().WithZone(""), to.Port()) {
 		e = unix.ECONNREFUSED // nobody listens there, and the kernel has given us the port: see isSelfConnect
 	}

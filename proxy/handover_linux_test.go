@@ -89,7 +89,7 @@ func wantSameState(t testing.TB, want, got *State) {
 		cmpopts.IgnoreFields(udpListenerState{}, "Binding"),
 		cmp.AllowUnexported(State{}, bindingState{}, requestState{}, clientState{}, workerState{}, connState{}, halfState{},
 			pipeState{}, sessionState{}, udpListenerState{}),
-		cmpopts.EquateEmpty(), cmpopts.EquateComparable(Listener{}.Addr, clientState{}.Client),
+		cmpopts.EquateEmpty(), cmpopts.EquateComparable(Listener{}.Addr, clientState{}.Client, balancer.Spec{}.Source),
 	}
 	if diff := cmp.Diff(want, got, ignored); diff != "" {
 		t.Errorf("the state, and what a server restored from it says (-want +got):\n%s", diff)

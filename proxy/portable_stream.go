@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -144,9 +145,10 @@ func (x *stream) dial(until time.Duration) flow.Action {
 	ctx, cancel := x.cancellable()
 	defer cancel()
 	network, address := x.dialTarget()
+	dialer := x.dialer()
 	done := make(chan dialed, 1)
 	go func() {
-		c, err := x.engine.dialer.DialContext(ctx, network, address)
+		c, err := dialer.DialContext(ctx, network, address)
 		done <- dialed{c, err}
 	}()
 	clock := x.engine.server
@@ -174,6 +176,15 @@ func (x *stream) dial(until time.Duration) flow.Action {
 		}
 		step.Reset(a.Until - clock.Now())
 	}
+}
+
+// dialer returns how the reserved backend is connected to.
+func (x *stream) dialer() net.Dialer {
+	d := x.engine.dialer
+	if source := x.Source(); source.IsValid() {
+		d.LocalAddr, d.Control = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0)), leavePortToConnect
+	}
+	return d
 }
 
 // dialTarget returns where the reserved backend is, as package net takes it.

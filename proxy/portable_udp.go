@@ -248,7 +248,11 @@ func (u *portableUDP) dial(x *flow.Session) (*packetSocket, error) {
 	if !to.Addr().IsValid() {
 		return nil, fmt.Errorf("%s: a unix socket is no place for datagrams", path)
 	}
-	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+	var own *net.UDPAddr // nil: the kernel chooses
+	if source := x.Source(); source.IsValid() {
+		own = net.UDPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+	}
+	c, err := net.DialUDP("udp", own, net.UDPAddrFromAddrPort(to))
 	if err != nil {
 		return nil, err
 	}

@@ -161,6 +161,15 @@ func bind(fd int32, sa *sockaddr) syscall.Errno {
 	return e
 }
 
+// bindSource sets the address of a socket's own end. The port is chosen by connect, which knows which ones are free towards
+// the peer (IP_BIND_ADDRESS_NO_PORT, ip(7)).
+func bindSource(fd int32, source netip.Addr) syscall.Errno {
+	setsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+	var sa sockaddr
+	sa.setAddrPort(netip.AddrPortFrom(source, 0))
+	return bind(fd, &sa)
+}
+
 func connect(fd int32, sa *sockaddr) syscall.Errno {
 	_, _, e := syscall.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa.raw)), uintptr(sa.size))
 	return e

@@ -118,3 +118,32 @@ func (s *Service) checkSource(b *Backend) error {
 	}
 	return nil
 }
+
+// CheckSources refuses a source that bind cannot bind, and asks for each address once. The error is an *Error.
+func (s *Service) CheckSources(bind func(netip.Addr) error) error {
+	known := make(map[netip.Addr]bool)
+	check := func(source Source, refuse func(ip netip.Addr, err error) error) error {
+		for _, ip := range source.Addrs() {
+			if known[ip] {
+				continue
+			}
+			known[ip] = true
+			if err := bind(ip); err != nil {
+				return refuse(ip, err)
+			}
+		}
+		return nil
+	}
+	err := check(s.Source, func(ip netip.Addr, err error) error {
+		return s.optionError("source", ": connections cannot come from %s: %v", ip, err)
+	})
+	for i := range s.Backends {
+		b := &s.Backends[i]
+		if err == nil && b.Source.IsSet() {
+			err = check(b.Source, func(ip netip.Addr, err error) error {
+				return s.addressError("backend", b.Addr, ": option source of %s: connections cannot come from %s: %v", b.Addr, ip, err)
+			})
+		}
+	}
+	return err
+}

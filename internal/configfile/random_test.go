@@ -33,7 +33,7 @@ var words = map[config.Field][]string{
 	"client-rate": {"10/s", "100/m,burst=5/24", "1/d/24/64", "off"}, "rate": {"1000/s,burst=2000", "off"},
 	"accept-proxy": {"127.0.0.1,::1", "10.0.0.0/8"}, "accept-proxy-only": {"true", "false"}, "accept-proxy-timeout": {"3s"},
 	"send-proxy": {"v1", "v2", "v2,every", "off"}, "send-proxy-id": {"true", "false"}, "sni-timeout": {"3s", "1m"},
-	"source": {"10.0.0.8", "10.0.0.8+fd00::8", "off"},
+	"source":      {"10.0.0.8", "10.0.0.8+fd00::8", "off"},
 	"max-dropped": {"0", "10"}, "drop-timeout": {"1m"},
 	"drain-timeout": {"0s", "20s"}, "max-conns": {"1000"}, "workers": {"3"}, "engine": {"portable", "auto"}, "log-format": {"json"},
 	"log-level": {"debug", "info"}, "access-log": {"true", "false"}, "name": {"edge-1", "3.14", "null"}, "control": {"off", "/run/a b/#x"},

@@ -212,6 +212,9 @@ func (c *Controller) completeService(ctx context.Context, s, before *service) (e
 	if s.plan, err = s.given.Completed(); err != nil {
 		return err
 	}
+	if err := s.plan.CheckSources(bindSource); err != nil {
+		return err
+	}
 	if s.wanted, err = c.resolveListeners(ctx, s.plan); err != nil {
 		return err
 	}

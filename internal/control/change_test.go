@@ -124,6 +124,10 @@ func TestRefusedChanges(t *testing.T) {
 	twins := []*config.Service{one, one.Clone()}
 	bad := one.Clone()
 	bad.SlowStart = -1
+	foreign := one.Clone() // from addresses that are for documentation (RFC 5737)
+	foreign.Source.V4 = netip.MustParseAddr("192.0.2.1")
+	odd := one.Clone()
+	odd.Backends[0].Source = foreign.Source
 	own := errors.New("of the edit")
 
 	var notFound *NotFoundError
@@ -147,6 +151,8 @@ func TestRefusedChanges(t *testing.T) {
 		{c.Add(ctx, API, named("x", services(t, web.Listen[0]+"=9001"))[0]), &conflict,
 			`services "web" and "x" both listen on ` + web.Listen[0] + " (service web is of the file usher.yaml)"},
 		{c.Add(ctx, API, bad), &invalid, `service "0": slow-start -1ns: -1ns is negative (did you mean 1ns, or 0?)`},
+		{c.Add(ctx, API, foreign), &invalid, `service "0": source: connections cannot come from 192.0.2.1: no interface of this machine`},
+		{c.Add(ctx, API, odd), &invalid, `service "0": option source of 127.0.0.1:9001: connections cannot come from 192.0.2.1`},
 		{update("db", func(s *config.Service) { s.Backends = nil }), &invalid, `service "db" listens on udp://127.0.0.1:0 but has no backend`},
 		{update("db", func(s *config.Service) { s.Name = "dbs" }), &fixed,
 			"service db: name cannot change while it runs: remove the service, and add one of the other name"},

@@ -43,14 +43,34 @@ func newCandidates(s *config.Service, backends []config.Backend, isOwn func(heal
 			continue
 		}
 		known[e] = true
-		c := candidate{spec: balancer.Spec{Endpoint: e, Weight: b.Weight, Backup: b.Backup, Limits: b.Limits}, check: checkTarget(s, b, e)}
+		source := s.SourceOf(b)
+		if source.IsSet() && e.Addr.IsValid() && !source.For(e.Addr.Addr()).IsValid() {
+			leftOut = append(leftOut, leftOutLine("backend left out", fmt.Errorf("its address %s is not of the family of its source %s", e, source)))
+			continue
+		}
+		c := candidate{spec: balancer.Spec{
+			Endpoint: e, Weight: b.Weight, Backup: b.Backup, Limits: b.Limits, Source: source.For(e.Addr.Addr()),
+		}, check: checkTarget(s, b, e)}
 		if s.Health.Kind != "exec" { // a program may ask where it likes
 			c.check = use(c.check, "backend is not checked")
 		}
 		c.agent = use(agentTarget(s, b, e), "agent is not asked")
+		for _, t := range []*health.Target{c.check, c.agent} {
+			setSource(t, source)
+		}
 		all = append(all, c)
 	}
 	return all, leftOut
+}
+
+// setSource has a target be asked from a source, if that has an address of its family.
+func setSource(t *health.Target, source config.Source) {
+	if t == nil || !source.IsSet() {
+		return
+	}
+	if to, err := netip.ParseAddrPort(t.Address); err == nil {
+		t.Source = source.For(to.Addr())
+	}
 }
 
 func endpointOf(a config.Addr) balancer.Endpoint {

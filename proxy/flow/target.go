@@ -14,6 +14,12 @@ func (f *Flow) Target() (addr netip.AddrPort, path string) { return f.Origin.Tar
 // Target is that of a flow; no path is one for datagrams.
 func (x *Session) Target() (addr netip.AddrPort, path string) { return x.Origin.Target(x.backend) }
 
+// Source returns the local address of the connection to that backend. It is not valid where the kernel chooses.
+func (f *Flow) Source() netip.Addr { return f.backend.Source() }
+
+// Source is that of a flow.
+func (x *Session) Source() netip.Addr { return x.backend.Source() }
+
 func (o *Origin) Target(b *balancer.Backend) (addr netip.AddrPort, path string) {
 	ep := b.Endpoint()
 	switch {

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package proxy
+
+import "syscall"
+
+// leavePortToConnect changes nothing: the local port is chosen before the peer is known.
+func leavePortToConnect(_, _ string, _ syscall.RawConn) error { return nil }
