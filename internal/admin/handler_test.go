@@ -55,7 +55,7 @@ func TestAnswers(t *testing.T) {
 		{"GET", "/v1/flows?clinet=x", "", 400, `did you mean \"client\"?`},
 		{"GET", "/v1/flows?top=x", "", 400, "top: "},
 		{"DELETE", "/v1/flows", "", 400, "all=true"},
-		{"DELETE", "/v1/flows?service=web&top=3", "", 400, "sort, top and rtt"},
+		{"DELETE", "/v1/flows?service=web&top=3", "", 400, "sort, top, rtt and sockets"},
 		{"DELETE", "/v1/flows?all=true&service=%zz", "", 400, "the parameters"},
 		{"DELETE", "/v1/flows?all=true;service=web", "", 400, "the parameters"},
 		{"DELETE", "/v1/flows?service=web", "", 200, `{"killed":0}`},
