@@ -1,9 +1,90 @@
 package nat
 
-import "usher/internal/iptables"
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"usher/internal/iptables"
+)
+
+// maxWork bounds the rules that are looked at for one Result. The tables of kube-proxy need a few looks at each.
+const maxWork = 20_000_000
+
+// planner makes one Result.
+type planner struct {
+	env    *Env
+	local  []netip.Prefix // where clients of this machine come from
+	nat    *graph
+	mangle *graph
+	// hasSources reports whether some rule chooses the source of connections.
+	hasSources bool
+	work       int
+	rests      map[*rule]int // places in the list
+	list       []rest
+	result     *Result
+}
+
+// rest is a rule of a graph that is not done.
+type rest struct {
+	table int
+	rule  *rule
+	Rest
+}
 
 // Plan returns what the tables come to. Its cost is linear in the rules for tables as programs write them, and bounded by
 // maxWork for all others.
 func Plan(tables *iptables.Tables, env *Env) *Result {
-	return &Result{}
+	p := &planner{env: env, rests: make(map[*rule]int), result: &Result{}}
+	p.local = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{127}), 8), netip.PrefixFrom(netip.IPv6Loopback(), 128)}
+	for _, ip := range env.Local {
+		if !ip.IsLoopback() {
+			p.local = append(p.local, netip.PrefixFrom(ip, ip.BitLen()))
+		}
+	}
+	p.nat, p.mangle = compile(tables.Table("nat"), "nat"), compile(tables.Table("mangle"), "mangle")
+	p.hasSources = p.choosesSource()
+	p.services()
+	p.marks()
+	p.result.Rest = p.sortedRest()
+	return p.result
+}
+
+// hasWork counts one look at a rule, and reports whether there may be more.
+func (p *planner) hasWork() bool {
+	p.work++
+	return p.work <= maxWork
+}
+
+// rest notes a rule that is not done. The first reason stays, unless a later one is graver.
+func (p *planner) rest(r *rule, reason string, isServed bool) {
+	i, isThere := p.rests[r]
+	if !isThere {
+		i = len(p.list)
+		p.rests[r] = i
+		p.list = append(p.list, rest{rule: r})
+	}
+	if at := &p.list[i]; !isThere || at.IsServed && !isServed {
+		at.Rest = Rest{Chain: r.chain.name, Rule: r.iptables, Reason: reason, IsServed: isServed}
+	}
+}
+
+// sortedRest returns what is not done in the order of the tables.
+func (p *planner) sortedRest() []Rest {
+	places := make(map[*chain]int)
+	names := make(map[*chain]string)
+	for _, g := range []*graph{p.mangle, p.nat} {
+		for _, c := range g.order {
+			places[c], names[c] = len(places), g.table
+		}
+	}
+	slices.SortFunc(p.list, func(a, b rest) int {
+		return cmp.Or(cmp.Compare(places[a.rule.chain], places[b.rule.chain]), cmp.Compare(a.rule.place, b.rule.place))
+	})
+	var all []Rest
+	for _, r := range p.list {
+		r.Rest.Table = names[r.rule.chain]
+		all = append(all, r.Rest)
+	}
+	return all
 }

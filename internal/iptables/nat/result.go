@@ -35,8 +35,8 @@ type Origin struct {
 // Guard is a line of the front door that refuses whom a service must not serve: usher does not bind listeners to
 // interfaces, and a listener on all addresses takes each of them.
 type Guard struct {
-	Service string // without which the line must not be there
-	Line    string // as ParseRule reads it
+	Services []string // without all of which the line must not be there
+	Line     string   // as ParseRule reads it
 }
 
 // Rest is a rule that is not done, or not quite.
