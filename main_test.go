@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	if signal.Ignored(syscall.SIGHUP) && filepath.Base(os.Args[0]) != "usher" {
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
-	testscript.Main(m, map[string]func(){"usher": main})
+	testscript.Main(m, map[string]func(){"usher": main, "ipvsadm": main, "ipvsadm-save": main, "ipvsadm-restore": main})
 }
 
 // patience is how long a script waits for an event that must happen.

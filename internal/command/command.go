@@ -6,6 +6,7 @@
 //	check, config          packages flags and configfile
 //	ls, flows, add ...     api.Client, and its objects as tables, JSON or YAML
 //	help, completion       the tree itself
+//	ipvsadm, iptables ...  dialects, whose words, output and statuses are those of the programs
 //
 // Words are read and checked here, so that a mistake has one form and status 2. What the running usher refuses, or a
 // start, has status 1. Either is one line on stderr; that of a file is followed by its place.
@@ -42,8 +43,11 @@ func (e usageError) Unwrap() error { return e.error }
 // commands beside its own.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer, sources ...Source) int {
 	isSuccessor, err := app.Successor(ctx, app.Env{Stdout: stdout, Stderr: stderr, Version: version(), Sources: restorers(sources)})
+	call := findDialect(args)
 	switch {
 	case isSuccessor:
+	case call != nil:
+		return call.do(ctx, stdout, stderr)
 	case len(args) < 2:
 		fmt.Fprintf(stderr, "usher: %s\n", hint)
 		return usageFailed

@@ -18,6 +18,7 @@ func topics() map[string]string {
 		"schedulers": schedulersHelp() + optionsHelp(config.ServiceOptions(), "schedulers"),
 		"backends":   backendsHelp + optionsHelp(config.ServiceOptions(), "backends"),
 		"config":     configFileHelp,
+		"dialects":   dialectsHelp,
 		"control":    controlHelp + optionsHelp(config.ProcessOptions(), "control"),
 		"health":     healthHelp,
 		"iptables":   iptablesHelp,

@@ -26,6 +26,7 @@ func (p *program) groups(sources []Source) []group {
 		{"file, process", p.processCommands()},
 		{"see", p.seeCommands()},
 		{"change", slices.Concat(p.changeCommands(), p.handCommands())},
+		{"dialects", p.dialectCommands()},
 		{"shell", p.shellCommands()},
 	}
 }
