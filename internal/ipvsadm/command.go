@@ -29,6 +29,7 @@ type Command struct {
 	HasService  bool        // List and Zero may do without
 	Destination Destination // of AddServer, EditServer; the address alone of DeleteServer
 	Timeouts    Timeouts    // of SetTimeouts; 0 keeps what is set
+	Daemon      string      // of StartDaemon and StopDaemon: master or backup
 	Format      Format      // of List and Save
 }
 

@@ -59,6 +59,8 @@ type Error struct {
 	Status int    `json:"status"`          // with which ipvsadm ends
 	Errno  Errno  `json:"errno,omitempty"` // 0: the words are wrong
 	Text   string `json:"text"`
+
+	EndsRestore bool `json:"-"` // the real ipvsadm exits there, also amid the lines of -R
 }
 
 func (e *Error) Error() string { return e.Text }
