@@ -71,7 +71,7 @@ func (l *line) parse() *Error {
 	case Zero:
 		// The address 0 with port 0 stands for all services.
 		if a := l.addr; l.cmd.Service.Mark == 0 && a.port == 0 && !(a.ip.IsValid() && !a.ip.IsUnspecified()) {
-			l.cmd.HasService = false
+			l.cmd.HasService, l.cmd.Service.Key = false, Key{}
 		}
 	case List:
 		return l.list()
