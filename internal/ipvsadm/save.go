@@ -10,7 +10,7 @@ import (
 )
 
 // Save writes what -S prints, sorted as listings are, and what that forgets: thresholds, and timeouts that are not those
-// of the kernel. The real ipvsadm -R reads all these lines.
+// of the kernel. The real ipvsadm -R reads all these lines. States that differ in order alone are saved alike.
 func (s *State) Save(w io.Writer, n Names) error {
 	out := bufio.NewWriter(w)
 	services := s.Services()
@@ -19,14 +19,14 @@ func (s *State) Save(w io.Writer, n Names) error {
 		keys[i] = v.Key.sortKey()
 	}
 	line := s.appendTimeouts(nil)
-	for _, i := range sorted(keys) {
+	for _, i := range sortedForSave(keys) {
 		v := services[i]
 		line = append(v.appendTo(line, Add, n), '\n')
 		destinations := make([]sortKey, len(v.Destinations))
 		for j := range v.Destinations {
 			destinations[j] = addrSortKey(v.Destinations[j].Addr)
 		}
-		for _, j := range sorted(destinations) {
+		for _, j := range sortedForSave(destinations) {
 			line = append(v.Destinations[j].appendTo(line, AddServer, v.Key, n), '\n')
 		}
 		out.Write(line)

@@ -3,23 +3,17 @@ package ipvsadm
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 )
 
-// sortKey is what listings sort by. ipvsadm compares numbers by the sign of their difference in 32 bits: 192.168.0.1
-// comes before 1.2.3.4, and addresses that lie far apart compare in a circle.
-type sortKey struct {
-	mark     uint32
-	family   uint32
-	protocol uint32
-	words    [4]uint32 // of the address; IPv4 has one
-	port     uint32
-}
+// sortKey is what listings sort by: mark, family, protocol, four words of the address (IPv4 has one), port.
+type sortKey [8]uint32
 
 func (k Key) sortKey() sortKey {
 	s := addrSortKey(k.Addr)
-	s.mark, s.protocol, s.family = k.Mark, uint32(k.Protocol), 2
+	s[0], s[1], s[2] = k.Mark, 2, uint32(k.Protocol)
 	if k.isIPv6() {
-		s.family = 10
+		s[1] = 10
 	}
 	return s
 }
@@ -29,39 +23,50 @@ func addrSortKey(a netip.AddrPort) (s sortKey) {
 	switch ip := a.Addr(); {
 	case ip.Is4():
 		b := ip.As4()
-		s.words[0] = binary.BigEndian.Uint32(b[:])
+		s[3] = binary.BigEndian.Uint32(b[:])
 	case ip.Is6():
 		b := ip.As16()
-		for i := range s.words {
-			s.words[i] = binary.BigEndian.Uint32(b[4*i:])
+		for i := range 4 {
+			s[3+i] = binary.BigEndian.Uint32(b[4*i:])
 		}
 	}
-	s.port = uint32(a.Port())
+	s[7] = uint32(a.Port())
 	return s
 }
 
-// isAfter reports whether k comes after o.
+// isAfter reports whether k comes after o. ipvsadm goes by the sign of differences in 32 bits: 192.168.0.1 comes before
+// 1.2.3.4, and addresses far apart compare in a circle.
 func (k *sortKey) isAfter(o *sortKey) bool {
-	for _, pair := range [...][2]uint32{
-		{k.mark, o.mark}, {k.family, o.family}, {k.protocol, o.protocol}, {k.words[0], o.words[0]},
-		{k.words[1], o.words[1]}, {k.words[2], o.words[2]}, {k.words[3], o.words[3]}, {k.port, o.port},
-	} {
-		if pair[0] != pair[1] {
-			return int32(pair[0]-pair[1]) > 0
+	for i := range k {
+		if k[i] != o[i] {
+			return int32(k[i]-o[i]) > 0
 		}
 	}
 	return false
 }
 
-// sorted returns the indices of keys in order. It merges the way qsort of the GNU C library does, up to 2.36: where keys
-// compare in a circle, another way gives another order.
+// sorted returns the indices of keys in the order of a listing. It merges the way qsort of the GNU C library does, up to
+// 2.36: where keys compare in a circle, another way gives another order.
 func sorted(keys []sortKey) []int {
-	order := make([]int, len(keys))
-	for i := range order {
-		order[i] = i
-	}
+	order := indices(len(keys))
 	mergeSort(keys, order, make([]int, len(keys)))
 	return order
+}
+
+// sortedForSave returns the indices of keys in an order that does not depend on theirs, circles or not.
+func sortedForSave(keys []sortKey) []int {
+	order := indices(len(keys))
+	slices.SortFunc(order, func(i, j int) int { return slices.Compare(keys[i][:], keys[j][:]) })
+	mergeSort(keys, order, make([]int, len(keys)))
+	return order
+}
+
+func indices(n int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	return all
 }
 
 func mergeSort(keys []sortKey, order, room []int) {
