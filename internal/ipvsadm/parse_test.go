@@ -47,7 +47,7 @@ func TestUsageErrors(t *testing.T) {
 		{"-A -Q", 255, "-Q: unknown option"},
 		{"-LQ", 255, "-LQ: unknown option"},
 		{"-A --sched rr", 255, "--sched: unknown option"},
-		{"-L -n=", 255, "-n=: unknown option"},
+		{"-L -n=", 255, "-n=: option does not take an argument"},
 		{"-L --stats=3", 255, "--stats=3: option does not take an argument"},
 		{"-A -t", 255, "-t: missing argument"},
 		{"-A", 2, "You need to supply the 'service-address' option for the 'add-service' command"},

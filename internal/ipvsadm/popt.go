@@ -8,7 +8,6 @@ type words struct {
 	args    []string
 	next    int
 	cluster string // what is left of a word of short options
-	inWord  bool   // there is a cluster, empty as it may be
 	rest    []string
 	isOver  bool // -- was there
 }
@@ -29,9 +28,9 @@ const (
 
 // option returns the next option. The second result is false at the end, the third is a mistake.
 func (w *words) option() (given, bool, string) {
-	if !w.inWord {
+	if w.cluster == "" {
 		g, ok, mistake := w.word()
-		if ok || mistake != "" || !w.inWord {
+		if w.cluster == "" {
 			return g, ok, mistake
 		}
 	}
@@ -51,7 +50,7 @@ func (w *words) word() (given, bool, string) {
 		case word[1] == '-':
 			return w.long(word[2:])
 		default:
-			w.cluster, w.inWord = word[1:], true
+			w.cluster = word[1:]
 			return given{}, false, ""
 		}
 	}
@@ -72,27 +71,22 @@ func (w *words) long(word string) (given, bool, string) {
 	return w.value(o)
 }
 
-// short takes an option off the cluster. An equals sign after its letter does not count.
+// short takes an option off the cluster. An equals sign before its value does not count.
 func (w *words) short() (given, bool, string) {
-	var letter byte
-	if w.cluster != "" {
-		letter = w.cluster[0]
-	}
-	o, ok := shortOption(letter)
+	o, ok := shortOption(w.cluster[0])
 	if !ok {
 		return given{}, false, unknownOption
 	}
 	w.cluster = w.cluster[1:]
-	w.inWord = w.cluster != ""
-	if w.inWord && w.cluster[0] == '=' {
-		w.cluster = w.cluster[1:]
-	}
-	if o.argument() == takesNone {
+	value, hasEquals := strings.CutPrefix(w.cluster, "=")
+	switch {
+	case o.argument() == takesNone && hasEquals:
+		return given{}, false, unwantedArgument
+	case o.argument() == takesNone:
 		return given{option: o}, true, ""
-	}
-	if w.inWord {
-		w.inWord = false
-		return given{option: o, value: w.cluster, hasValue: true}, true, ""
+	case w.cluster != "":
+		w.cluster = ""
+		return given{option: o, value: value, hasValue: true}, true, ""
 	}
 	return w.value(o)
 }
