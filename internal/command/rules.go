@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -37,7 +38,7 @@ func (p *program) rules(c *cli.Context) error {
 		if out.isObject() {
 			return out.object(w, all)
 		}
-		return printChains(w, all, iptables.ListingOptions{Verbose: true, LineNumbers: true, Exact: out.wide()})
+		return printChains(w, all, iptables.ListingOptions{Verbose: true, LineNumbers: true, Exact: out.wide(), Numeric: true, ProtocolNames: true})
 	})
 }
 
@@ -79,13 +80,10 @@ func printChains(w io.Writer, all api.Rules, o iptables.ListingOptions) error {
 }
 
 // listingOf returns a chain as iptables lists it. Packets there are flows and datagrams here.
-func listingOf(chain *api.Chain) (*iptables.ChainListing, error) {
-	l := &iptables.ChainListing{
-		Name: chain.Name, Policy: rules.Accept, Packets: chain.Flows + chain.Datagrams, Bytes: chain.Bytes,
-		Rules: make([]iptables.RuleListing, len(chain.Rules)),
-	}
-	if chain.Policy == iptables.TargetName(&rules.Rule{Target: rules.Drop}) {
-		l.Policy = rules.Drop
+func listingOf(chain *api.Chain) (*iptables.Chain, error) {
+	l := &iptables.Chain{
+		Name: chain.Name, IsBuiltin: chain.Name == rules.Input, Policy: cmp.Or(chain.Policy, "ACCEPT"),
+		Packets: chain.Flows + chain.Datagrams, Bytes: chain.Bytes, Rules: make([]*iptables.Rule, len(chain.Rules)),
 	}
 	for i, r := range chain.Rules {
 		cmd, err := iptables.ParseRule(r.Rule)
@@ -95,7 +93,8 @@ func listingOf(chain *api.Chain) (*iptables.ChainListing, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the running usher has a rule that this one cannot read: %s: %w", r.Rule, err)
 		}
-		l.Rules[i] = iptables.RuleListing{Rule: cmd.Rules[0], Packets: r.Flows + r.Datagrams, Bytes: r.Bytes}
+		l.Rules[i] = cmd.Rules[0]
+		l.Rules[i].Packets, l.Rules[i].Bytes = r.Flows+r.Datagrams, r.Bytes
 	}
 	return l, nil
 }

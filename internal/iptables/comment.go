@@ -13,7 +13,7 @@ func newComment() *extension {
 	m := &rules.Comment{}
 	return &extension{match: m, flags: []flag{{names: []string{"--comment"}, isNeeded: true, set: func(v string, _ bool) *Error {
 		if len(v) > maxComment {
-			return errorf("comment: Argument must have a maximum length of %d characters", maxComment)
+			return errorf("comment: Argument must have a maximum length of %d characters", maxComment).withBlank()
 		}
 		m.Text = v
 		return nil

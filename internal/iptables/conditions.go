@@ -8,41 +8,174 @@ import (
 	"usher/proxy/rules"
 )
 
-// flags are those of the rule itself.
+// flags are the options that any line may have.
 func (p *parser) flags() []flag {
-	r := p.rule
+	isSwitch := func(letter byte, to func() *bool, names ...string) flag {
+		return flag{names: names, takes: nothing, letter: letter, isOfTables: true, set: func(string, bool) *Error {
+			*to() = true
+			return nil
+		}}
+	}
+	return append(append(p.commandFlags(), p.conditionFlags()...),
+		flag{names: []string{"-t", "--table"}, set: p.setTable},
+		isSwitch('n', func() *bool { return &p.cmd.Numeric }, "-n", "--numeric"),
+		isSwitch('v', func() *bool { return &p.cmd.Verbose }, "-v", "--verbose"),
+		isSwitch('x', func() *bool { return &p.cmd.Exact }, "-x", "--exact"),
+		isSwitch('0', func() *bool { return &p.cmd.LineNumbers }, "--line-numbers"),
+		flag{names: []string{"-c", "--set-counters"}, letter: 'c', isOfTables: true, set: func(v string, _ bool) *Error {
+			return p.setCounters(v)
+		}},
+		flag{names: []string{"-w", "--wait"}, takes: perhaps, isOfTables: true, set: p.wait},
+		flag{names: []string{"-W", "--wait-interval"}, takes: perhaps, isOfTables: true, set: p.wait},
+		flag{names: []string{"-M", "--modprobe"}, isOfTables: true, set: func(string, bool) *Error { return nil }},
+		flag{names: []string{"-4", "--ipv4"}, takes: nothing, isOfTables: true, set: func(string, bool) *Error { return nil }},
+		flag{names: []string{"-6", "--ipv6"}, takes: nothing, isOfTables: true, set: func(string, bool) *Error {
+			err := errorf("")
+			err.isSilent = true
+			return err
+		}},
+	)
+}
+
+// conditionFlags are the conditions and targets of a rule.
+func (p *parser) conditionFlags() []flag {
 	return []flag{
-		{names: []string{"-s", "--source", "--src"}, canBeNot: true, set: prefixes(&p.sources)},
-		{names: []string{"-d", "--destination", "--dst"}, canBeNot: true, set: prefixes(&p.destinations)},
-		{names: []string{"-i", "--in-interface"}, canBeNot: true, set: func(v string, not bool) *Error {
-			return parseInterface(&r.Interface, v, not)
+		{names: []string{"-s", "--source", "--src"}, letter: 's', takes: whole, canBeNot: true, set: p.hosts(func() *hosts { return &p.sources })},
+		{names: []string{"-d", "--destination", "--dst"}, letter: 'd', takes: whole, canBeNot: true,
+			set: p.hosts(func() *hosts { return &p.destinations })},
+		{names: []string{"-i", "--in-interface"}, letter: 'i', takes: whole, canBeNot: true, set: func(v string, not bool) *Error {
+			return parseInterface(&p.rule.In, v, not)
 		}},
-		{names: []string{"-p", "--protocol", "--proto"}, canBeNot: true, set: func(v string, not bool) *Error {
-			return parseProtocol(r, v, not)
+		{names: []string{"-o", "--out-interface"}, letter: 'o', takes: whole, canBeNot: true, isOfTables: true, set: func(v string, not bool) *Error {
+			return parseInterface(&p.rule.Out, v, not)
 		}},
-		{names: []string{"-m", "--match"}, set: func(v string, _ bool) *Error { return p.loadMatch(v) }},
-		{names: []string{"-j", "--jump"}, set: func(v string, _ bool) *Error { return p.loadTarget(v) }},
+		{names: []string{"-p", "--protocol"}, letter: 'p', takes: whole, canBeNot: true, set: p.setProtocol},
+		{names: []string{"-f", "--fragments"}, letter: 'f', takes: nothing, canBeNot: true, isOfTables: true, set: func(_ string, not bool) *Error {
+			p.rule.Fragment = OnlyFragment
+			if not {
+				p.rule.Fragment = NoFragment
+			}
+			return nil
+		}},
+		{names: []string{"-m", "--match"}, set: p.loadMatch},
+		{names: []string{"-j", "--jump"}, letter: 'j', takes: whole, set: func(v string, _ bool) *Error { return p.loadTarget(v) }},
+		{names: []string{"-g", "--goto"}, letter: 'j', isOfTables: true, set: func(v string, _ bool) *Error {
+			if err := checkTarget(v); err != nil {
+				return err
+			}
+			p.rule.Target, p.rule.IsJump, p.rule.IsGoto = v, true, true
+			return nil
+		}},
 	}
 }
 
-// prefixes returns what reads addresses, separated by commas.
-func prefixes(to *[]rules.Prefix) func(value string, not bool) *Error {
+// setTable reads -t. The front door is part of filter.
+func (p *parser) setTable(name string, not bool) *Error {
+	reason, known := refusedTables[name]
+	switch {
+	case not:
+		return errorf("unexpected ! flag before --table")
+	case p.isRestore:
+		return errorf("The -t option cannot be used in iptables-restore.").withBlank()
+	case p.grammar == forTables:
+	case known:
+		return errorf("table `%s' has no meaning here", name).advise("%s", reason)
+	case name != "filter":
+		return errorf("can't initialize iptables table `%s': Table does not exist", name)
+	}
+	p.cmd.Table = name
+	return nil
+}
+
+// wait reads how long to wait for other programs: none holds the rules, so that it means nothing.
+func (p *parser) wait(value string, _ bool) *Error {
+	if p.isRestore {
+		return errorf("You cannot use `-w' from iptables-restore")
+	}
+	if value == "" {
+		w, ok := p.more()
+		if !ok {
+			return nil
+		}
+		value = w.text
+	}
+	if _, err := parseNumber(value, 0, 1<<31-1); err != nil {
+		return errorf("wait seconds not numeric")
+	}
+	return nil
+}
+
+// hosts returns what keeps addresses until the line is complete.
+func (p *parser) hosts(to func() *hosts) func(value string, not bool) *Error {
 	return func(value string, not bool) *Error {
-		words := strings.Split(value, ",")
-		if not && len(words) > 1 {
-			return errorf("! not allowed with multiple source or destination IP addresses").
-				advise("jump to a chain that has a rule with RETURN for each")
+		at := p.last().offset
+		if _, inline, isInline := strings.Cut(p.last().text, "="); isInline && p.grammar == forDoor {
+			at += len(p.last().text) - len(inline)
 		}
-		for _, w := range words {
-			prefix, err := parsePrefix(w)
-			if err != nil {
-				return err
-			}
-			*to = append(*to, rules.Prefix{Prefix: prefix, Not: not})
-		}
+		*to() = hosts{word{value, at}, not, true}
 		return nil
 	}
 }
+
+// prefixes reads addresses, separated by commas.
+func (p *parser) prefixes(h hosts) ([]rules.Prefix, *Error) {
+	if !h.given {
+		return []rules.Prefix{{}}, nil
+	}
+	var all []rules.Prefix
+	for w := range strings.SplitSeq(h.word.text, ",") {
+		found, err := p.prefix(w)
+		if err != nil {
+			return nil, err.at(h.word.offset)
+		}
+		for _, prefix := range found {
+			c := rules.Prefix{Prefix: prefix, Not: h.not}
+			if p.grammar == forTables && prefix.Bits() == 0 && prefix.Addr().Is4() && !h.not {
+				c = rules.Prefix{}
+			}
+			all = append(all, c)
+		}
+	}
+	return all, nil
+}
+
+// prefix reads an address with an optional mask, or the name of a host.
+func (p *parser) prefix(text string) ([]netip.Prefix, *Error) {
+	if p.grammar == forDoor {
+		prefix, err := parsePrefix(text)
+		return []netip.Prefix{prefix}, err
+	}
+	host, mask, hasMask := strings.Cut(text, "/")
+	if host != "" && strings.Trim(host, "0123456789.") == "" && strings.Count(host, ".") < 3 && !strings.HasSuffix(host, ".") {
+		host += strings.Repeat(".0", 3-strings.Count(host, "."))
+		if !hasMask {
+			mask = "32"
+		}
+		text = host + "/" + mask
+	}
+	prefix, err := parsePrefix(text)
+	if err == nil || p.resolver == nil || strings.HasPrefix(err.Message, "invalid mask") {
+		return []netip.Prefix{prefix}, err
+	}
+	var all []netip.Prefix
+	addrs, failed := p.resolver(host)
+	for _, a := range addrs {
+		if hasMask {
+			if prefix, err := parsePrefix(a.String() + "/" + mask); err == nil {
+				all = append(all, prefix)
+			}
+			continue
+		}
+		all = append(all, netip.PrefixFrom(a, a.BitLen()))
+	}
+	if failed != nil || len(all) == 0 {
+		return nil, err
+	}
+	return all, nil
+}
+
+// Resolver returns the IPv4 addresses of a host's name.
+type Resolver func(host string) ([]netip.Addr, error)
 
 // parsePrefix reads an address with an optional mask. Of an IPv4 address with a mask, zeros at the end may be left out.
 func parsePrefix(text string) (netip.Prefix, *Error) {
@@ -129,35 +262,29 @@ func parseInterface(to *rules.Interface, name string, not bool) *Error {
 	return nil
 }
 
-func parseProtocol(r *rules.Rule, text string, not bool) *Error {
+// setProtocol reads -p.
+func (p *parser) setProtocol(text string, not bool) *Error {
+	r := p.rule
 	word := strings.ToLower(text)
-	number, numeric := parseNumber(word, 0, 255)
+	number, known := protocolNumber(word)
 	switch {
-	case word == "all" || numeric == nil && number == 0:
+	case known && number == rules.All:
 		if not {
 			return errorf("rule would never match protocol")
 		}
-		return nil
-	case word == "tcp" || numeric == nil && rules.Protocol(number) == rules.TCP:
-		r.Protocol = rules.TCP
-	case word == "udp" || numeric == nil && rules.Protocol(number) == rules.UDP:
-		r.Protocol = rules.UDP
-	case numeric == nil || isOtherProtocol(word):
-		return errorf("protocol %s has no meaning here", text).advise("usher carries tcp and udp alone")
+	case known && p.grammar == forDoor && number != rules.TCP && number != rules.UDP:
+		return errorf("protocol %s has no meaning here", text).advise("%s", carries)
+	case known:
+		r.Protocol, r.NotProtocol = number, not
+		if number == rules.TCP || number == rules.UDP || number == icmp && p.grammar == forTables {
+			p.protocol = protocolName(number)
+		}
 	default:
-		return errorf("unknown protocol \"%s\" specified", text).adviseOneOf(word, []string{"tcp", "udp", "all"})
+		err := errorf("unknown protocol \"%s\" specified", word)
+		if p.grammar == forDoor {
+			err.Message = "unknown protocol \"" + text + "\" specified"
+		}
+		return err.adviseOneOf(word, []string{"tcp", "udp", "all"})
 	}
-	r.NotProtocol = not
 	return nil
-}
-
-// protocolName returns the word of a protocol.
-func protocolName(p rules.Protocol) string {
-	switch p {
-	case rules.TCP:
-		return "tcp"
-	case rules.UDP:
-		return "udp"
-	}
-	return "all"
 }

@@ -16,13 +16,13 @@ func newConnlimit() *extension {
 			n, err := parseNumber(v, 0, math.MaxInt32)
 			m.N, m.Above = int(n), above != not
 			if err != nil {
-				return errorf("connlimit: bad value for option \"%s\", or out of range (0-%d).", name, math.MaxInt32)
+				return errorf("connlimit: bad value for option \"%s\", or out of range (0-%d).", name, math.MaxInt32).withBlank()
 			}
 			return nil
 		}}
 	}
 	side := func(name, other string, destination bool) flag {
-		return flag{names: []string{name}, isSwitch: true, excludes: []string{other}, set: func(string, bool) *Error {
+		return flag{names: []string{name}, takes: nothing, excludes: []string{other}, set: func(string, bool) *Error {
 			m.Destination = destination
 			return nil
 		}}
@@ -34,7 +34,7 @@ func newConnlimit() *extension {
 		side("--connlimit-saddr", "--connlimit-daddr", false),
 		side("--connlimit-daddr", "--connlimit-saddr", true),
 	}
-	x.check = func(*rules.Rule) *Error {
+	x.check = func(*Rule) *Error {
 		if !x.has("--connlimit-above") && !x.has("--connlimit-upto") {
 			return errorf("You must specify \"--connlimit-above\" or \"--connlimit-upto\".")
 		}

@@ -1,6 +1,7 @@
 package iptables
 
 import (
+	"bufio"
 	"cmp"
 	"slices"
 	"strings"
@@ -8,23 +9,52 @@ import (
 	"usher/proxy/rules"
 )
 
-// Format writes a rule of a chain as iptables -S does. ParseRule reads the same rule from it.
+// Format writes a rule of a chain of the front door as iptables -S does. ParseRule reads the same rule from it.
 func Format(chain string, r *rules.Rule) string {
 	var b strings.Builder
 	b.WriteString("-A " + chain)
-	savePrefix(&b, " -s ", r.Source)
-	savePrefix(&b, " -d ", r.Destination)
-	if r.Interface.Name != "" {
-		saveCondition(&b, " -i ", r.Interface.Name, r.Interface.Not)
+	ruleOf(r).save(&b)
+	return b.String()
+}
+
+// String returns the rule as it stands behind the name of its chain.
+func (r *Rule) String() string {
+	var b strings.Builder
+	r.save(&b)
+	return strings.TrimPrefix(b.String(), " ")
+}
+
+// saveTo writes a rule without its chain.
+func (r *Rule) saveTo(w *bufio.Writer) {
+	var b strings.Builder
+	r.save(&b)
+	w.WriteString(b.String())
+}
+
+// save writes a rule without its chain.
+func (r *Rule) save(b *strings.Builder) {
+	r.saveConditions(b)
+	for _, m := range r.Matches {
+		saveMatch(b, m)
+	}
+	saveTarget(b, r)
+}
+
+func (r *Rule) saveConditions(b *strings.Builder) {
+	savePrefix(b, " -s ", r.Source)
+	savePrefix(b, " -d ", r.Destination)
+	if r.In.Name != "" {
+		saveCondition(b, " -i ", r.In.Name, r.In.Not)
+	}
+	if r.Out.Name != "" {
+		saveCondition(b, " -o ", r.Out.Name, r.Out.Not)
 	}
 	if r.Protocol != rules.All {
-		saveCondition(&b, " -p ", protocolName(r.Protocol), r.NotProtocol)
+		saveCondition(b, " -p ", protocolName(r.Protocol), r.NotProtocol)
 	}
-	for _, m := range r.Matches {
-		saveMatch(&b, m)
+	if r.Fragment != AnyFragment {
+		saveCondition(b, " -f", "", r.Fragment == NoFragment)
 	}
-	saveTarget(&b, r)
-	return b.String()
 }
 
 func savePrefix(b *strings.Builder, option string, p rules.Prefix) {
@@ -40,7 +70,7 @@ func saveCondition(b *strings.Builder, option, value string, not bool) {
 	b.WriteString(option + value)
 }
 
-func saveMatch(b *strings.Builder, m rules.Match) {
+func saveMatch(b *strings.Builder, m Match) {
 	switch m := m.(type) {
 	case *rules.Ports:
 		savePorts(b, m)
@@ -60,6 +90,16 @@ func saveMatch(b *strings.Builder, m rules.Match) {
 		saveRecent(b, m)
 	case *rules.Statistic:
 		saveStatistic(b, m)
+	case *State:
+		saveState(b, m)
+	case *Addrtype:
+		saveAddrtype(b, m)
+	case *MarkMatch:
+		saveMarkMatch(b, m)
+	case *ICMP:
+		saveICMP(b, m)
+	case *Other:
+		b.WriteString(" -m " + m.Name + m.Text)
 	}
 }
 

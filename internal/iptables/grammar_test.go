@@ -56,7 +56,7 @@ func printed(t *testing.T, list *rules.List) string {
 			text.WriteString(line + "\n")
 		}
 	}
-	_, rows, _ := strings.Cut(listed(t, list, ListingOptions{Verbose: true, LineNumbers: true}), "\n")
+	_, rows, _ := strings.Cut(listed(t, list, ListingOptions{Verbose: true, LineNumbers: true, Numeric: true, ProtocolNames: true}), "\n")
 	_, rows, _ = strings.Cut(rows, "\n")
 	text.WriteString(rows)
 	return strings.TrimRight(text.String(), "\n")
@@ -65,9 +65,9 @@ func printed(t *testing.T, list *rules.List) string {
 // listed is the listing of INPUT with counters at zero.
 func listed(t *testing.T, list *rules.List, o ListingOptions) string {
 	t.Helper()
-	c := ChainListing{Name: rules.Input, Policy: list.Chains[0].Policy}
+	c := Chain{Name: rules.Input, IsBuiltin: true, Policy: TargetName(&rules.Rule{Target: list.Chains[0].Policy})}
 	for _, r := range list.Chains[0].Rules {
-		c.Rules = append(c.Rules, RuleListing{Rule: r})
+		c.Rules = append(c.Rules, ruleOf(r))
 	}
 	var text strings.Builder
 	if err := c.Write(&text, o); err != nil {

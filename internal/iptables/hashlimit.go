@@ -28,7 +28,7 @@ func newHashlimit() *extension {
 		{names: []string{"--hashlimit-burst"}, set: func(v string, _ bool) *Error {
 			burst, err := parseNumber(v, 1, maxHashlimitBurst)
 			if err != nil {
-				return errorf("bad value for option \"--hashlimit-burst\", or out of range (1-%d).", maxHashlimitBurst)
+				return errorf("bad value for option \"--hashlimit-burst\", or out of range (1-%d).", maxHashlimitBurst).withBlank()
 			}
 			m.Rate.Burst = int(burst)
 			return nil
@@ -39,7 +39,7 @@ func newHashlimit() *extension {
 			return checkName("hashlimit name", v, maxTableName)
 		}},
 	}, hashlimitTable(m)...)
-	x.check = func(*rules.Rule) *Error {
+	x.check = func(*Rule) *Error {
 		switch {
 		case m.Rate.Events == 0:
 			return errorf("You have to specify --hashlimit").advise("--hashlimit-upto or --hashlimit-above")
@@ -88,7 +88,7 @@ func hashlimitTable(m *rules.Hashlimit) []flag {
 		return flag{names: []string{name}, set: func(v string, _ bool) *Error {
 			n, err := parseNumber(v, 1, math.MaxInt32)
 			if err != nil {
-				return errorf("hashlimit: bad value for option \"%s\", or out of range (1-%d).", name, math.MaxInt32)
+				return errorf("hashlimit: bad value for option \"%s\", or out of range (1-%d).", name, math.MaxInt32).withBlank()
 			}
 			set(int(n))
 			return nil

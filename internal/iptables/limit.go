@@ -33,7 +33,7 @@ func newLimit() *extension {
 		{names: []string{"--limit-burst"}, set: func(v string, _ bool) *Error {
 			burst, err := parseNumber(v, 1, maxLimitBurst)
 			if err != nil {
-				return errorf("limit: bad value for option \"--limit-burst\", or out of range (1-%d).", maxLimitBurst)
+				return errorf("limit: bad value for option \"--limit-burst\", or out of range (1-%d).", maxLimitBurst).withBlank()
 			}
 			m.Rate.Burst = int(burst)
 			return nil

@@ -9,10 +9,12 @@ import (
 )
 
 const (
-	// maxRules bounds the rules of a list.
+	// maxRules bounds the rules of a list, and of a table.
 	maxRules = 100_000
 	// maxChains bounds the chains of a list, and so how deep jumps can go.
 	maxChains = 4096
+	// maxTableChains bounds the chains of a table.
+	maxTableChains = 100_000
 )
 
 // Build makes a list of commands, one a line, as iptables would do one after the other. The policy is ACCEPT, and is
@@ -60,19 +62,27 @@ func (b *listBuilder) add(i int, line string) *Error {
 	switch cmd.Op {
 	case NewChain:
 		return b.newChain(cmd.Chain).at(cmd.chainAt)
-	case Policy:
+	case SetPolicy:
 		return errorf("command -P has no use here").advise("the policy is an option of its own")
 	}
 	switch {
 	case chain == nil:
 		return b.noChain("No chain/target/match by that name.", cmd.Chain).withStatus(statusAbsent).at(cmd.chainAt)
-	case cmd.Op == Insert && cmd.Index > len(chain.Rules)+1:
-		return errorf("Index of insertion too big.").advise("%s has %d rules", cmd.Chain, len(chain.Rules)).withStatus(statusAbsent).at(cmd.indexAt)
+	case cmd.Op == Insert && cmd.Number > len(chain.Rules)+1:
+		return errorf("Index of insertion too big.").advise("%s has %d rules", cmd.Chain, len(chain.Rules)).withStatus(statusAbsent).at(cmd.numberAt)
 	}
 	if b.rules += len(cmd.Rules); b.rules > maxRules {
 		return errorf("there are more than %d rules", maxRules)
 	}
-	for _, r := range cmd.Rules {
+	made := make([]*rules.Rule, len(cmd.Rules))
+	for i, r := range cmd.Rules {
+		front, err := r.Front()
+		if err != nil {
+			return err.(*Error)
+		}
+		made[i] = front
+	}
+	for _, r := range made {
 		if r.Target == rules.Jump {
 			if b.chains[r.Chain] == nil {
 				return b.noChain("Chain '"+r.Chain+"' does not exist", r.Chain).at(cmd.targetAt)
@@ -82,9 +92,9 @@ func (b *listBuilder) add(i int, line string) *Error {
 	}
 	at := len(chain.Rules)
 	if cmd.Op == Insert {
-		at = cmd.Index - 1
+		at = max(cmd.Number, 1) - 1
 	}
-	chain.Rules = slices.Insert(chain.Rules, at, cmd.Rules...)
+	chain.Rules = slices.Insert(chain.Rules, at, made...)
 	return nil
 }
 

@@ -19,14 +19,16 @@ func TestListing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listing := ChainListing{Name: rules.Input, Policy: rules.Drop, Packets: 123456, Bytes: 7}
+	listing := Chain{Name: rules.Input, IsBuiltin: true, Policy: "DROP", Packets: 123456, Bytes: 7}
 	counters := [][2]uint64{{123456, 99999999}, {99999, 100000}, {99999999999, 9999499999999999}}
 	for i, r := range list.Chains[0].Rules {
-		listing.Rules = append(listing.Rules, RuleListing{r, counters[i][0], counters[i][1]})
+		row := ruleOf(r)
+		row.Packets, row.Bytes = counters[i][0], counters[i][1]
+		listing.Rules = append(listing.Rules, row)
 	}
 	for _, tt := range []struct {
 		options ListingOptions
-		chain   ChainListing
+		chain   Chain
 		want    string
 	}{
 		{ListingOptions{Verbose: true, LineNumbers: true}, listing, `
@@ -50,16 +52,17 @@ num  target     prot opt source               destination
 2    RETURN     tcp  -- !192.168.0.0/16       0.0.0.0/0            tcp dpt:!22
 3    averylongchainname  udp  --  0.0.0.0/0            0.0.0.0/0           
 `},
-		{ListingOptions{}, ChainListing{Name: "web", References: 2}, `
+		{ListingOptions{}, Chain{Name: "web", References: 2}, `
 Chain web (2 references)
 target     prot opt source               destination         
 `},
-		{ListingOptions{Verbose: true}, ChainListing{Name: "web"}, `
+		{ListingOptions{Verbose: true}, Chain{Name: "web"}, `
 Chain web (0 references)
  pkts bytes target     prot opt in     out     source               destination         
 `},
 	} {
 		var got strings.Builder
+		tt.options.Numeric, tt.options.ProtocolNames = true, true
 		if err := tt.chain.Write(&got, tt.options); err != nil || got.String() != tt.want[1:] {
 			t.Errorf("%+v: %v\ngot\n%s\nwant\n%s", tt.options, err, got.String(), tt.want[1:])
 		}
@@ -73,7 +76,7 @@ func TestCount(t *testing.T) {
 		0: "    0", 99999: "99999", 100000: " 100K", 123456: " 123K", 123500: " 124K", 9999499: "9999K", 9999500: "  10M",
 		99999999: " 100M", 9999498999: "9999M", 9999499999: "  10G", 9999500000: "  10G", 9999500000000: "  10T",
 	} {
-		if got := (ListingOptions{}).count(n, 8); got != want {
+		if got := new(ListingOptions).count(n, 8); got != want {
 			t.Errorf("%d: %q, want %q", n, got, want)
 		}
 	}

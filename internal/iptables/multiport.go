@@ -9,10 +9,6 @@ import (
 // maxMultiport bounds the ports of -m multiport. A range counts as two.
 const maxMultiport = 15
 
-// multiportShort are options of -m tcp that stand for those of -m multiport where it alone is loaded.
-var multiportShort = map[string]string{"--sport": "--sports", "--source-port": "--sports", "--dport": "--dports",
-	"--destination-port": "--dports", "--port": "--ports"}
-
 func newMultiport() *extension {
 	m := &rules.Multiport{}
 	x := &extension{match: m}
@@ -28,7 +24,7 @@ func newMultiport() *extension {
 		option(rules.DestinationPort, names[1], "--dports", names[0], names[2]),
 		option(rules.EitherPort, names[2], names[2], names[0], names[1]),
 	}
-	x.check = func(r *rules.Rule) *Error {
+	x.check = func(r *Rule) *Error {
 		switch {
 		case r.Protocol == rules.All:
 			return errorf("multiport needs `-p tcp' or `-p udp'")

@@ -1,6 +1,7 @@
 package iptables
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -8,38 +9,90 @@ import (
 	"usher/proxy/rules"
 )
 
-// parser reads one line, from left to right.
+// grammar says what lines are for.
+type grammar uint8
+
+const (
+	// forDoor is the front door's: rules of INPUT and its user chains, with what a proxy can judge.
+	forDoor grammar = iota
+	// forTables is all of iptables.
+	forTables
+)
+
+// parser reads lines, one after the other, as getopt_long reads iptables' arguments: from left to right, with long options
+// cut short where that is clear, and short ones joined.
 type parser struct {
-	words []word
-	next  int // index of the next word
-	end   int // of the line, in bytes
+	grammar   grammar
+	isRestore bool     // of iptables-restore, which knows no -t and no -w
+	table     string   // of a line that names none; empty: filter
+	resolver  Resolver // of names of hosts
+	own       []flag   // options that any line may have
+
+	words  []word
+	next   int // index of the next word
+	within int // of the next word: offset of its next short option, or 0
+	end    int // of the line, in bytes
 
 	cmd                   Command
-	rule                  *rules.Rule // that all rules of the command are copies of
-	sources, destinations []rules.Prefix
+	rule                  *Rule // that all rules of the command are copies of
+	sources, destinations hosts
 	loaded                []*extension // matches in their order, and the target
-	given                 []string     // flags of the rule itself
+	given                 string       // letters of the options that were given
+	not                   bool         // ! stands before the next option
+	protocol              string       // the match of -p
+	hasProtocol           bool         // that match was loaded for an option
+}
+
+// hosts are addresses that are read when the line is complete.
+type hosts struct {
+	word  word
+	not   bool
+	given bool
 }
 
 // extension is a match or a target while its flags are read.
 type extension struct {
-	name  string
-	at    word
-	flags []flag
-	given []string    // names of flags
-	match rules.Match // nil: a target
-	check func(r *rules.Rule) *Error
+	name    string
+	at      word
+	flags   []flag
+	given   []string // names of flags
+	match   Match    // nil: a target
+	options any      // of a target
+	check   func(r *Rule) *Error
+	other   *Other // takes options that nobody knows
 }
 
-// flag is an option of a rule or of an extension.
+// takes is what stands behind an option.
+type takes uint8
+
+const (
+	aValue  takes = iota
+	nothing       // a switch
+	perhaps       // a value in the same word, or none
+	whole         // a value; iptables looks at the whole word that it ends
+)
+
+// flag is an option of a line or of an extension.
 type flag struct {
-	names    []string // the first one is that of messages
-	isSwitch bool     // has no value
-	isPair   bool     // has two words as its value
-	canBeNot bool     // may stand behind !
-	isNeeded bool
-	excludes []string // flags that cannot be together with this one
-	set      func(value string, not bool) *Error
+	names      []string // the first one is that of messages
+	takes      takes
+	isOfTables bool // the front door does not have it
+	isPair     bool // has two words as its value
+	canBeNot   bool // may stand behind !
+	isNeeded   bool
+	letter     byte     // of an option of the line that can be given once
+	excludes   []string // flags that cannot be together with this one
+	set        func(value string, not bool) *Error
+}
+
+// start makes the parser ready for a line.
+func (p *parser) start(words []word, end int) {
+	if p.own == nil {
+		p.own = p.flags()
+	}
+	*p = parser{grammar: p.grammar, isRestore: p.isRestore, table: p.table, resolver: p.resolver, own: p.own, words: words, end: end,
+		rule: new(Rule), loaded: p.loaded[:0]}
+	p.cmd = Command{Table: cmp.Or(p.table, "filter")}
 }
 
 // peek returns the next word; behind the last one it is empty.
@@ -50,77 +103,150 @@ func (p *parser) peek() word {
 	return word{offset: p.end}
 }
 
+// last returns the word before the next one, which iptables' messages name.
+func (p *parser) last() word {
+	if p.next == 0 {
+		return word{text: "iptables"}
+	}
+	return p.words[p.next-1]
+}
+
+// more returns the next word if it is no option.
+func (p *parser) more() (word, bool) {
+	w := p.peek()
+	if p.next == len(p.words) || w.text != "" && (w.text[0] == '-' || w.text[0] == '!') {
+		return w, false
+	}
+	p.next++
+	return w, true
+}
+
 // value returns the next word as the value of an option.
-func (p *parser) value(option string) (word, *Error) {
+func (p *parser) value() (word, *Error) {
 	w := p.peek()
 	if p.next == len(p.words) {
-		return w, errorf("option \"%s\" requires an argument", option).at(p.words[p.next-1].offset)
+		return w, errorf("option \"%s\" requires an argument", p.last().text).at(p.last().offset)
 	}
 	p.next++
 	return w, nil
 }
 
-// end0 refuses words behind a command that is complete.
-func (p *parser) end0() *Error {
-	if w := p.peek(); p.next < len(p.words) {
-		return errorf("Bad argument `%s'", w.text).at(w.offset)
+// options reads all options of a line.
+func (p *parser) options() *Error {
+	for p.next < len(p.words) {
+		w := p.words[p.next]
+		var err *Error
+		switch {
+		case p.within > 0:
+			err = p.shortOption(w)
+		case w.text == "--":
+			p.next++
+			return p.unknownArguments()
+		case len(w.text) < 2 || w.text[0] != '-':
+			p.next++
+			err = p.plainWord(w)
+		case w.text[1] == '-':
+			p.next++
+			err = p.longOption(w)
+		default:
+			p.within = 1
+			err = p.shortOption(w)
+		}
+		if err != nil {
+			return err.at(w.offset)
+		}
 	}
 	return nil
 }
 
-// parseRule reads the conditions and the target of a rule, and makes the rules of the command.
-func (p *parser) parseRule() *Error {
-	for p.next < len(p.words) {
-		if err := p.option(); err != nil {
-			return err
-		}
+// unknownArguments refuses words behind --.
+func (p *parser) unknownArguments() *Error {
+	if p.next < len(p.words) {
+		return errorf("unknown arguments found on commandline").at(p.peek().offset)
 	}
-	for _, x := range p.loaded {
-		if err := x.finish(p.rule); err != nil {
-			return err.at(x.at.offset)
-		}
-	}
-	return p.expand()
+	return nil
 }
 
-// option reads one option, with ! before it and its value behind.
-func (p *parser) option() *Error {
-	name := p.peek()
-	p.next++
-	not := name.text == "!"
-	if not {
-		if name = p.peek(); p.next == len(p.words) {
-			return errorf("nothing behind \"!\"").at(p.words[p.next-1].offset)
-		}
-		p.next++
+// plainWord reads a word that is no option: ! alone is one.
+func (p *parser) plainWord(w word) *Error {
+	if w.text != "!" {
+		return p.badArgument(w)
 	}
-	if len(name.text) < 2 || name.text[0] != '-' {
-		return p.badArgument(name)
+	if p.not {
+		return errorf("multiple consecutive ! not allowed")
 	}
-	text, inline, isInline := strings.Cut(name.text, "=")
-	x, f, err := p.find(text)
-	if err != nil {
-		return err.at(name.offset)
+	p.not = true
+	return nil
+}
+
+func (p *parser) longOption(w word) *Error {
+	name, inline, isInline := strings.Cut(w.text, "=")
+	x, f := p.findLong(name)
+	if f == nil && p.takeOther(w) {
+		return nil
 	}
-	value := word{inline, name.offset + len(text) + 1}
-	switch {
-	case not && !f.canBeNot:
-		return f.refuseNot(x, text).at(name.offset)
-	case f.isSwitch && isInline:
-		return errorf("option \"%s\" doesn't allow an argument", text).at(name.offset)
-	case !f.isSwitch && !isInline:
-		if value, err = p.value(text); err != nil {
+	if f == nil || isInline && f.takes == nothing {
+		return p.again(w, func() { p.next-- })
+	}
+	value := word{inline, w.offset + len(name) + 1}
+	if !isInline && f.takes != nothing && f.takes != perhaps {
+		var err *Error
+		if value, err = p.value(); err != nil {
 			return err
 		}
 	}
-	if err := p.once(x, f, text); err != nil {
+	return p.apply(x, f, w, value, isInline)
+}
+
+// shortOption reads the next letter of a word.
+func (p *parser) shortOption(w word) *Error {
+	name := "-" + w.text[p.within:p.within+1]
+	at := p.within
+	p.within++
+	rest := w.text[p.within:]
+	f := findFlag(p.own, name)
+	if f == nil || f.takes != nothing || rest == "" {
+		if f != nil || rest == "" {
+			p.within = 0
+			p.next++
+		}
+	}
+	if f == nil {
+		return p.again(w, func() {
+			if p.within == 0 {
+				p.next--
+			}
+			p.within = at
+		})
+	}
+	value, isInline := word{rest, w.offset + at + 1}, rest != ""
+	if rest == "" && f.takes != nothing && f.takes != perhaps {
+		var err *Error
+		if value, err = p.value(); err != nil {
+			return err
+		}
+	}
+	return p.apply(nil, f, word{name, w.offset}, value, isInline)
+}
+
+// apply takes an option with its value, which is empty if has is false and it has none of its own.
+func (p *parser) apply(x *extension, f *flag, name, value word, has bool) *Error {
+	not := p.not
+	p.not = false
+	if f.isOfTables && p.grammar == forDoor {
+		return errorf("unknown option \"%s\"", name.text).advise("%s", refusedFlags[f.names[0]]).at(name.offset)
+	}
+	if f.takes == whole && p.grammar == forTables {
+		value = p.last()
+	}
+	if f.takes == nothing || f.takes == perhaps && !has {
+		value.offset = name.offset
+	}
+	if err := p.once(x, f, not); err != nil {
 		return err.at(name.offset)
 	}
-	switch {
-	case f.isSwitch:
-		value.offset = name.offset
-	case f.isPair:
-		second, err := p.value(text)
+	if f.isPair {
+		second, err := p.value()
 		if err != nil {
 			return err
 		}
@@ -129,8 +255,44 @@ func (p *parser) option() *Error {
 	return f.set(value.text, not).at(value.offset)
 }
 
+// again reads an option anew after the match of the protocol was loaded for it, or refuses it.
+func (p *parser) again(w word, back func()) *Error {
+	if p.protocol != "" && !p.hasProtocol {
+		p.hasProtocol = true
+		if p.grammar == forTables || !p.rule.NotProtocol {
+			back()
+			p.load(p.protocol, w)
+			return nil
+		}
+	}
+	return p.unknown(p.last().text).at(w.offset)
+}
+
+// takeOther gives an option to a match or target whose words nothing here understands.
+func (p *parser) takeOther(w word) bool {
+	for _, x := range slices.Backward(p.loaded) {
+		if x.other == nil {
+			continue
+		}
+		if p.not {
+			x.other.Text += " !"
+			p.not = false
+		}
+		x.other.Text += " " + w.text
+		for {
+			value, ok := p.more()
+			if !ok {
+				return true
+			}
+			x.other.Text += " " + quoteOther(value.text)
+		}
+	}
+	return false
+}
+
 func (p *parser) badArgument(w word) *Error {
 	err := errorf("Bad argument `%s'", w.text).at(w.offset)
+	err.isBare = true
 	switch {
 	case w.text == "iptables" || w.text == "ip6tables":
 		return err.advise("leave out the name of the program")
@@ -142,27 +304,42 @@ func (p *parser) badArgument(w word) *Error {
 	return err
 }
 
-// find returns the flag of a name, and the extension that has it, which is nil for one of the rule.
-func (p *parser) find(name string) (*extension, *flag, *Error) {
-	own := p.flags()
-	if f := findFlag(own, name); f != nil {
-		return nil, f, nil
+// findLong returns the flag of a name, which may be cut short, and the extension that has it; nil is one of the line.
+func (p *parser) findLong(name string) (*extension, *flag) {
+	if f := findFlag(p.own, name); f != nil {
+		return nil, f
 	}
 	for _, x := range slices.Backward(p.loaded) {
 		if f := findFlag(x.flags, name); f != nil {
-			return x, f, nil
+			return x, f
 		}
 	}
-	for _, x := range slices.Backward(p.loaded) {
-		if short, ok := multiportShort[name]; ok && x.name == "multiport" {
-			return x, findFlag(x.flags, short), nil
+	var of *extension
+	var found *flag
+	isClear := true
+	search := func(x *extension, flags []flag) {
+		for i := range flags {
+			if flags[i].begins(name) {
+				isClear = isClear && found == nil
+				of, found = x, &flags[i]
+			}
 		}
 	}
-	if isPortFlag(name) && !p.rule.NotProtocol && p.rule.Protocol != rules.All {
-		x := p.load(protocolName(p.rule.Protocol), p.words[p.next-1])
-		return x, findFlag(x.flags, name), nil
+	search(nil, p.own)
+	for _, x := range p.loaded {
+		search(x, x.flags)
 	}
-	return nil, nil, p.unknown(name, own)
+	if !isClear {
+		return nil, nil
+	}
+	return of, found
+}
+
+// begins reports whether a long name of the flag begins with a word.
+func (f *flag) begins(word string) bool {
+	return len(word) > 2 && slices.ContainsFunc(f.names, func(n string) bool {
+		return strings.HasPrefix(n, "--") && strings.HasPrefix(n, word)
+	})
 }
 
 func findFlag(flags []flag, name string) *flag {
@@ -174,16 +351,23 @@ func findFlag(flags []flag, name string) *flag {
 }
 
 // unknown returns the error of an option that nothing loaded has.
-func (p *parser) unknown(name string, own []flag) *Error {
+func (p *parser) unknown(name string) *Error {
 	err := errorf("unknown option \"%s\"", name)
+	name, _, hasValue := strings.Cut(name, "=")
+	if _, f := p.findLong(name); f != nil && hasValue {
+		return err.advise("%s has no value", name)
+	}
 	if advice, known := refusedFlags[name]; known {
 		return err.advise("%s", advice)
 	}
 	if isPortFlag(name) {
 		return err.advise("%s needs -p tcp or -p udp before it", name)
 	}
+	if owner := p.ownerOf(name); owner != "" {
+		return err.advise("it needs %s before it", owner)
+	}
 	var have []string
-	for _, f := range slices.Concat(own, portFlags(new(rules.Ports))) {
+	for _, f := range slices.Concat(p.own, portFlags(new(rules.Ports))) {
 		have = append(have, f.names...)
 	}
 	for _, x := range p.loaded {
@@ -191,34 +375,42 @@ func (p *parser) unknown(name string, own []flag) *Error {
 			have = append(have, f.names...)
 		}
 	}
-	if owner := ownerOf(name); owner != "" {
-		return err.advise("it needs %s before it", owner)
-	}
 	if near := nearest.Word(name, have); near != "" && strings.HasPrefix(name, "--") {
 		return err.advise("did you mean %s?", near)
 	}
 	return err
 }
 
-// once refuses a flag that is given twice, or with one that it excludes.
-func (p *parser) once(x *extension, f *flag, written string) *Error {
-	if x == nil {
-		if f.names[0] != "-m" && slices.Contains(p.given, f.names[0]) {
-			return errorf("multiple %s flags not allowed", f.names[0])
-		}
-		p.given = append(p.given, f.names[0])
+// once refuses an option that is given twice, or with one that it excludes, or that cannot stand behind !.
+func (p *parser) once(x *extension, f *flag, not bool) *Error {
+	switch {
+	case x != nil:
+		return x.once(f, not)
+	case f.letter == 0:
 		return nil
+	case strings.IndexByte(p.given, f.letter) >= 0 && f.letter != 'v':
+		return errorf("multiple -%c flags not allowed", f.letter)
+	case not && !f.canBeNot:
+		return errorf("cannot have ! before -%c", f.letter)
+	}
+	p.given += string(rune(f.letter))
+	return nil
+}
+
+func (x *extension) once(f *flag, not bool) *Error {
+	if not && !f.canBeNot {
+		return errorf("%s: option \"%s\" cannot be inverted.", x.name, f.names[0]).withBlank()
 	}
 	if slices.Contains(x.given, f.names[0]) {
-		if isPortFlag(written) && x.name != "multiport" {
+		if isPortFlag(f.names[0]) && x.name != "multiport" {
 			return errorf("Only one `%s' allowed", f.names[0])
 		}
-		return errorf("%s: option \"%s\" can only be used once.", x.name, f.names[0])
+		return errorf("%s: option \"%s\" can only be used once.", x.name, f.names[0]).withBlank()
 	}
 	for _, other := range f.excludes {
 		if slices.Contains(x.given, other) {
 			first, second := x.inOrder(f.names[0], other)
-			return errorf("%s: option \"%s\" cannot be used together with \"%s\".", x.name, first, second)
+			return errorf("%s: option \"%s\" cannot be used together with \"%s\".", x.name, first, second).withBlank()
 		}
 	}
 	x.given = append(x.given, f.names[0])
@@ -238,19 +430,11 @@ func (x *extension) inOrder(a, b string) (first, second string) {
 	return a, b
 }
 
-// refuseNot returns the error of a flag that cannot be inverted.
-func (f *flag) refuseNot(x *extension, written string) *Error {
-	if x == nil {
-		return errorf("cannot have ! before %s", written)
-	}
-	return errorf("%s: option \"%s\" cannot be inverted.", x.name, f.names[0])
-}
-
-// finish checks an extension whose flags are all read.
-func (x *extension) finish(r *rules.Rule) *Error {
+// finish checks an extension whose flags are all read, and puts it into a rule.
+func (x *extension) finish(r *Rule) *Error {
 	for _, f := range x.flags {
 		if f.isNeeded && !slices.Contains(x.given, f.names[0]) {
-			return errorf("%s: option \"%s\" must be specified", x.name, f.names[0])
+			return errorf("%s: option \"%s\" must be specified", x.name, f.names[0]).withBlank()
 		}
 	}
 	if x.check != nil {
@@ -260,6 +444,8 @@ func (x *extension) finish(r *rules.Rule) *Error {
 	}
 	if x.match != nil {
 		r.Matches = append(r.Matches, x.match)
+	} else {
+		r.Options = x.options
 	}
 	return nil
 }

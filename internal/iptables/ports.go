@@ -11,11 +11,11 @@ import (
 )
 
 // newPorts is -m tcp or -m udp, which is loaded by -p and a port, too.
-func newPorts(protocol rules.Protocol) *extension {
+func newPorts(protocol rules.Protocol, g grammar) *extension {
 	m := &rules.Ports{Protocol: protocol}
 	name := protocolName(protocol)
-	return &extension{match: m, flags: portFlags(m), check: func(r *rules.Rule) *Error {
-		if r.Protocol != protocol || r.NotProtocol {
+	return &extension{match: m, flags: portFlags(m), check: func(r *Rule) *Error {
+		if g == forDoor && (r.Protocol != protocol || r.NotProtocol) {
 			return errorf("%s match requires '-p %s'", strings.ToUpper(name), name)
 		}
 		return nil
@@ -35,7 +35,7 @@ func portFlags(m *rules.Ports) []flag {
 	}
 	if m.Protocol == rules.TCP {
 		flags = append(flags,
-			flag{names: []string{"--syn"}, isSwitch: true, canBeNot: true, set: func(_ string, not bool) *Error { return setSYN(m, not) }},
+			flag{names: []string{"--syn"}, takes: nothing, canBeNot: true, set: func(_ string, not bool) *Error { return setSYN(m, not) }},
 			flag{names: []string{"--tcp-flags"}, isPair: true, canBeNot: true, set: func(v string, not bool) *Error { return parseFlags(m, v, not) }})
 	}
 	return flags
@@ -133,26 +133,26 @@ func formatRange(r rules.PortRange) string {
 	return fmt.Sprintf("%d:%d", r.First, r.Last)
 }
 
-func listPorts(b *strings.Builder, m *rules.Ports) {
-	b.WriteString(" " + protocolName(m.Protocol))
-	listPort(b, " spt", m.Source, m.NotSource)
-	listPort(b, " dpt", m.Destination, m.NotDestination)
-	if m.SYN {
+func listPorts(b *strings.Builder, m *rules.Ports, o *ListingOptions) {
+	protocol := protocolName(m.Protocol)
+	b.WriteString(" " + protocol)
+	list := func(name string, r *rules.PortRange, not bool) {
+		if r == nil {
+			return
+		}
+		if b.WriteString(name); r.First != r.Last {
+			b.WriteByte('s')
+		}
+		if b.WriteByte(':'); not {
+			b.WriteByte('!')
+		}
+		b.WriteString(o.ports(*r, protocol))
+	}
+	list(" spt", m.Source, m.NotSource)
+	list(" dpt", m.Destination, m.NotDestination)
+	if m.SYN && o.Numeric {
 		b.WriteString(" flags:0x17/0x02")
+	} else if m.SYN {
+		b.WriteString(" flags:FIN,SYN,RST,ACK/SYN")
 	}
-}
-
-func listPort(b *strings.Builder, name string, r *rules.PortRange, not bool) {
-	if r == nil {
-		return
-	}
-	b.WriteString(name)
-	if r.First != r.Last {
-		b.WriteByte('s')
-	}
-	b.WriteByte(':')
-	if not {
-		b.WriteByte('!')
-	}
-	b.WriteString(formatRange(*r))
 }

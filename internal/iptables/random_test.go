@@ -170,7 +170,11 @@ func TestFormat(t *testing.T) {
 		if err != nil || len(cmd.Rules) != 1 {
 			t.Fatalf("seed %d: %s: %v, %d rules", seed, line, err, len(cmd.Rules))
 		}
-		if diff := cmp.Diff(want, cmd.Rules[0], equate); diff != "" {
+		got, err := cmd.Rules[0].Front()
+		if err != nil {
+			t.Fatalf("seed %d: %s: %v", seed, line, err)
+		}
+		if diff := cmp.Diff(want, got, equate); diff != "" {
 			t.Fatalf("seed %d: %s:\n%s", seed, line, diff)
 		}
 	}

@@ -67,13 +67,13 @@ done`
 	return answers
 }
 
-// protocolNumber is the protocol in a listing of iptables 1.8.9, where other versions have its name.
-var protocolNumber = regexp.MustCompile(`(?m)^(\d+ +\S+ +\S+ .{9,}? [ !])(0 |6 |17)  ( *-- )`)
+// listedProtocol is the protocol in a listing of iptables 1.8.9, where other versions have its name.
+var listedProtocol = regexp.MustCompile(`(?m)^(\d+ +\S+ +\S+ .{9,}? [ !])(0 |6 |17)  ( *-- )`)
 
 func withProtocolNames(listing string) string {
 	names := map[string]string{"0 ": "all", "6 ": "tcp", "17": "udp"}
-	return protocolNumber.ReplaceAllStringFunc(listing, func(row string) string {
-		parts := protocolNumber.FindStringSubmatch(row)
+	return listedProtocol.ReplaceAllStringFunc(listing, func(row string) string {
+		parts := listedProtocol.FindStringSubmatch(row)
 		return parts[1] + names[parts[2]] + " " + parts[3]
 	})
 }

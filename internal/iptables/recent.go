@@ -33,7 +33,7 @@ func newRecent() *extension {
 				others = append(others, other.option)
 			}
 		}
-		x.flags = append(x.flags, flag{names: []string{words.option}, isSwitch: true, canBeNot: true, excludes: others,
+		x.flags = append(x.flags, flag{names: []string{words.option}, takes: nothing, canBeNot: true, excludes: others,
 			set: func(_ string, not bool) *Error {
 				m.Action, m.Not = rules.RecentAction(action), not
 				return nil
@@ -41,7 +41,7 @@ func newRecent() *extension {
 	}
 	x.flags = append(x.flags, recentValues(m)...)
 	x.flags = append(x.flags, recentSwitches(m)...)
-	x.check = func(*rules.Rule) *Error { return checkRecent(x, m) }
+	x.check = func(*Rule) *Error { return checkRecent(x, m) }
 	return x
 }
 
@@ -50,7 +50,7 @@ func recentValues(m *rules.Recent) []flag {
 		return flag{names: []string{name}, set: func(v string, _ bool) *Error {
 			n, err := parseNumber(v, least, most)
 			if *to = int(n); err != nil {
-				return errorf("recent: bad value for option \"%s\", or out of range (%d-%d).", name, least, most)
+				return errorf("recent: bad value for option \"%s\", or out of range (%d-%d).", name, least, most).withBlank()
 			}
 			return nil
 		}}
@@ -75,12 +75,12 @@ func recentValues(m *rules.Recent) []flag {
 
 func recentSwitches(m *rules.Recent) []flag {
 	return []flag{
-		{names: []string{"--reap"}, isSwitch: true, set: func(string, bool) *Error { m.Reap = true; return nil }},
-		{names: []string{"--rsource"}, isSwitch: true, excludes: []string{"--rdest"}, set: func(string, bool) *Error {
+		{names: []string{"--reap"}, takes: nothing, set: func(string, bool) *Error { m.Reap = true; return nil }},
+		{names: []string{"--rsource"}, takes: nothing, excludes: []string{"--rdest"}, set: func(string, bool) *Error {
 			m.Destination = false
 			return nil
 		}},
-		{names: []string{"--rdest"}, isSwitch: true, excludes: []string{"--rsource"}, set: func(string, bool) *Error {
+		{names: []string{"--rdest"}, takes: nothing, excludes: []string{"--rsource"}, set: func(string, bool) *Error {
 			m.Destination = true
 			return nil
 		}},
@@ -97,7 +97,7 @@ func checkRecent(x *extension, m *rules.Recent) *Error {
 	case !acts:
 		return errorf("recent: you must specify one of `--set', `--rcheck' `--update' or `--remove'")
 	case m.Reap && m.Seconds == 0:
-		return errorf("recent: option \"--reap\" also requires \"--seconds\".")
+		return errorf("recent: option \"--reap\" also requires \"--seconds\".").withBlank()
 	case !looks && (m.Seconds > 0 || m.HitCount > 0):
 		return errorf("recent: --seconds and --hitcount are for --rcheck and --update").withStatus(statusRefused)
 	}

@@ -7,18 +7,15 @@ const (
 	translates = "usher translates no addresses: a service with a backend has that effect"
 	sees       = "a proxy sees connections and datagrams, not the headers of packets"
 	marks      = "packets have no mark here"
+	carries    = "usher carries tcp and udp alone"
 )
 
-var refusedCommands = map[string]string{
-	"-D": "leave the rule out of the list", "--delete": "leave the rule out of the list",
-	"-R": "change the rule in the list", "--replace": "change the rule in the list",
-	"-F": "a list has what stands in it", "--flush": "a list has what stands in it",
-	"-X": "leave the chain out of the list", "--delete-chain": "leave the chain out of the list",
-	"-E": "change the name in the list", "--rename-chain": "change the name in the list",
-	"-Z": "counters are not part of a list", "--zero": "counters are not part of a list",
-	"-L": "usher rules lists them", "--list": "usher rules lists them",
-	"-S": "usher config prints them", "--list-rules": "usher config prints them",
-	"-C": "usher rules lists them", "--check": "usher rules lists them",
+// refusedCommands has the letters of commands that a list of rules knows no use for.
+var refusedCommands = map[byte]string{
+	'D': "leave the rule out of the list", 'R': "change the rule in the list", 'F': "a list has what stands in it",
+	'X': "leave the chain out of the list", 'E': "change the name in the list", 'Z': "counters are not part of a list",
+	'L': "usher rules lists them", 'S': "usher config prints them", 'C': "usher rules lists them",
+	'V': "usher version prints it", 'h': "usher help rules has the words",
 }
 
 var refusedTables = map[string]string{
@@ -30,8 +27,8 @@ var refusedChains = map[string]string{
 }
 
 var refusedMatches = map[string]string{
-	"icmp": "usher carries tcp and udp alone", "icmp6": "usher carries tcp and udp alone", "sctp": "usher carries tcp and udp alone",
-	"dccp": "usher carries tcp and udp alone", "esp": "usher carries tcp and udp alone", "ah": "usher carries tcp and udp alone",
+	"icmp": carries, "icmp6": carries, "sctp": carries,
+	"dccp": carries, "esp": carries, "ah": carries,
 	"ttl": sees, "hl": sees, "tos": sees, "dscp": sees, "ecn": sees, "length": sees, "tcpmss": sees, "u32": sees, "bpf": sees,
 	"string": sees, "ipv6header": sees, "frag": sees, "pkttype": sees, "mac": "a proxy sees no hardware addresses",
 	"physdev": "a proxy sees no bridge: -i has the interface", "owner": "clients are no processes of this machine",
@@ -63,7 +60,7 @@ var refusedFlags = map[string]string{
 	"-o": "rules see clients, which come in by -i", "--out-interface": "rules see clients, which come in by -i",
 	"-4": "one list has the addresses of both families", "-6": "one list has the addresses of both families",
 	"-f": sees, "--fragment": sees, "-c": "counters are not part of a rule", "--set-counters": "counters are not part of a rule",
-	"--tcp-option": sees, "--icmp-type": "usher carries tcp and udp alone", "--to-destination": translates, "--to-source": translates,
+	"--tcp-option": sees, "--icmp-type": carries, "--to-destination": translates, "--to-source": translates,
 	"--to-ports": translates, "--log-tcp-options": sees, "--log-ip-options": sees, "--log-tcp-sequence": sees,
 	"--log-uid": "clients are no processes of this machine", "--log-macdecode": "a proxy sees no hardware addresses",
 	"--ctproto": "conntrack has --ctstate alone; use -p", "--ctorigsrc": "conntrack has --ctstate alone; use -s",
@@ -71,14 +68,6 @@ var refusedFlags = map[string]string{
 	"--ctorigdstport": "conntrack has --ctstate alone; use --dport", "--ctreplsrc": "conntrack has --ctstate alone",
 	"--ctstatus": "conntrack has --ctstate alone", "--ctexpire": "conntrack has --ctstate alone", "--ctdir": "conntrack has --ctstate alone",
 	"--hashlimit-rate-match": "a rate counts new flows", "--hashlimit-rate-interval": "a rate counts new flows",
-	"--rttl": sees, "-w": "no other program holds the rules", "--wait": "no other program holds the rules",
-}
-
-// isOtherProtocol reports whether a word is a protocol that usher does not carry.
-func isOtherProtocol(word string) bool {
-	switch word {
-	case "icmp", "icmpv6", "ipv6-icmp", "sctp", "dccp", "udplite", "esp", "ah", "gre", "igmp", "ipip", "ospf", "vrrp":
-		return true
-	}
-	return false
+	"-n": "a list has no listings", "-v": "a list has no listings", "-x": "a list has no listings", "--line-numbers": "a list has no listings",
+	"-W": "no other program holds the rules", "-M": "usher loads no modules", "--rttl": sees, "-w": "no other program holds the rules", "--wait": "no other program holds the rules",
 }

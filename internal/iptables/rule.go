@@ -21,7 +21,41 @@ type Rule struct {
 
 	// Packets and Bytes are what the rule was given by -c, beyond what its live counters say. They count modulo 2^64.
 	Packets, Bytes uint64
+
+	origin *Rule
 }
+
+// Origin returns the rule as it was first made, before its counters were set: live counters belong to that one.
+func (r *Rule) Origin() *Rule {
+	if r.origin != nil {
+		return r.origin
+	}
+	return r
+}
+
+// withCounters returns the rule with other counters.
+func (r *Rule) withCounters(packets, bytes uint64) *Rule {
+	other := *r
+	other.origin = r.Origin()
+	other.Packets, other.Bytes = packets, bytes
+	return &other
+}
+
+// isTCP reports whether the rule is for TCP alone.
+func (r *Rule) isTCP() bool { return r.Protocol == rules.TCP && !r.NotProtocol }
+
+// fitsProtocol reports whether matches on ports stand behind their protocol, as the kernel wants it.
+func (r *Rule) fitsProtocol() bool {
+	for _, m := range r.Matches {
+		if m, ok := m.(*rules.Ports); ok && m.Protocol != r.Protocol {
+			return false
+		}
+	}
+	return true
+}
+
+// isNever reports whether no address fulfils a condition.
+func isNever(p rules.Prefix) bool { return p.IsValid() && p.Bits() == 0 && p.Not }
 
 // Match is a condition: a pointer to one of package rules that is a rules.Match, or to one of Addrtype, MarkMatch, State,
 // ICMP and Other.

@@ -26,7 +26,7 @@ func newStatistic() *extension {
 		{names: []string{"--probability"}, canBeNot: true, set: func(v string, not bool) *Error {
 			p, err := strconv.ParseFloat(v, 64)
 			if err != nil || !(p >= 0 && p <= 1) {
-				return errorf("statistic: bad value for option \"--probability\", or out of range (0-1).")
+				return errorf("statistic: bad value for option \"--probability\", or out of range (0-1).").withBlank()
 			}
 			m.Probability, m.Not = math.Round(p*probabilityScale)/probabilityScale, not
 			return nil
@@ -34,7 +34,7 @@ func newStatistic() *extension {
 		statisticNumber("--every", 1, func(n uint32, not bool) { m.Every, m.Not = n, not }),
 		statisticNumber("--packet", 0, func(n uint32, _ bool) { m.Packet = n }),
 	}
-	x.check = func(*rules.Rule) *Error { return checkStatistic(x, m, mode) }
+	x.check = func(*Rule) *Error { return checkStatistic(x, m, mode) }
 	return x
 }
 
@@ -42,7 +42,7 @@ func statisticNumber(name string, least uint64, set func(n uint32, not bool)) fl
 	return flag{names: []string{name}, canBeNot: name == "--every", set: func(v string, not bool) *Error {
 		n, err := parseNumber(v, least, math.MaxUint32)
 		if err != nil {
-			return errorf("statistic: bad value for option \"%s\", or out of range (%d-%d).", name, least, uint32(math.MaxUint32))
+			return errorf("statistic: bad value for option \"%s\", or out of range (%d-%d).", name, least, uint32(math.MaxUint32)).withBlank()
 		}
 		set(uint32(n), not)
 		return nil
@@ -56,9 +56,9 @@ func checkStatistic(x *extension, m *rules.Statistic, mode string) *Error {
 	case mode == "nth" && !x.has("--every") && !x.has("--packet"):
 		return errorf("--every and --packet must be specified when using nth mode")
 	case x.has("--every") && !x.has("--packet"):
-		return errorf("statistic: option \"--every\" also requires \"--packet\".")
+		return errorf("statistic: option \"--every\" also requires \"--packet\".").withBlank()
 	case x.has("--packet") && !x.has("--every"):
-		return errorf("statistic: option \"--packet\" also requires \"--every\".")
+		return errorf("statistic: option \"--packet\" also requires \"--every\".").withBlank()
 	case mode == "random" && x.has("--every") || mode == "nth" && x.has("--probability"):
 		return errorf("statistic: --probability is of mode random, --every and --packet are of mode nth")
 	case mode == "nth" && m.Packet >= m.Every:

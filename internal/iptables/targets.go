@@ -9,29 +9,54 @@ import (
 	"usher/proxy/rules"
 )
 
-// newTarget returns a target of targetNames, which sets it in a rule.
-func newTarget(name string, r *rules.Rule) *extension {
-	x := &extension{}
+// newTarget returns a target of targetNames or tableTargetNames.
+func (p *parser) newTarget(name string) *extension {
 	switch name {
-	case "ACCEPT":
-		r.Target = rules.Accept
-	case "DROP":
-		r.Target = rules.Drop
-	case "RETURN":
-		r.Target = rules.Return
 	case "REJECT":
-		r.Target = rules.Reject
-		x.flags = []flag{{names: []string{"--reject-with"}, set: func(v string, _ bool) *Error { return parseRejectWith(r, v) }}}
-		x.check = checkReject
+		return newReject()
 	case "LOG":
-		r.Target, r.LogLevel = rules.Log, defaultLevel
-		x.flags = []flag{
-			{names: []string{"--log-prefix"}, set: func(v string, _ bool) *Error { return parseLogPrefix(r, v) }},
-			{names: []string{"--log-level"}, set: func(v string, _ bool) *Error { return parseLogLevel(r, v) }},
-		}
+		return newLog(p.grammar)
+	case "DNAT":
+		return newDNAT()
+	case "SNAT":
+		return newSNAT()
+	case "REDIRECT":
+		return newRedirect()
+	case "MASQUERADE":
+		return newMasquerade()
+	case "MARK":
+		return newMark()
+	}
+	return &extension{}
+}
+
+func newReject() *extension {
+	o := &Reject{With: rejectDefault}
+	return &extension{options: o,
+		flags: []flag{{names: []string{"--reject-with"}, set: func(v string, _ bool) *Error { return parseRejectWith(o, v) }}},
+		check: func(r *Rule) *Error { return checkReject(r, o) }}
+}
+
+func newLog(g grammar) *extension {
+	o := &Log{Level: defaultLevel}
+	x := &extension{options: o, flags: []flag{
+		{names: []string{"--log-prefix"}, set: func(v string, _ bool) *Error { return parseLogPrefix(o, v) }},
+		{names: []string{"--log-level"}, set: func(v string, _ bool) *Error { return parseLogLevel(o, v) }},
+	}}
+	if g == forDoor {
+		return x
+	}
+	for i, name := range logFlags {
+		x.flags = append(x.flags, flag{names: []string{name}, takes: nothing, set: func(string, bool) *Error {
+			o.Flags |= 1 << i
+			return nil
+		}})
 	}
 	return x
 }
+
+// logFlags are the switches of -j LOG, by their bit.
+var logFlags = [...]string{"--log-tcp-sequence", "--log-tcp-options", "--log-ip-options", "--log-uid", "--log-macdecode"}
 
 // rejectDefault is what a rule without --reject-with says.
 const (
@@ -58,14 +83,12 @@ var rejectWords = [][2]string{
 }
 
 // parseRejectWith reads how a client is refused: a TCP client is reset, and a datagram ignored, whatever the word says.
-func parseRejectWith(r *rules.Rule, text string) *Error {
+func parseRejectWith(o *Reject, text string) *Error {
 	i := slices.IndexFunc(rejectWords, func(w [2]string) bool { return text == w[0] || text != "" && text == w[1] })
 	if i < 0 {
 		return errorf("unknown reject type \"%s\"", text).adviseOneOf(text, rejectNames())
 	}
-	if r.RejectWith = rejectWords[i][0]; r.RejectWith == rejectDefault {
-		r.RejectWith = ""
-	}
+	o.With = rejectWords[i][0]
 	return nil
 }
 
@@ -77,8 +100,8 @@ func rejectNames() []string {
 	return names
 }
 
-func checkReject(r *rules.Rule) *Error {
-	if r.RejectWith == rejectReset && (r.Protocol != rules.TCP || r.NotProtocol) {
+func checkReject(r *Rule, o *Reject) *Error {
+	if o.With == rejectReset && (r.Protocol != rules.TCP || r.NotProtocol) {
 		return errorf("REJECT: %s is for -p tcp", rejectReset).advise("without --reject-with a TCP client is reset, too").withStatus(statusRefused)
 	}
 	return nil
@@ -91,23 +114,26 @@ const (
 	defaultLevel = 4
 )
 
-func parseLogPrefix(r *rules.Rule, text string) *Error {
+func parseLogPrefix(o *Log, text string) *Error {
 	switch {
 	case text == "":
-		return errorf("Argument must have a minimum length of 1 characters")
+		return errorf("Argument must have a minimum length of 1 characters").withBlank()
 	case len(text) > maxLogPrefix:
 		return errorf("Maximum prefix length %d for --log-prefix", maxLogPrefix)
 	}
-	r.LogPrefix = text
+	o.Prefix = text
 	return nil
 }
 
 // logLevels are iptables' words for syslog's levels, from 0.
 var logLevels = []string{"emerg", "alert", "crit", "error", "warning", "notice", "info", "debug"}
 
-func parseLogLevel(r *rules.Rule, text string) *Error {
+// listedLevels are those of a listing.
+var listedLevels = [...]string{"emerg", "alert", "crit", "err", "warn", "notice", "info", "debug"}
+
+func parseLogLevel(o *Log, text string) *Error {
 	if level, err := parseNumber(text, 0, uint64(len(logLevels)-1)); err == nil {
-		r.LogLevel = uint8(level)
+		o.Level = uint8(level)
 		return nil
 	}
 	level := slices.Index(logLevels, text)
@@ -120,68 +146,79 @@ func parseLogLevel(r *rules.Rule, text string) *Error {
 		case "warn":
 			level = 4
 		default:
-			return errorf("log level \"%s\" unknown", text).adviseOneOf(text, logLevels)
+			return errorf("log level \"%s\" unknown", text).withBlank().adviseOneOf(text, logLevels)
 		}
 	}
-	r.LogLevel = uint8(level)
+	o.Level = uint8(level)
 	return nil
 }
 
-// saveTarget writes -j with the options of the target.
-func saveTarget(b *strings.Builder, r *rules.Rule) {
-	name := TargetName(r)
-	if name == "" {
+// saveTarget writes -j or -g with the options of the target.
+func saveTarget(b *strings.Builder, r *Rule) {
+	if r.Target == "" {
 		return
 	}
-	b.WriteString(" -j " + name)
-	switch r.Target {
-	case rules.Reject:
-		b.WriteString(" --reject-with " + rejectWith(r))
-	case rules.Log:
-		if r.LogPrefix != "" {
-			b.WriteString(" --log-prefix " + quote(r.LogPrefix))
-		}
-		if r.LogLevel != defaultLevel {
-			b.WriteString(" --log-level " + strconv.Itoa(int(r.LogLevel)))
+	option := " -j "
+	if r.IsGoto {
+		option = " -g "
+	}
+	b.WriteString(option + r.Target)
+	switch o := r.Options.(type) {
+	case *Reject:
+		b.WriteString(" --reject-with " + o.With)
+	case *Log:
+		saveLog(b, o)
+	case *NAT:
+		saveNAT(b, r.Target, o)
+	case *Mark:
+		fmt.Fprintf(b, " --set-xmark 0x%x/0x%x", o.Value, o.Mask)
+	case *Other:
+		b.WriteString(o.Text)
+	}
+}
+
+func saveLog(b *strings.Builder, o *Log) {
+	if o.Prefix != "" {
+		b.WriteString(" --log-prefix " + quote(o.Prefix))
+	}
+	if o.Level != defaultLevel {
+		b.WriteString(" --log-level " + strconv.Itoa(int(o.Level)))
+	}
+	for i, name := range logFlags {
+		if o.Flags&(1<<i) != 0 {
+			b.WriteString(" " + name)
 		}
 	}
 }
 
 // listTarget writes the options of the target for a listing.
-func listTarget(b *strings.Builder, r *rules.Rule) {
-	switch r.Target {
-	case rules.Reject:
-		b.WriteString(" reject-with " + rejectWith(r))
-	case rules.Log:
-		fmt.Fprintf(b, " LOG flags 0 level %d", r.LogLevel)
-		if r.LogPrefix != "" {
-			b.WriteString(` prefix "` + r.LogPrefix + `"`)
+func listTarget(b *strings.Builder, r *Rule, l *ListingOptions) {
+	switch o := r.Options.(type) {
+	case *Reject:
+		b.WriteString(" reject-with " + o.With)
+	case *Log:
+		listLog(b, o, l)
+	case *NAT:
+		listNAT(b, r.Target, o)
+	case *Mark:
+		listMark(b, o)
+	case *Other:
+		b.WriteString(" " + o.Name + o.Text)
+	}
+}
+
+func listLog(b *strings.Builder, o *Log, l *ListingOptions) {
+	if l.Numeric {
+		fmt.Fprintf(b, " LOG flags %d level %d", o.Flags, o.Level)
+	} else {
+		b.WriteString(" LOG level " + listedLevels[o.Level])
+		for i, name := range logFlags {
+			if o.Flags&(1<<i) != 0 {
+				b.WriteString(" " + strings.TrimPrefix(name, "--log-"))
+			}
 		}
 	}
-}
-
-func rejectWith(r *rules.Rule) string {
-	if r.RejectWith == "" {
-		return rejectDefault
+	if o.Prefix != "" {
+		b.WriteString(` prefix "` + o.Prefix + `"`)
 	}
-	return r.RejectWith
-}
-
-// TargetName returns the word behind -j; a rule that only counts has none.
-func TargetName(r *rules.Rule) string {
-	switch r.Target {
-	case rules.Accept:
-		return "ACCEPT"
-	case rules.Drop:
-		return "DROP"
-	case rules.Reject:
-		return "REJECT"
-	case rules.Return:
-		return "RETURN"
-	case rules.Log:
-		return "LOG"
-	case rules.Jump:
-		return r.Chain
-	}
-	return ""
 }

@@ -89,3 +89,11 @@ func checkName(of, name string, most int) *Error {
 	}
 	return nil
 }
+
+// quoteOther writes a word of options that nothing here understands: with quotes where it needs some.
+func quoteOther(text string) string {
+	if text != "" && !strings.ContainsAny(text, " \t\"'\\") {
+		return text
+	}
+	return quote(text)
+}
