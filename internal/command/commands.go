@@ -35,6 +35,7 @@ func (p *program) processCommands() []*cli.Command {
 			Name: "config", Usage: "prints the plan of the running usher, or of these words, as a config file",
 			ArgsUsage: "[LISTEN=BACKEND...]", Description: configHelp, Flags: allFlags(), Action: p.config,
 		},
+		p.importCommand(),
 		{
 			Name: "reload", Usage: "reads the file again, as SIGHUP does, and says what is wrong with it",
 			Flags: instanceFlags(), Action: p.reload,

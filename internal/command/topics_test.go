@@ -65,8 +65,8 @@ func TestExamplesOfConfig(t *testing.T) {
 			t.Errorf("%v\n%s", err, text)
 		}
 	}
-	if len(texts) != 3 {
-		t.Errorf("%d examples, want one of the help and two of the README", len(texts))
+	if len(texts) != 4 {
+		t.Errorf("%d examples, want one of the help and three of the README", len(texts))
 	}
 }
 

@@ -10,10 +10,12 @@ import (
 
 // Encode writes a plan as YAML that Parse reads as the same plan. Options at their default are left out; keys are in the
 // order of the tables of package config.
-func Encode(plan *config.Config) []byte {
-	var w writer
+func Encode(plan *config.Config) []byte { return EncodeCommented(plan, Comments{}) }
+
+// plan writes a plan, with comments above services.
+func (w *writer) plan(plan *config.Config, comments map[string][]string) {
 	defaults := config.DefaultProcess()
-	writeOptions(&w, 0, config.ProcessOptions(), &plan.Process, &defaults)
+	writeOptions(w, 0, config.ProcessOptions(), &plan.Process, &defaults)
 	if r := plan.Rules; r != nil {
 		if r.Policy != "" {
 			w.line(0, keyPolicy, r.Policy)
@@ -24,14 +26,14 @@ func Encode(plan *config.Config) []byte {
 	}
 	if len(plan.Services) == 0 {
 		w.line(0, keyServices, "{}")
-		return w.Bytes()
+		return
 	}
 	w.line(0, keyServices, "")
 	for _, s := range plan.Services {
+		w.comments(1, comments[s.Name])
 		w.line(1, s.Name, "")
 		w.service(2, s)
 	}
-	return w.Bytes()
 }
 
 // EncodeService writes a service as the body that DecodeService reads.

@@ -30,7 +30,7 @@ func (p *servicePlan) of(state *ipvsadm.State, marks Marks) []*config.Service {
 	for _, s := range state.Services() {
 		services, has := p.made[s]
 		if !has || s.Mark != 0 || p.timeouts != state.Timeouts {
-			services = servicesOf(s, state.Timeouts, marks)
+			services = ServicesOf(s, state.Timeouts, marks)
 		}
 		made[s] = services
 		all = append(all, services...)
@@ -39,8 +39,8 @@ func (p *servicePlan) of(state *ipvsadm.State, marks Marks) []*config.Service {
 	return all
 }
 
-// servicesOf makes the services that a virtual service is.
-func servicesOf(s *ipvsadm.Service, t ipvsadm.Timeouts, marks Marks) (all []*config.Service) {
+// ServicesOf makes the services that a virtual service is.
+func ServicesOf(s *ipvsadm.Service, t ipvsadm.Timeouts, marks Marks) (all []*config.Service) {
 	for _, network := range networksOf(&s.Key) {
 		if listeners := listenersOf(&s.Key, network, marks); len(listeners) > 0 {
 			all = append(all, serviceOf(s, t, network, listeners))

@@ -1,0 +1,82 @@
+package command
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"usher/internal/config"
+	"usher/internal/migrate"
+)
+
+// importCommand is the one that makes a config file of another balancer's configuration.
+func (p *program) importCommand() *cli.Command {
+	return &cli.Command{
+		Name: "import", Usage: "prints the configuration of ipvsadm, iptables, HAProxy or nginx as a config file", ArgsUsage: "FILE",
+		Description: importHelp,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "from", Usage: "KIND\tipvsadm|iptables|haproxy|nginx, in place of what the text looks like"},
+			&cli.BoolFlag{Name: "strict", Usage: "exits with status 1 if any line could not be brought over"},
+		},
+		Action: p.importFile,
+	}
+}
+
+const importHelp = `  ipvsadm -S -n | usher import - > usher.yaml        iptables-save | usher import - > usher.yaml
+  usher import /etc/haproxy/haproxy.cfg > usher.yaml nginx -T | usher import - > usher.yaml
+  usher check -c usher.yaml
+
+- is standard input. Of haproxy.cfg the proxies of mode tcp become services, of nginx the servers of stream. A line that
+could not be brought over, or works in another way, is a comment: its number, the line, the reason and what comes
+nearest. Each such comment stands above the service that it is about, or at the end.
+`
+
+// importFile prints a file of another balancer as one of usher.
+func (p *program) importFile(c *cli.Context) error {
+	file := c.Args().First()
+	text, err := readText(file)
+	if err != nil {
+		return err
+	}
+	name := file
+	if file == "-" {
+		name = "standard input"
+	}
+	kind := migrate.Kind(c.String("from"))
+	switch {
+	case c.IsSet("from") && !kind.IsKnown():
+		return usageError{fmt.Errorf("--from: unknown kind %q%s", kind, config.OrHave(string(kind), migrate.KindNames()))}
+	case !c.IsSet("from"):
+		if kind, err = migrate.Detect(text); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	result, err := migrate.Import(kind, text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if _, err := p.stdout.Write(result.YAML(name)); err != nil {
+		return err
+	}
+	if lost := result.Lost(); lost > 0 && c.Bool("strict") {
+		return fmt.Errorf("%s: %d line%s could not be brought over (see the comments)", name, lost, plural(lost))
+	}
+	return nil
+}
+
+// readText returns what a file holds; - is standard input.
+func readText(file string) (string, error) {
+	from := os.Stdin
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		from = f
+	}
+	text, err := io.ReadAll(io.LimitReader(from, migrate.MaxText+1))
+	return string(text), err
+}
