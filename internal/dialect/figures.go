@@ -1,11 +1,15 @@
 package dialect
 
 import (
-	"iter"
+	"sync"
+	"sync/atomic"
 
+	"usher/balancer"
+	"usher/conntrack"
 	"usher/internal/control"
 	"usher/internal/ipvsadm"
 	"usher/internal/reconcile"
+	"usher/proxy"
 )
 
 // serviceFigures are what a listing shows of a service beside its configuration.
@@ -21,25 +25,84 @@ type backendFigures struct {
 	Rates                        ipvsadm.Rates
 }
 
-// figures measures services. Its totals only grow.
-type figures struct{}
+// figures measures services. Its totals only grow. Any goroutine may call its methods.
+type figures struct {
+	census atomic.Pointer[census]
+
+	mu    sync.Mutex
+	rates rates
+}
+
+// census is what was counted at one time: flows and templates by backend, and rates.
+type census struct {
+	flows    map[*balancer.Backend]flowCount
+	services map[*proxy.Service]ipvsadm.Rates
+	backends map[*balancer.Backend]ipvsadm.Rates
+}
+
+type flowCount struct{ active, inactive, persistent uint32 }
+
+// look counts anew, for the calls of service and backend that follow. Its cost is linear in flows, templates and backends:
+// nothing is counted while nobody asks.
+func (f *figures) look(c *control.Controller, live []control.Live) {
+	now := &census{flows: make(map[*balancer.Backend]flowCount)}
+	for r := range c.Rows() {
+		if r.Backend == nil || r.Service.Config().UDP.OnePacket { // IPVS keeps no entry of one packet either
+			continue
+		}
+		n := now.flows[r.Backend]
+		if isActive(r.State) {
+			n.active++
+		} else {
+			n.inactive++
+		}
+		now.flows[r.Backend] = n
+	}
+	for client := range c.Clients() {
+		n := now.flows[client.Backend]
+		n.persistent++
+		now.flows[client.Backend] = n
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now.services, now.backends = f.rates.update(live, c.Now())
+	f.census.Store(now)
+}
+
+// isActive reports whether IPVS counts a flow as an active connection: of TCP up to the first FIN or RST, of UDP never.
+func isActive(s conntrack.State) bool {
+	switch s {
+	case conntrack.HalfClosed, conntrack.Closing, conntrack.Unreplied, conntrack.Assured:
+		return false
+	}
+	return true
+}
 
 // service returns the figures of a service.
 func (f *figures) service(live *control.Live) serviceFigures {
-	up, down := live.Running.Bytes()
-	return serviceFigures{Stats: ipvsadm.Stats{Conns: live.Running.Accepted(), InBytes: up, OutBytes: down}}
+	s := serviceFigures{Stats: serviceStats(live.Running)}
+	if c := f.census.Load(); c != nil {
+		s.Rates = c.services[live.Running]
+	}
+	return s
 }
 
 // backend returns the figures of a backend of a service.
 func (f *figures) backend(_ *control.Live, b *reconcile.BackendState) backendFigures {
-	up, down := b.Backend.Bytes()
-	return backendFigures{
-		Active: uint32(b.Backend.Active()),
-		Stats:  ipvsadm.Stats{Conns: b.Backend.Total(), InBytes: up, OutBytes: down},
+	s := backendFigures{Stats: backendStats(b.Backend)}
+	if c := f.census.Load(); c != nil {
+		n := c.flows[b.Backend]
+		s.Active, s.Inactive, s.Persistent, s.Rates = n.active, n.inactive, n.persistent, c.backends[b.Backend]
 	}
+	return s
 }
 
-// connections yields the connection table as ipvsadm lists it.
-func (f *figures) connections(*Server) iter.Seq[ipvsadm.Connection] {
-	return func(func(ipvsadm.Connection) bool) {}
+func serviceStats(s *proxy.Service) ipvsadm.Stats {
+	up, down := s.Bytes()
+	return ipvsadm.Stats{Conns: s.Accepted(), InBytes: up, OutBytes: down}
+}
+
+func backendStats(b *balancer.Backend) ipvsadm.Stats {
+	up, down := b.Bytes()
+	return ipvsadm.Stats{Conns: b.Total(), InBytes: up, OutBytes: down}
 }

@@ -39,6 +39,7 @@ func keyOf(l config.Addr) (key ipvsadm.Key, is bool) {
 func (s *Server) IPVS() ipvsadm.View {
 	now := s.now.Load()
 	live := s.control.Live()
+	s.figures.look(s.control, live)
 	view := ipvsadm.View{Timeouts: now.ipvs.Timeouts, Services: make([]ipvsadm.ServiceView, 0, len(live))}
 	own := make(map[string]*control.Live)
 	for i := range live {
