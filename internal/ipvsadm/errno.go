@@ -74,7 +74,7 @@ func Refuse(reason string) *Error {
 func (op Op) Answer(errno Errno) *Error {
 	e := &Error{Status: statusRefused, Errno: errno, Text: op.text(errno)}
 	if op == List {
-		e.Status = statusAbsent
+		e.Status, e.EndsRestore = statusAbsent, true
 	}
 	return e
 }

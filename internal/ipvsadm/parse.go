@@ -42,6 +42,7 @@ type line struct {
 	protocol   Protocol
 	addr       address // of the service
 	bits       int     // of the persistence mask
+	hasHoles   bool    // the mask does: the kernel would take it, and usher groups clients by prefix alone
 	schedFlags string
 	server     address
 }
@@ -177,6 +178,9 @@ func (l *line) service() *Error {
 	}
 	if v.Scheduler == "" {
 		v.Scheduler = defaultScheduler
+	}
+	if v.Persist != 0 && l.hasHoles {
+		return Refuse("usher groups clients by prefix: use a netmask without holes, such as 255.255.255.0")
 	}
 	if v.Persist == 0 {
 		v.Bits = v.addressBits()

@@ -77,7 +77,7 @@ func TestUsageErrors(t *testing.T) {
 		{"-A -p 0 " + s, 2, "invalid timeout value `0' specified"},
 		{"-A -p 2678401 " + s, 2, "invalid timeout value `2678401' specified"},
 		{"-A -p -M foo " + s, 2, "illegal virtual server persistent mask specified"},
-		{"-A -p -M 255.0.255.0 " + s, 2, "illegal virtual server persistent mask specified"},
+		{"-A -p -M 255.0.255.0 " + s, 255, "usher groups clients by prefix: use a netmask without holes, such as 255.255.255.0"},
 		{"-A -f 1 -6 -p -M 129", 2, "illegal ipv6 netmask specified"},
 		{"-A -b foo " + s, 2, "invalid scheduler flag `foo'"},
 		{"-A -b mh-port " + s, 2, "incompatible scheduler flag `mh-port'"},

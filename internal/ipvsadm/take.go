@@ -61,7 +61,7 @@ func (l *line) takeOther(g given) *Error {
 	case g.option == optIPv6 && l.cmd.Service.Mark == 0:
 		return usage("-6 used before -f\n")
 	case g.option == optIPv6:
-		l.cmd.Service.IPv6, l.bits = true, 128
+		l.cmd.Service.IPv6, l.bits, l.hasHoles = true, 128, false
 		return nil
 	case op == Version && l.cmd.Op == List:
 		l.cmd.Format.Verbose = true
@@ -125,7 +125,7 @@ func (l *line) takeService(g given) *Error {
 	}
 	l.addr = a
 	if a.ip.Is6() {
-		l.bits = 128
+		l.bits, l.hasHoles = 128, false
 	}
 	return nil
 }

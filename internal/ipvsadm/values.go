@@ -41,8 +41,8 @@ func (l *line) takePersist(g given) (err *Error) {
 	return err
 }
 
-// takeNetmask reads a mask of IPv4, or a number of bits once the service is one of IPv6. The kernel would take a mask
-// with holes: usher groups clients by prefix alone, and refuses it.
+// takeNetmask reads a mask of IPv4, or a number of bits once the service is one of IPv6. A mask of IPv4 before the address of
+// a service of IPv6 is forgotten.
 func (l *line) takeNetmask(s string) *Error {
 	if l.addr.ip.Is6() || l.cmd.Service.IPv6 {
 		n, ok := leadingNumber(s)
@@ -58,10 +58,8 @@ func (l *line) takeNetmask(s string) *Error {
 	}
 	ones := mask.As4()
 	m := binary.BigEndian.Uint32(ones[:])
-	if m != 0 && bits.LeadingZeros32(^m)+bits.TrailingZeros32(m) != 32 {
-		return usage("illegal virtual server persistent mask specified")
-	}
 	l.bits = bits.OnesCount32(m)
+	l.hasHoles = m != ^uint32(0)<<(32-l.bits)
 	return nil
 }
 
