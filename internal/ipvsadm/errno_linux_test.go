@@ -17,8 +17,7 @@ func TestErrorsMatchIpvsadm(t *testing.T) {
 		ipvsadm.EPERM, ipvsadm.ENOENT, ipvsadm.ESRCH, ipvsadm.ENOMEM, ipvsadm.EEXIST, ipvsadm.EINVAL, ipvsadm.ERANGE, ipvsadm.EMSGSIZE,
 		ipvsadm.ENOPROTOOPT, ipvsadm.EOPNOTSUPP, ipvsadm.EAFNOSUPPORT,
 	} {
-		k := newKernel(t)
-		k.errno = unix.Errno(errno)
+		k := newKernel(t, ipvsadm.NewState(), unix.Errno(errno))
 		for op, line := range map[ipvsadm.Op]string{
 			ipvsadm.Add: "-A -t 1.2.3.4:80", ipvsadm.Edit: "-E -t 1.2.3.4:80", ipvsadm.Delete: "-D -t 1.2.3.4:80", ipvsadm.Flush: "-C",
 			ipvsadm.AddServer: "-a -t 1.2.3.4:80 -r 10.0.0.1:80", ipvsadm.EditServer: "-e -t 1.2.3.4:80 -r 10.0.0.1:80",

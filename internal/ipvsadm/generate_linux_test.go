@@ -2,6 +2,7 @@ package ipvsadm_test
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 )
 
@@ -15,8 +16,33 @@ type option struct {
 func flag(short, long string) option        { return option{short: short, long: long} }
 func with(short, long, value string) option { return option{short, long, value, true} }
 
-// generator makes command lines: most are right, many almost.
-type generator struct{ *rand.Rand }
+// generator makes command lines: most are right, many almost. They are about a few services.
+type generator struct {
+	*rand.Rand
+	services [][]option
+}
+
+func newGenerator(seed uint64) generator {
+	g := generator{Rand: rand.New(rand.NewPCG(seed, 13))}
+	all := [][]option{
+		{with("t", "tcp-service", "1.2.3.4:80")},
+		{with("t", "tcp-service", "192.168.100.200:443")},
+		{with("t", "tcp-service", "[2001:db8::1]:443")},
+		{with("u", "udp-service", "10.96.0.10:53")},
+		{with("u", "udp-service", "1.1.1.1:domain")},
+		{with("t", "tcp-service", "www.example:http")},
+		{with("t", "tcp-service", "10.0.0.9")},
+		{with("t", "tcp-service", "10.0.0.9:0")},
+		{with("", "sctp-service", "10.0.0.2:9")},
+		{with("f", "fwmark-service", "7")},
+		{with("f", "fwmark-service", "3000000000")},
+		{with("f", "fwmark-service", "8"), flag("6", "ipv6")},
+	}
+	for range 3 {
+		g.services = append(g.services, pick(g, all...))
+	}
+	return g
+}
 
 func pick[T any](g generator, from ...T) T { return from[g.IntN(len(from))] }
 
@@ -35,21 +61,7 @@ func (g generator) service() []option {
 			[]option{flag("6", "ipv6")},
 		)
 	}
-	return pick(g,
-		[]option{with("t", "tcp-service", "1.2.3.4:80")},
-		[]option{with("t", "tcp-service", "1.2.3.4:80")},
-		[]option{with("t", "tcp-service", "192.168.100.200:443")},
-		[]option{with("t", "tcp-service", "[2001:db8::1]:443")},
-		[]option{with("u", "udp-service", "10.96.0.10:53")},
-		[]option{with("u", "udp-service", "1.1.1.1:domain")},
-		[]option{with("t", "tcp-service", "www.example:http")},
-		[]option{with("t", "tcp-service", "10.0.0.9")},
-		[]option{with("t", "tcp-service", "10.0.0.9:0")},
-		[]option{with("", "sctp-service", "10.0.0.2:9")},
-		[]option{with("f", "fwmark-service", "7")},
-		[]option{with("f", "fwmark-service", "3000000000")},
-		[]option{with("f", "fwmark-service", "8"), flag("6", "ipv6")},
-	)
+	return slices.Clone(pick(g, g.services...))
 }
 
 func (g generator) serviceOptions() []option {
@@ -231,8 +243,6 @@ func (g generator) disturb(words []string) []string {
 func isLetters(word string) bool {
 	return len(word) >= 2 && word[0] == '-' && word[1] != '-' && !strings.ContainsAny(word, "=.:")
 }
-
-func newGenerator(seed uint64) generator { return generator{rand.New(rand.NewPCG(seed, 13))} }
 
 // stream returns lines for -R.
 func (g generator) stream() string {

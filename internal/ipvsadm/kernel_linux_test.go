@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -85,21 +86,24 @@ const (
 // kernel answers the netlink sockets of the preloaded library as the module ip_vs does, from a State.
 type kernel struct {
 	listener    *net.UnixListener
-	state       *ipvsadm.State
-	connections string     // the file that is read as /proc/net/ip_vs_conn
-	errno       unix.Errno // instead of any answer to a change; 0: none
+	connections string // the file that is read as /proc/net/ip_vs_conn
+
+	mu    sync.Mutex
+	state *ipvsadm.State
+	errno unix.Errno // instead of any answer to a change; 0: none
 }
 
 var kernels atomic.Int64
 
-func newKernel(t *testing.T) *kernel {
+// newKernel returns a kernel with a state that answers changes with an error number, if that is not 0.
+func newKernel(t *testing.T, state *ipvsadm.State, errno unix.Errno) *kernel {
 	t.Helper()
 	name := fmt.Sprintf("@usher-ipvsadm-%d-%d", os.Getpid(), kernels.Add(1))
 	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: name, Net: "unixpacket"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &kernel{listener: listener, state: ipvsadm.NewState()}
+	k := &kernel{listener: listener, state: state, errno: errno}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -118,6 +122,13 @@ func newKernel(t *testing.T) *kernel {
 // socket is the name for the environment of the library.
 func (k *kernel) socket() string {
 	return strings.TrimPrefix(k.listener.Addr().String(), "@")
+}
+
+// snapshot returns what the kernel has been asked for so far.
+func (k *kernel) snapshot() *ipvsadm.State {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.state.Clone()
 }
 
 func (k *kernel) serve(conn *net.UnixConn) {
@@ -142,6 +153,8 @@ func (k *kernel) serve(conn *net.UnixConn) {
 
 // answer returns the datagrams that answer a request.
 func (k *kernel) answer(m netlink.Message) [][]byte {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	var replies [][]byte // attributes, and the header of generic netlink
 	var errno unix.Errno
 	if m.Header.Type == unix.GENL_ID_CTRL {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"usher/internal/ipvsadm"
 )
 
 // result is what a program leaves behind.
@@ -53,10 +55,15 @@ func newReal(t *testing.T) *real {
 	if err := os.WriteFile(r.library, code, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	k := newKernel(t)
+	// A library that is not loaded would leave ipvsadm with the kernel of the machine.
+	state := ipvsadm.NewState()
+	if err := state.Add(ipvsadm.Service{Key: ipvsadm.Key{Mark: 1}, Scheduler: "rr"}); err != nil {
+		t.Fatal(err)
+	}
+	k := newKernel(t, state, 0)
 	if version := r.run(t, k, "", "-v"); !strings.HasPrefix(version.stdout, "ipvsadm v1.31 ") {
 		t.Skipf("this ipvsadm is not 1.31: %+v", version)
-	} else if list := r.run(t, k, "", "-Ln"); list.code != 0 {
+	} else if list := r.run(t, k, "", "-Ln"); !strings.Contains(list.stdout, "FWM  1 rr") {
 		t.Skipf("the library does not reach this ipvsadm: %+v", list)
 	}
 	return r
