@@ -142,7 +142,7 @@ func (b *batch) others() map[ipvsadm.Key]owned {
 // applyIPVS makes the state of a batch run. Services that cannot be had are as they were before the batch, and the lines
 // about them are refused.
 func (s *Server) applyIPVS(ctx context.Context, b *batch) error {
-	marks := s.now.Load().marks
+	marks := s.now.Load().plan.nat.Marks
 	services := s.plan.of(b.state, marks)
 	opened := b.opened(services)
 	for back := b.before; ; back = ipvsadm.NewState() {

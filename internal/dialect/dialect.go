@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 
 	"usher/internal/control"
+	"usher/internal/iptables"
+	"usher/internal/iptables/nat"
 	"usher/internal/ipvsadm"
 )
 
@@ -20,14 +22,16 @@ type Server struct {
 // desired is all that commands have asked for. It does not change once readers have it.
 type desired struct {
 	ipvs  *ipvsadm.State
-	marks Marks
 	zeros zeros
+	plan  *tablePlan // of iptables
 }
 
 // New returns a Server that nothing was asked of yet.
 func New(c *control.Controller) *Server {
 	s := &Server{control: c, changing: make(chan struct{}, 1)}
-	s.now.Store(&desired{ipvs: ipvsadm.NewState()})
+	tables := iptables.NewTables()
+	plan := &tablePlan{tables: tables, nat: &nat.Result{}, chains: reachable(tables.Table(filterTable))}
+	s.now.Store(&desired{ipvs: ipvsadm.NewState(), plan: plan})
 	return s
 }
 
@@ -42,3 +46,9 @@ func (s *Server) lock(ctx context.Context) error {
 }
 
 func (s *Server) unlock() { <-s.changing }
+
+// Suspend has changes wait until Resume: State is then what package control has, too.
+func (s *Server) Suspend(ctx context.Context) error { return s.lock(ctx) }
+
+// Resume ends what Suspend has begun.
+func (s *Server) Resume() { s.unlock() }

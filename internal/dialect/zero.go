@@ -11,14 +11,14 @@ import (
 type zeros map[string]zero
 
 type zero struct {
-	Service  ipvsadm.Stats                    `cbor:",omitempty"`
-	Backends map[netip.AddrPort]ipvsadm.Stats `cbor:",omitempty"`
+	Service  ipvsadm.Stats            `cbor:",omitempty"`
+	Backends map[string]ipvsadm.Stats `cbor:",omitempty"` // by address
 }
 
 func (z zeros) service(name string) ipvsadm.Stats { return z[name].Service }
 
 func (z zeros) backend(service string, addr netip.AddrPort) ipvsadm.Stats {
-	return z[service].Backends[addr]
+	return z[service].Backends[addr.String()]
 }
 
 // zero returns the zeros after a batch: of the services that it has zeroed, and of the others that still run.
@@ -45,12 +45,12 @@ func (s *Server) zero(before zeros, b *batch) zeros {
 		if !isMeant && !wasZeroed {
 			continue
 		}
-		next := zero{Service: old.Service, Backends: make(map[netip.AddrPort]ipvsadm.Stats, len(l.Backends))}
+		next := zero{Service: old.Service, Backends: make(map[string]ipvsadm.Stats, len(l.Backends))}
 		if isMeant {
 			next.Service = s.figures.service(l).Stats
 		}
 		for j := range l.Backends {
-			addr := l.Backends[j].Backend.Endpoint().Addr
+			addr := l.Backends[j].Backend.Endpoint().Addr.String()
 			if isMeant {
 				next.Backends[addr] = s.figures.backend(l, &l.Backends[j]).Stats
 			} else if stats, has := old.Backends[addr]; has {
