@@ -29,7 +29,11 @@ func TestMain(m *testing.M) {
 	if signal.Ignored(syscall.SIGHUP) && filepath.Base(os.Args[0]) != "usher" {
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
-	testscript.Main(m, map[string]func(){"usher": main, "ipvsadm": main, "ipvsadm-save": main, "ipvsadm-restore": main})
+	programs := map[string]func(){"usher": main}
+	for _, name := range []string{"ipvsadm", "ipvsadm-save", "ipvsadm-restore", "iptables", "iptables-save", "iptables-restore"} {
+		programs[name] = main
+	}
+	testscript.Main(m, programs)
 }
 
 // patience is how long a script waits for an event that must happen.

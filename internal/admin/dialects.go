@@ -15,6 +15,8 @@ type Dialects interface {
 	IPVSLines() []string
 	IPVSConnections() iter.Seq[ipvsadm.Connection]
 	ChangeIPVS(ctx context.Context, lines []string) ([]api.LineError, error)
+	Tables() api.Tables
+	ChangeTables(context.Context, api.TableChange) (api.TableResult, error)
 }
 
 // showIPVS answers with what ipvsadm lists, whose text may be some megabytes.
@@ -59,4 +61,22 @@ func (h *Handler) changeIPVS(w http.ResponseWriter, r *request) error {
 		return refused(err)
 	}
 	return writeJSON(w, api.LineErrors{Errors: refusals})
+}
+
+// showTables answers with the tables of iptables.
+func (h *Handler) showTables(w http.ResponseWriter, _ *request) error {
+	return writeLong(w, h.dialects.Tables())
+}
+
+// changeTables answers with what the program prints.
+func (h *Handler) changeTables(w http.ResponseWriter, r *request) error {
+	var body api.TableChange
+	if err := decodeStrictly(r.body, &body); err != nil {
+		return err
+	}
+	result, err := h.dialects.ChangeTables(r.Context(), body)
+	if err != nil {
+		return refused(err)
+	}
+	return writeJSON(w, result)
 }

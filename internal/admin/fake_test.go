@@ -216,6 +216,14 @@ func (f *fake) ChangeIPVS(_ context.Context, lines []string) (refused []api.Line
 	return refused, nil
 }
 
+func (f *fake) Tables() api.Tables {
+	return api.Tables{Text: "*filter\nCOMMIT\n", Others: []string{"api"}}
+}
+
+func (f *fake) ChangeTables(context.Context, api.TableChange) (api.TableResult, error) {
+	return api.TableResult{Status: 1, Stderr: "iptables: No chain/target/match by that name.\n"}, nil
+}
+
 func (f *fake) Flows(q control.FlowQuery) iter.Seq[api.Flow] {
 	return func(yield func(api.Flow) bool) {
 		for i := range f.rows {

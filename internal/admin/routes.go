@@ -52,6 +52,8 @@ var routes = []route{
 	{method: "POST", path: "/v1/ipvs", hasBody: true, bodyMost: maxDialect, serve: (*Handler).changeIPVS},
 	{method: "GET", path: "/v1/ipvs/lines", serve: (*Handler).saveIPVS},
 	{method: "GET", path: "/v1/ipvs/connections", isStream: true, serve: (*Handler).listIPVSConnections},
+	{method: "GET", path: "/v1/iptables", serve: (*Handler).showTables},
+	{method: "POST", path: "/v1/iptables", hasBody: true, bodyMost: maxDialect, serve: (*Handler).changeTables},
 	{method: "GET", path: "/v1/config", serve: (*Handler).showConfig},
 	{method: "GET", path: "/v1/process", serve: (*Handler).showProcess},
 	{method: "POST", path: "/v1/reload", serve: (*Handler).reload},

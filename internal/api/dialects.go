@@ -62,3 +62,45 @@ func (c *Client) ChangeIPVS(ctx context.Context, lines []string) ([]LineError, e
 	err = c.ask(ctx, http.MethodPost, "/v1/ipvs", body, &e)
 	return e.Errors, err
 }
+
+// Tables is the answer to GET /v1/iptables.
+type Tables struct {
+	Text   string   `json:"text"`             // as iptables-save -c writes it
+	Others []string `json:"others,omitempty"` // other owners that have rules
+}
+
+// TableChange is the body of POST /v1/iptables: a command, or a text to restore.
+type TableChange struct {
+	Program string   `json:"program,omitempty"` // as messages name it
+	Args    []string `json:"args,omitempty"`    // of iptables
+
+	Restore  bool   `json:"restore,omitempty"`
+	Text     string `json:"text,omitempty"` // that iptables-restore reads
+	Table    string `json:"table,omitempty"`
+	Counters bool   `json:"counters,omitempty"`
+	NoFlush  bool   `json:"noflush,omitempty"`
+	Test     bool   `json:"test,omitempty"`
+	Verbose  bool   `json:"verbose,omitempty"`
+	Strict   bool   `json:"strict,omitempty"` // refuses all where usher cannot do a line
+}
+
+// TableResult is the answer to POST /v1/iptables: what the program prints, and its exit status.
+type TableResult struct {
+	Status int    `json:"status"`
+	Stdout string `json:"stdout,omitempty"`
+	Stderr string `json:"stderr,omitempty"`
+}
+
+// Tables returns the tables of iptables, with their counters.
+func (c *Client) Tables(ctx context.Context) (t Tables, err error) {
+	return t, c.get(ctx, "/v1/iptables", &t)
+}
+
+// ChangeTables runs a command of iptables, or restores tables.
+func (c *Client) ChangeTables(ctx context.Context, change TableChange) (r TableResult, err error) {
+	body, err := json.Marshal(change)
+	if err != nil {
+		return r, err
+	}
+	return r, c.ask(ctx, http.MethodPost, "/v1/iptables", body, &r)
+}

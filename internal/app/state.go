@@ -12,6 +12,7 @@ import (
 	"usher/internal/config"
 	"usher/internal/configfile"
 	"usher/internal/control"
+	"usher/internal/dialect"
 )
 
 // stateMark begins a state. Another format has another number: what was written before knows nothing of it.
@@ -37,6 +38,7 @@ type state struct {
 	Hangup        bool // a reload was asked for and has not begun
 	Socket, Admin int  // descriptors of the API's listeners; 0: none
 	Control       *control.State
+	Dialects      *dialect.State `cbor:",omitempty"` // what ipvsadm and iptables have asked for
 }
 
 // Bounds of a state; those of the data path are package proxy's.

@@ -16,6 +16,7 @@ import (
 
 	"usher/internal/admin"
 	"usher/internal/control"
+	"usher/internal/dialect"
 	"usher/internal/upgrade"
 )
 
@@ -54,6 +55,9 @@ func answer(start *upgrade.Start, env Env) error {
 		return err
 	}
 	if err := st.Control.Check(control.Options{Log: zap.NewNop(), Process: s.process, Names: env.Names, File: st.File}); err != nil {
+		return err
+	}
+	if err := st.Dialects.Check(); err != nil {
 		return err
 	}
 	return upgrade.Answer(env.Stdout, env.Version)
@@ -171,7 +175,9 @@ func (r *running) restoreSafely(st *state) (l restored, err error) {
 	if l.admin, err = adopt(st.Admin); err != nil {
 		return l, err
 	}
-	r.control, err = control.Restore(r.controlOptions(), st.Control)
+	if r.control, err = control.Restore(r.controlOptions(), st.Control); err == nil {
+		r.dialects, err = dialect.Restore(r.control, st.Dialects)
+	}
 	return l, err
 }
 

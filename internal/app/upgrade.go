@@ -74,6 +74,10 @@ func (r *running) upgrade(ctx context.Context, path string) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	if err := r.dialects.Suspend(ctx); err != nil {
+		return err
+	}
+	defer r.dialects.Resume()
 	if path == "" {
 		var err error
 		if path, err = os.Executable(); err != nil {
@@ -128,7 +132,7 @@ func (r *running) store(c *control.State, h handles, suspended time.Duration) (*
 		Version: r.env.Version, Executable: executable, Began: r.began, Upgrades: r.upgraded.done, Suspended: suspended,
 		File: r.begin.File, Options: r.begin.Options, Process: options(&r.settings.process),
 		IgnoresHangup: r.stop.ignoresHangup, Hangup: len(r.stop.hangups) > 0,
-		Socket: descriptor(h.socket), Admin: descriptor(h.admin), Control: c,
+		Socket: descriptor(h.socket), Admin: descriptor(h.admin), Control: c, Dialects: r.dialects.State(),
 	}
 	if f := r.file.Load(); f != nil {
 		st.FileState = *f

@@ -176,6 +176,9 @@ func TestHelp(t *testing.T) {
 		args := append(strings.Fields(path), "--help")
 		if findDialect(append([]string{"usher"}, args...)) != nil {
 			args = []string{"help", path} // --help is a word of the program itself
+			if _, isTopic := topics()[path]; isTopic {
+				continue
+			}
 		}
 		got := main(args...)
 		if !strings.HasPrefix(got, "usher "+path+": "+c.Usage+"\n\nUsage\n") || strings.Count(got, "\n") > 50 {

@@ -21,8 +21,10 @@ func runIPVSAdm(c *dialectCall) int {
 		return c.failIPVS(e)
 	}
 	switch cmd.Op {
-	case ipvsadm.Help, ipvsadm.Version:
-		err = cmd.Print(c.stdout, nil, ipvsadm.Names{})
+	case ipvsadm.Help:
+		_, err = c.stdout.WriteString(c.parser().Usage())
+	case ipvsadm.Version:
+		_, err = c.stdout.WriteString(ipvsadm.VersionLine)
 	case ipvsadm.List:
 		err = c.list(cmd)
 	case ipvsadm.Save:

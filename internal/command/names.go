@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"usher/internal/iptables"
 	"usher/internal/ipvsadm"
 )
 
@@ -72,6 +73,22 @@ func hostOf(ip netip.Addr) string {
 		return ""
 	}
 	return strings.TrimSuffix(all[0], ".")
+}
+
+// resolveHost returns the IPv4 addresses of a host.
+func resolveHost(host string) ([]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), lookupMost)
+	defer cancel()
+	return net.DefaultResolver.LookupNetIP(ctx, "ip4", host)
+}
+
+// tableNames looks names up for a listing of rules that is not numeric.
+func tableNames() iptables.Names {
+	names := namesOf(ipvsadm.Format{})
+	services := sync.OnceValue(readServices)
+	return iptables.Names{Host: names.Host, Service: func(port uint16, protocol string) string {
+		return services()[strconv.Itoa(int(port))+"/"+protocol]
+	}}
 }
 
 // servicesFile has the names of ports; see services(5).
