@@ -120,16 +120,19 @@ func (d *doing) zero() *Error {
 	all := t.Chains()
 	if d.Chain != "" {
 		c := t.made(d.Chain)
+		if c == nil && d.Op&(List|ListRules) != 0 {
+			c = t.Chain(d.Chain)
+		}
 		if c == nil {
 			return absent(noSuchChain).at(d.chainAt)
 		}
 		all = []*Chain{c}
 	}
 	for _, c := range all {
-		if c.IsBuiltin && !c.isMade {
+		if c.IsBuiltin && !c.isMade && d.Op&(List|ListRules) == 0 {
 			continue
 		}
-		if d.Verbose {
+		if c = t.use(c); d.Verbose {
 			fmt.Fprintf(&d.out, "Zeroing chain `%s'\n", c.Name)
 		}
 		c = t.own(c, true)
@@ -243,11 +246,12 @@ func (d *doing) writeChain(c *Chain) {
 
 func (d *doing) writeRule(c *Chain, r *Rule) {
 	d.out.WriteString("-A " + c.Name)
+	r.saveConditions(&d.out)
 	if d.Verbose {
 		packets, bytes := d.options.Counters.ofRule(r)
 		fmt.Fprintf(&d.out, " -c %d %d", packets, bytes)
 	}
-	r.save(&d.out)
+	saveTarget(&d.out, r)
 	d.out.WriteByte('\n')
 }
 

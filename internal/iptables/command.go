@@ -95,7 +95,7 @@ func (p *parser) parse(words []word, end int) *Error {
 func (p *parser) complete() *Error {
 	c := &p.cmd
 	if c.Table == "nat" && (c.Policy == "DROP" || p.rule.Target == "DROP") {
-		return errorf("\nThe \"nat\" table is not intended for filtering, the use of DROP is therefore inhibited.\n\n").withBlank()
+		return errorf("\nThe \"nat\" table is not intended for filtering, the use of DROP is therefore inhibited.\n\n")
 	}
 	if err := p.finish(); err != nil {
 		return err

@@ -132,6 +132,9 @@ func (d *doing) add() *Error {
 		if err := d.checkTarget(t, r); err != nil {
 			return err
 		}
+		if d.Verbose && d.Op == Append {
+			writeChanged(&d.out, r)
+		}
 		c := t.use(t.Chain(d.Chain))
 		if c == nil {
 			return absent(noSuchChain).at(d.chainAt)
@@ -142,7 +145,7 @@ func (d *doing) add() *Error {
 				return absent("Index of insertion too big.").at(d.numberAt)
 			}
 		}
-		if d.Verbose {
+		if d.Verbose && d.Op == Insert {
 			writeChanged(&d.out, r)
 		}
 		if at == len(c.Rules) && at > 0 {
@@ -263,6 +266,9 @@ func (d *doing) flush() *Error {
 		c := t.use(t.Chain(d.Chain))
 		if c == nil {
 			return absent(noSuchChain).at(d.chainAt)
+		}
+		if d.Verbose {
+			fmt.Fprintf(&d.out, "Flushing chain `%s'\n", c.Name)
 		}
 		t.flush(c)
 		return nil

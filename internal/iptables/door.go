@@ -80,10 +80,10 @@ func (r *Rule) Front() (*rules.Rule, error) {
 	f := &rules.Rule{Source: r.Source, Destination: r.Destination, Interface: r.In, Protocol: r.Protocol, NotProtocol: r.NotProtocol}
 	for _, m := range r.Matches {
 		switch m := m.(type) {
+		case *State: // which is a rules.Match by what it embeds
+			f.Matches = append(f.Matches, &m.Conntrack)
 		case rules.Match:
 			f.Matches = append(f.Matches, m)
-		case *State:
-			f.Matches = append(f.Matches, &m.Conntrack)
 		}
 	}
 	switch o := r.Options.(type) {

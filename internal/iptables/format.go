@@ -34,9 +34,6 @@ func (r *Rule) saveTo(w *bufio.Writer) {
 // save writes a rule without its chain.
 func (r *Rule) save(b *strings.Builder) {
 	r.saveConditions(b)
-	for _, m := range r.Matches {
-		saveMatch(b, m)
-	}
 	saveTarget(b, r)
 }
 
@@ -54,6 +51,9 @@ func (r *Rule) saveConditions(b *strings.Builder) {
 	}
 	if r.Fragment != AnyFragment {
 		saveCondition(b, " -f", "", r.Fragment == NoFragment)
+	}
+	for _, m := range r.Matches {
+		saveMatch(b, m)
 	}
 }
 

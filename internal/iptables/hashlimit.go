@@ -44,9 +44,9 @@ func newHashlimit() *extension {
 		case m.Rate.Events == 0:
 			return errorf("You have to specify --hashlimit").advise("--hashlimit-upto or --hashlimit-above")
 		case x.has("--hashlimit-srcmask") && !m.Source:
-			return errorf("--hashlimit-srcmask has no effect without --hashlimit-mode srcip")
+			return refusal("--hashlimit-srcmask has no effect without --hashlimit-mode srcip")
 		case x.has("--hashlimit-dstmask") && !m.Destination:
-			return errorf("--hashlimit-dstmask has no effect without --hashlimit-mode dstip")
+			return refusal("--hashlimit-dstmask has no effect without --hashlimit-mode dstip")
 		}
 		// A table forgets a group after the unit of the rate, which is left out where the rate says it.
 		if m.Expire == 0 {
@@ -70,7 +70,7 @@ func hashlimitRate(m *rules.Hashlimit, unit *time.Duration, above bool, names ..
 		r, written, ok := parseRate(v, maxHashlimit)
 		switch {
 		case !ok && strings.Contains(v, "b/"):
-			return errorf("hashlimit: byte rates have no meaning here").advise("rules count new flows, as in 10/second")
+			return refusal("hashlimit: byte rates have no meaning here").advise("rules count new flows, as in 10/second")
 		case !ok:
 			return errorf("hashlimit: Bad value for \"%s\" option: \"%s\"", names[0], v).
 				advise("a rate is such as 10/second, 5/minute, 3/hour or 1/day")

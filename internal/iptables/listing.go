@@ -97,7 +97,7 @@ func writeRow(b *strings.Builder, number int, r *Rule, o *ListingOptions) {
 	}
 	if o.Verbose {
 		packets, bytes := o.Counters.ofRule(r)
-		b.WriteString(o.count(packets, 8) + " " + o.count(bytes, 10) + " ")
+		b.WriteString(o.count(packets, 8) + " " + o.count(bytes, 8) + " ")
 	}
 	fmt.Fprintf(b, "%-9s %s%-4s %s ", r.Target, sign(r.NotProtocol), o.protocol(r), r.fragment())
 	if o.Verbose {
@@ -113,7 +113,7 @@ func writeDetails(b *strings.Builder, r *Rule, o *ListingOptions) {
 		b.WriteString("[goto] ")
 	}
 	for _, m := range r.Matches {
-		listMatch(b, m, o)
+		listMatch(b, m, r, o)
 	}
 	listTarget(b, r, o)
 	b.WriteByte('\n')
@@ -122,7 +122,7 @@ func writeDetails(b *strings.Builder, r *Rule, o *ListingOptions) {
 // writeChanged writes a rule as iptables -v does when it is added or removed.
 func writeChanged(b *strings.Builder, r *Rule) {
 	o := &ListingOptions{Numeric: true}
-	fmt.Fprintf(b, "%s %s%s opt %s in %s out %s %s%s %s-> %s  ", r.Target, sign(r.NotProtocol), protocolName(r.Protocol), r.fragment(),
+	fmt.Fprintf(b, "%s %s%s opt %s in %s out %s %s%s %s-> %s  ", r.Target, sign(r.NotProtocol), knownProtocol(r.Protocol), r.fragment(),
 		o.device(r.In), o.device(r.Out), sign(r.Source.Not), o.address(r.Source), sign(r.Destination.Not), o.address(r.Destination))
 	writeDetails(b, r, o)
 }
@@ -192,12 +192,12 @@ func (o *ListingOptions) ports(r rules.PortRange, protocol string) string {
 	return o.port(r.First, protocol) + ":" + o.port(r.Last, protocol)
 }
 
-func listMatch(b *strings.Builder, m Match, o *ListingOptions) {
+func listMatch(b *strings.Builder, m Match, r *Rule, o *ListingOptions) {
 	switch m := m.(type) {
 	case *rules.Ports:
 		listPorts(b, m, o)
 	case *rules.Multiport:
-		listMultiport(b, m)
+		listMultiport(b, m, protocolName(r.Protocol), o)
 	case *rules.Conntrack:
 		listConntrack(b, m)
 	case *rules.Comment:

@@ -41,8 +41,8 @@ num   pkts bytes target     prot opt in     out     source               destina
 		{ListingOptions{Verbose: true, LineNumbers: true, Exact: true}, listing, `
 Chain INPUT (policy DROP 123456 packets, 7 bytes)
 num      pkts      bytes target     prot opt in     out     source               destination         
-1      123456   99999999 REJECT     tcp  --  lo     *       10.0.0.0/8           10.1.0.0/16          tcp spts:1024:65535 dpt:80 reject-with tcp-reset
-2       99999     100000 RETURN     tcp  --  *      *      !192.168.0.0/16       0.0.0.0/0            tcp dpt:!22
+1      123456 99999999 REJECT     tcp  --  lo     *       10.0.0.0/8           10.1.0.0/16          tcp spts:1024:65535 dpt:80 reject-with tcp-reset
+2       99999   100000 RETURN     tcp  --  *      *      !192.168.0.0/16       0.0.0.0/0            tcp dpt:!22
 3    99999999999 9999499999999999 averylongchainname  udp  --  *      *       0.0.0.0/0            0.0.0.0/0           
 `},
 		{ListingOptions{LineNumbers: true}, listing, `

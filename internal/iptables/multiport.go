@@ -88,10 +88,15 @@ func saveMultiport(b *strings.Builder, m *rules.Multiport) {
 	b.WriteString(" --" + multiportSide(m) + " " + formatRanges(m))
 }
 
-func listMultiport(b *strings.Builder, m *rules.Multiport) {
+func listMultiport(b *strings.Builder, m *rules.Multiport, protocol string, o *ListingOptions) {
 	b.WriteString(" multiport " + multiportSide(m) + " ")
 	if m.Not {
 		b.WriteString(" !")
 	}
-	b.WriteString(formatRanges(m))
+	for i, r := range m.Ranges {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(o.ports(r, protocol))
+	}
 }

@@ -358,6 +358,7 @@ func (p *parser) unknown(name string) *Error {
 		return err.advise("%s has no value", name)
 	}
 	if advice, known := refusedFlags[name]; known {
+		err.IsRefusal = true
 		return err.advise("%s", advice)
 	}
 	if isPortFlag(name) {

@@ -49,7 +49,7 @@ func isPortFlag(name string) bool {
 // setSYN sets what is true of every new connection.
 func setSYN(m *rules.Ports, not bool) *Error {
 	if not {
-		return errorf("rule would never match").advise("a new connection begins with SYN alone")
+		return refusal("rule would never match").advise("a new connection begins with SYN alone")
 	}
 	m.SYN = true
 	return nil
@@ -61,7 +61,7 @@ func parseFlags(m *rules.Ports, text string, not bool) *Error {
 	flags := strings.Split(mask, ",")
 	slices.Sort(flags)
 	if strings.Join(flags, ",") != "ACK,FIN,RST,SYN" || set != "SYN" {
-		return errorf("--tcp-flags %s has no meaning here", text).advise("rules see new connections; --syn is true of each")
+		return refusal("--tcp-flags %s has no meaning here", text).advise("rules see new connections; --syn is true of each")
 	}
 	return setSYN(m, not)
 }
@@ -86,7 +86,7 @@ func parsePort(protocol rules.Protocol, text string, not bool) (*rules.PortRange
 	case r.First > r.Last:
 		return nil, false, errorf("invalid portrange (min > max)")
 	case r == rules.PortRange{Last: 65535} && not:
-		return nil, false, errorf("rule would never match").advise("%s is every port", text)
+		return nil, false, refusal("rule would never match").advise("%s is every port", text)
 	case r == rules.PortRange{Last: 65535}:
 		return nil, false, nil
 	}

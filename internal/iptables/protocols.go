@@ -41,3 +41,12 @@ func protocolName(number rules.Protocol) string {
 	}
 	return strconv.Itoa(int(number))
 }
+
+// knownProtocol returns the name of a protocol that iptables knows by itself, or the number.
+func knownProtocol(number rules.Protocol) string {
+	switch number {
+	case rules.All, icmp, rules.TCP, rules.UDP, 50, 51, 58, 132, 135, 136:
+		return protocolName(number)
+	}
+	return strconv.Itoa(int(number))
+}

@@ -13,7 +13,7 @@ import (
 func (p *parser) newTarget(name string) *extension {
 	switch name {
 	case "REJECT":
-		return newReject()
+		return newReject(p.grammar)
 	case "LOG":
 		return newLog(p.grammar)
 	case "DNAT":
@@ -30,11 +30,16 @@ func (p *parser) newTarget(name string) *extension {
 	return &extension{}
 }
 
-func newReject() *extension {
+func newReject(g grammar) *extension {
 	o := &Reject{With: rejectDefault}
 	return &extension{options: o,
 		flags: []flag{{names: []string{"--reject-with"}, set: func(v string, _ bool) *Error { return parseRejectWith(o, v) }}},
-		check: func(r *Rule) *Error { return checkReject(r, o) }}
+		check: func(r *Rule) *Error {
+			if g == forTables {
+				return nil // the kernel refuses it once the chain is known
+			}
+			return checkReject(r, o)
+		}}
 }
 
 func newLog(g grammar) *extension {
