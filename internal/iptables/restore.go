@@ -153,19 +153,17 @@ func (r *restoring) chain(line string) *Error {
 		r.enqueue(":"+line, func(t *Tables, o Options) (string, error) { return "", makeChain(t, table, name) })
 		return nil
 	}
-	var packets, bytes uint64
+	cmd := &Command{Table: table, Op: SetPolicy, Chain: name, Policy: policy}
 	if r.o.Counted {
 		var ok bool
 		if len(words) > 2 {
-			packets, bytes, ok = parseCounters(words[2])
+			cmd.packets, cmd.bytes, ok = parseCounters(words[2])
 		}
 		if !ok {
 			return errorf("invalid policy counters for chain '%s'", name)
 		}
 	}
-	r.enqueue(":"+line, func(t *Tables, o Options) (string, error) {
-		return "", setChain(t, o, c, table, policy, packets, bytes)
-	})
+	r.enqueue(":"+line, cmd.setChain)
 	return nil
 }
 
@@ -185,21 +183,20 @@ func makeChain(t *Tables, table, name string) error {
 }
 
 // setChain sets the policy and the counters of a built-in chain. The policy - is that which it has.
-func setChain(t *Tables, o Options, c *Chain, table, policy string, packets, bytes uint64) error {
-	to := t.change(table)
-	c = to.Chain(c.Name)
-	if policy == "-" {
-		to.use(c)
-		return nil
+func (c *Command) setChain(t *Tables, o Options) (string, error) {
+	if c.Policy == "-" {
+		to := t.change(c.Table)
+		to.use(to.Chain(c.Chain))
+		return "", nil
 	}
-	cmd := Command{Table: table, Op: SetPolicy, Chain: c.Name, Policy: policy}
-	if _, err := cmd.Do(t, o); err != nil {
-		return err
+	if _, err := c.Do(t, o); err != nil {
+		return "", err
 	}
-	c = to.own(to.Chain(c.Name), false)
-	live, liveBytes := o.Counters.ofPolicy(c)
-	c.Packets, c.Bytes = packets-(live-c.Packets), bytes-(liveBytes-c.Bytes)
-	return nil
+	to := t.change(c.Table)
+	chain := to.own(to.Chain(c.Chain), false)
+	packets, bytes := o.Counters.ofPolicy(chain)
+	chain.Packets, chain.Bytes = chain.Packets+c.packets-packets, chain.Bytes+c.bytes-bytes
+	return "", nil
 }
 
 // parseCounters reads [PACKETS:BYTES].
