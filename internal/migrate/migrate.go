@@ -106,7 +106,7 @@ func Detect(text string) (Kind, error) {
 	votes := make(map[Kind]int)
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
+		if line == "" || line[0] == '#' && !strings.HasPrefix(line, fileMark) {
 			continue
 		}
 		votes[kindOf(line, strings.Fields(line))]++
@@ -133,7 +133,8 @@ func kindOf(line string, words []string) Kind {
 	switch {
 	case isHAProxySection(first) && !strings.ContainsAny(line, "{};"):
 		return HAProxy
-	case strings.HasSuffix(line, ";"), strings.HasSuffix(line, "{"), line == "}":
+	case strings.HasSuffix(line, ";"), strings.HasSuffix(line, "{"), line == "}", strings.HasSuffix(line, "}") && strings.Contains(line, ";"),
+		strings.HasPrefix(line, fileMark):
 		return Nginx
 	case line[0] == '*' && len(words) == 1, line == "COMMIT", line[0] == ':' && len(words) == 3:
 		return IPTables
