@@ -201,7 +201,11 @@ func TestRealProgramsAcceptFixtures(t *testing.T) {
 			t.Logf("%s is not installed", words[0])
 			continue
 		}
-		if out, err := exec.Command(program, words[1:]...).CombinedOutput(); err != nil {
+		out, err := exec.Command(program, words[1:]...).CombinedOutput()
+		if strings.Contains(string(out), "syntax is ok") {
+			continue // nginx tries the addresses next, which need not be there
+		}
+		if err != nil {
 			t.Errorf("%s: %v\n%s", strings.Join(words, " "), err, out)
 		}
 	}
