@@ -229,7 +229,9 @@ func (b *builder) result(kind Kind) (*Result, error) {
 			from[s.Name] = d
 		}
 	}
-	plan.Services = b.separate(plan.Services, from)
+	if config.NewChecker(nil).Check(plan.Services) != nil {
+		plan.Services = b.separate(plan.Services, from)
+	}
 	plan.Rules = b.list()
 	if err := b.complete(plan, from); err != nil {
 		return nil, err
