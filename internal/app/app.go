@@ -164,6 +164,7 @@ type running struct {
 	serving  atomic.Bool
 	drops    *dropReporter
 	source   *sourceRun // nil: there is none
+	proc     procRun
 	loops    sync.WaitGroup
 }
 
@@ -218,6 +219,7 @@ func (r *running) controlOptions() control.Options {
 // follow begins with what accompanies a run that serves.
 func (r *running) follow() {
 	r.serving.Store(true)
+	r.followProc()
 	r.noticeReady()
 	r.loops.Go(func() { r.followFile(r.stop.drain) })
 	r.loops.Go(func() { r.followUpgrades(r.stop.drain) })
@@ -241,6 +243,7 @@ func (r *running) end(cut context.Context) {
 
 // close ends what is left.
 func (r *running) close() {
+	r.closeProc()
 	r.closeAPI()
 	r.drops.close()
 	r.control.Close()

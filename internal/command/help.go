@@ -58,7 +58,7 @@ Flags of the process
   --rule RULE, --policy DROP   (usher help iptables)     --max-dropped 1000, --drop-timeout 30s   (usher help access)
   --engine auto|epoll|portable   default auto; --access-log logs each flow, --log-access[=NAME=true] those of a service
   --log-format console|json      default: console on a terminal, json elsewhere; --log-level debug|info|warn|error
-  --name, --control, --admin, --admin-token-file, --watch-config   (usher help control)     -v, --version   -h, --help
+  --name, --control, --admin, --admin-token-file, --watch-config, --proc (usher help control)  -v, --version  -h, --help
 `
 
 const serveHelp = `It runs as usher without a command does, but may begin without a service: commands and the config file bring them.

@@ -23,6 +23,7 @@ type Process struct {
 	Control        string // the path of the control socket, or ControlOff; empty: the usual place
 	Admin          Addr   // where metrics and the read side of the API are served; zero: nowhere
 	AdminTokenFile string // has the token that writes at Admin need; empty: nobody may write there
+	Proc           string // the folder for files as below /proc; empty: none
 	WatchConfig    bool   // reloads the config file when it changes
 }
 

@@ -38,6 +38,7 @@ var words = map[config.Field][]string{
 	"drain-timeout": {"0s", "20s"}, "max-conns": {"1000"}, "workers": {"3"}, "engine": {"portable", "auto"}, "log-format": {"json"},
 	"log-level": {"debug", "info"}, "access-log": {"true", "false"}, "name": {"edge-1", "3.14", "null"}, "control": {"off", "/run/a b/#x"},
 	"admin": {"9090", "[::1]:9090", "off"}, "admin-token-file": {"/run/token"}, "watch-config": {"true"},
+	"proc": {"/run/usher/proc"},
 }
 
 var (

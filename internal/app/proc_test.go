@@ -1,0 +1,76 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/prometheus/procfs"
+
+	"usher/internal/flags"
+)
+
+// What reads the kernel's files for node_exporter reads those of --proc: connections and bytes are exact. At the end the
+// files are gone.
+func TestProc(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "proc")
+	t.Run("run", func(t *testing.T) {
+		backend := greeter(t)
+		c := parse(t, flags.Words{
+			Listen: []string{"127.0.0.1:0"}, Backend: []string{backend},
+			Options: []flags.Option{{Name: "proc", Value: dir}, {Name: "health", Value: "off"}, {Name: "log-format", Value: "json"}},
+		})
+		log := run(t, c, book{})
+		log.await(t, `"msg":"serving"`)
+		address := log.await(t, `"listen":\["([^"]+)"\]`)
+		for range 3 {
+			conn, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(conn); string(got) != "hello" {
+				t.Errorf("got %q, %v", got, err)
+			}
+			conn.Close()
+		}
+		want := fmt.Sprintf("3 connections, 15 bytes out; %s -> %s TCP weight 1, 0 active", address, backend)
+		for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+			got, err := exported(dir)
+			if got == want {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("exporters see %q, want %q: %v", got, want, err)
+			}
+		}
+	})
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder is there after the end: %v", err)
+	}
+}
+
+// exported is what the parser of node_exporter finds.
+func exported(dir string) (string, error) {
+	proc, err := procfs.NewFS(dir)
+	if err != nil {
+		return "", err
+	}
+	stats, err := proc.IPVSStats()
+	if err != nil {
+		return "", err
+	}
+	backends, err := proc.IPVSBackendStatus()
+	if err != nil || len(backends) != 1 {
+		return "", fmt.Errorf("%d backends: %w", len(backends), err)
+	}
+	b := backends[0]
+	return fmt.Sprintf("%d connections, %d bytes out; %s:%d -> %s:%d %s weight %d, %d active", stats.Connections, stats.OutgoingBytes,
+		b.LocalAddress, b.LocalPort, b.RemoteAddress, b.RemotePort, b.Proto, b.Weight, b.ActiveConn), nil
+}
