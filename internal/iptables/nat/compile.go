@@ -101,6 +101,14 @@ func compile(table *iptables.Table, name string) *graph {
 	return g
 }
 
+// size returns how many rules there are.
+func (g *graph) size() (n int) {
+	for _, c := range g.order {
+		n += len(c.rules)
+	}
+	return n
+}
+
 func (g *graph) compileRule(c *chain, place int, r *iptables.Rule) *rule {
 	own := &rule{iptables: r, chain: c, place: place, conditions: compileConditions(r)}
 	if r.IsJump {

@@ -53,7 +53,7 @@ const (
 func (t tristate) meets(is bool) bool { return t == either || is == (t == mustBe) }
 
 func compileConditions(r *iptables.Rule) conditions {
-	c := conditions{source: r.Source, destination: r.Destination, in: r.In, out: r.Out, protocols: both, share: 1}
+	c := conditions{source: masked(r.Source), destination: masked(r.Destination), in: r.In, out: r.Out, protocols: both, share: 1}
 	switch r.Protocol {
 	case rules.All:
 		c.isNever = r.NotProtocol
@@ -72,6 +72,12 @@ func compileConditions(r *iptables.Rule) conditions {
 		c.add(m)
 	}
 	return c
+}
+
+// masked returns a condition without the bits beyond its length.
+func masked(p rules.Prefix) rules.Prefix {
+	p.Prefix = p.Masked()
+	return p
 }
 
 // add adds a match.

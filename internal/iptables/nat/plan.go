@@ -8,8 +8,12 @@ import (
 	"usher/internal/iptables"
 )
 
-// maxWork bounds the rules that are looked at for one Result. The tables of kube-proxy need a few looks at each.
-const maxWork = 20_000_000
+// maxWork and maxLooks bound the rules that are looked at for one Result: any tables may need the first, and large ones so
+// many looks at each rule. The tables of kube-proxy need about ten.
+const (
+	maxWork  = 1_000_000
+	maxLooks = 50
+)
 
 // planner makes one Result.
 type planner struct {
@@ -19,7 +23,7 @@ type planner struct {
 	mangle *graph
 	// hasSources reports whether some rule chooses the source of connections.
 	hasSources bool
-	work       int
+	work, most int           // looks at rules so far, and at most
 	rests      map[*rule]int // places in the list
 	list       []rest
 	result     *Result
@@ -33,8 +37,10 @@ type rest struct {
 }
 
 // Plan returns what the tables come to. Its cost is linear in the rules for tables as programs write them, and bounded by
-// maxWork for all others.
-func Plan(tables *iptables.Tables, env *Env) *Result {
+// maxWork and maxLooks for all others.
+func Plan(tables *iptables.Tables, env *Env) *Result { return newPlanner(tables, env).plan() }
+
+func newPlanner(tables *iptables.Tables, env *Env) *planner {
 	p := &planner{env: env, rests: make(map[*rule]int), result: &Result{}}
 	p.local = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{127}), 8), netip.PrefixFrom(netip.IPv6Loopback(), 128)}
 	for _, ip := range env.Local {
@@ -44,6 +50,11 @@ func Plan(tables *iptables.Tables, env *Env) *Result {
 	}
 	p.nat, p.mangle = compile(tables.Table("nat"), "nat"), compile(tables.Table("mangle"), "mangle")
 	p.hasSources = p.choosesSource()
+	p.most = maxWork + maxLooks*(p.nat.size()+p.mangle.size())
+	return p
+}
+
+func (p *planner) plan() *Result {
 	p.services()
 	p.marks()
 	p.result.Rest = p.sortedRest()
@@ -53,7 +64,7 @@ func Plan(tables *iptables.Tables, env *Env) *Result {
 // hasWork counts one look at a rule, and reports whether there may be more.
 func (p *planner) hasWork() bool {
 	p.work++
-	return p.work <= maxWork
+	return p.work <= p.most
 }
 
 // rest notes a rule that is not done. The first reason stays, unless a later one is graver.

@@ -23,10 +23,11 @@ const (
 func (p *planner) services() {
 	var all []*study
 	for _, k := range p.discover(p.nat, forTarget) {
+		found := p.study(&k)
 		if !p.hasWork() {
-			break // discover has said why
+			break // rules say why; what was found may be a part
 		}
-		all = append(all, p.study(&k)...)
+		all = append(all, found...)
 	}
 	a := assembly{planner: p, studies: p.apart(all), groups: make(map[string]*group)}
 	for _, s := range a.studies {
@@ -56,7 +57,7 @@ func (p *planner) apart(all []*study) (kept []*study) {
 		}
 		if clash != nil {
 			if !s.isLike(clash) {
-				p.blame(s, fmt.Sprintf("usher listens on %s for another rule, and not on all addresses of a port and on one of them: name addresses by -d", clash.name()))
+				p.blame(s, fmt.Sprintf("usher listens on %s for another rule, and not on all addresses of a port and on one of them: name addresses by -d", clash.name()), false)
 			}
 			continue
 		}
@@ -79,11 +80,11 @@ func (s *study) isLike(other *study) bool {
 }
 
 // blame notes the rules that translate the clients of a study.
-func (p *planner) blame(s *study, reason string) {
+func (p *planner) blame(s *study, reason string, isServed bool) {
 	for _, c := range s.cases {
 		for i := range c.backends {
 			rules := c.backends[i].rules
-			p.rest(rules[len(rules)-1], reason, false)
+			p.rest(rules[len(rules)-1], reason, isServed)
 		}
 	}
 }
@@ -229,7 +230,7 @@ func (a *assembly) refuse(g *group, err error) {
 		reason = e.Reason(func(f config.Field) string { return string(f) })
 	}
 	for _, s := range g.studies {
-		a.blame(s, reason)
+		a.blame(s, reason, false)
 	}
 }
 

@@ -47,7 +47,7 @@ type studying struct {
 	local       map[netip.Prefix]*outcome
 	order       []netip.Prefix
 	isKnownEdge map[netip.Prefix]bool
-	to          []netip.Prefix // edges of a listener on all addresses
+	to          []addressEdge // of a listener on all addresses
 	in          []interfaceEdge
 	pieces      []ports
 }
@@ -61,15 +61,24 @@ func (s *studying) run() []ports {
 	s.order, s.isKnownEdge = []netip.Prefix{everyone}, map[netip.Prefix]bool{everyone: true}
 	s.fill()
 	s.chooseInterface()
-	if s.pieces == nil {
+	chosen := s.guards
+	for n := 0; n < s.size() && s.pieces == nil; { // a look at guards may show more to tell apart
+		n, s.guards = s.size(), slices.Clip(chosen)
 		s.guardInterfaces()
-		s.guardAddresses(everyone)
+		s.guardAddresses()
+		s.fill()
 	}
 	if s.pieces == nil {
 		s.cases = s.compose(everyone)
+		if len(s.order) > maxCases {
+			s.blame(s.study, "clients are told apart by too many prefixes at one address: name fewer by -s", true)
+		}
 	}
 	return s.pieces
 }
+
+// size grows with what is to be told apart.
+func (s *studying) size() int { return len(s.order) + len(s.in) + len(s.to) }
 
 // fill finds what becomes of the clients of all prefixes that are known.
 func (s *studying) fill() {
@@ -126,7 +135,7 @@ func (s *studying) note(w *walk) *outcome {
 		}
 	}
 	for _, e := range w.edges.to {
-		if !slices.Contains(s.to, e) {
+		if !slices.ContainsFunc(s.to, func(o addressEdge) bool { return o.Prefix == e.Prefix }) {
 			s.to = append(s.to, e)
 		}
 	}
@@ -195,18 +204,44 @@ func (s *studying) guardInterfaces() {
 }
 
 // guardAddresses refuses the clients of addresses that rules leave out, at a listener on all addresses.
-func (s *studying) guardAddresses(everyone netip.Prefix) {
-	for i := 0; i < len(s.to) && i < maxCases && s.isAll(); i++ {
+func (s *studying) guardAddresses() {
+	for i := 0; i < min(len(s.to), maxCases) && s.isAll(); i++ {
 		f := s.base
-		f.to = s.to[i]
-		local := s.locally(f, everyone)
-		remote := local
-		if !f.to.Addr().IsLoopback() {
-			remote = s.remotely(f, everyone)
+		f.to = s.to[i].Prefix
+		served, differ := 0, 0
+		compare := func(o, expected *outcome) {
+			if !o.isNone() {
+				served++
+			}
+			if expected != nil && !o.isSame(expected) {
+				differ++
+			}
 		}
-		expected := s.remote[everyone]
-		if local.isNone() && remote.isNone() && !(expected.isNone() && s.local[everyone].isNone()) {
+		for _, from := range s.order {
+			if s.hasLocal(from) {
+				compare(s.locally(f, from), s.local[from])
+			}
+			if s.isLocalPrefix(from) || f.to.Addr().IsLoopback() {
+				continue
+			}
+			compare(s.remotely(f, from), s.remote[from])
+			for _, e := range s.in {
+				by := f
+				if by.in = e.name; by.in == s.base.in || by.in == loopback {
+					continue
+				}
+				expected := s.remote[from]
+				if s.base.in != "" || slices.Contains(s.guards, "-i "+by.in) {
+					expected = new(outcome)
+				}
+				compare(s.remotely(by, from), expected)
+			}
+		}
+		switch {
+		case differ > 0 && served == 0:
 			s.guards = append(s.guards, "-d "+f.to.String())
+		case differ > 0:
+			s.rest(s.to[i].rule, "usher listens on all addresses here, and has another answer for "+f.to.String()+": name each address by -d", true)
 		}
 	}
 }

@@ -26,8 +26,14 @@ const loopback = "lo"
 type edges struct {
 	ports []ports // pieces of the flow's ports
 	from  []netip.Prefix
-	to    []netip.Prefix
+	to    []addressEdge
 	in    []interfaceEdge
+}
+
+// addressEdge are addresses that a rule names.
+type addressEdge struct {
+	netip.Prefix
+	rule *rule
 }
 
 // interfaceEdge is an interface that a rule names.
@@ -186,7 +192,7 @@ func (w *walk) meets(r *rule) bool {
 	if !hasAny {
 		return false
 	}
-	if !w.within(r.destination, w.to, &w.edges.to) || !w.within(r.source, w.from, &w.edges.from) || !w.meetsInterfaces(r) {
+	if !w.meetsAddresses(r) || !w.meetsInterfaces(r) {
 		return false
 	}
 	if !hasAll {
@@ -214,18 +220,32 @@ func (w *walk) isKnown(r *rule) bool {
 	return reason == ""
 }
 
-// within reports whether all members of a flow meet a condition on an address. If some do, there is an edge.
-func (w *walk) within(c rules.Prefix, of netip.Prefix, edges *[]netip.Prefix) bool {
+// meetsAddresses reports whether a flow meets the conditions on addresses. If some members do, there is an edge.
+func (w *walk) meetsAddresses(r *rule) bool {
+	isIn, isEdge := within(r.destination, w.to)
+	if isEdge && !slices.ContainsFunc(w.edges.to, func(e addressEdge) bool { return e.Prefix == r.destination.Prefix }) {
+		w.edges.to = append(w.edges.to, addressEdge{r.destination.Prefix, r})
+	}
+	if !isIn {
+		return false
+	}
+	isIn, isEdge = within(r.source, w.from)
+	if isEdge && !slices.Contains(w.edges.from, r.source.Prefix) {
+		w.edges.from = append(w.edges.from, r.source.Prefix)
+	}
+	return isIn
+}
+
+// within reports whether addresses meet a condition, but those of an edge.
+func within(c rules.Prefix, of netip.Prefix) (isIn, isEdge bool) {
 	if !c.IsValid() {
-		return true
+		return true, false
 	}
-	isIn := false
 	if c.Addr().Is4() == of.Addr().Is4() && c.Overlaps(of) {
-		if isIn = c.Bits() <= of.Bits(); !isIn && !slices.Contains(*edges, c.Prefix.Masked()) {
-			*edges = append(*edges, c.Prefix.Masked())
-		}
+		isIn = c.Bits() <= of.Bits()
+		isEdge = !isIn
 	}
-	return isIn != c.Not
+	return isIn != c.Not, isEdge
 }
 
 // meetsInterfaces reports whether a flow meets the conditions on interfaces.
