@@ -3,19 +3,20 @@ package command
 const dialectCommandHelp = `usher help dialects says what these programs are here, and which running usher they ask.
 `
 
-const dialectsHelp = `Dialects: usher speaks ipvsadm, without root. Scripts type what they always typed, and see what they saw
+const dialectsHelp = `Dialects: usher speaks ipvsadm and iptables, without root. Scripts type what they always typed
 
   usher ipvsadm -A -t 127.0.0.1:8080 -s wrr
   usher ipvsadm -a -t 127.0.0.1:8080 -r 10.0.0.1:80 -m -w 3
   usher ipvsadm -Ln --stats         usher ipvsadm-save -n >FILE         usher ipvsadm-restore <FILE
+  usher iptables -t nat -A PREROUTING -d 127.0.0.1 -p tcp --dport 80 -j DNAT --to-destination 10.0.0.1:8080
   ln -s usher ipvsadm               the binary answers to the name as well
 
-The words, the output and the exit status are those of ipvsadm 1.31; words of usher do not stand among them. The only
-running usher is asked. Where several run, USHER_NAME=NAME or USHER_CONTROL=PATH chooses it, or usher --name NAME
-ipvsadm ...
+Words, output and exit status are those of ipvsadm 1.31 and iptables 1.8.9; words of usher do not stand among them. The
+only running usher is asked. Of several, USHER_NAME=NAME or USHER_CONTROL=PATH chooses one, or usher --name NAME
+ipvsadm ... What they make goes on through usher upgrade, and a restart begins without any, as a boot does.
 
 ipvsadm lists the services of all owners, and changes those of the owner ipvsadm alone; usher ls shows them as
-tcp:10.0.0.1:80. They go on through usher upgrade, and a restart begins without any, as a boot does.
+tcp:10.0.0.1:80.
 
   -m                the only way to a server: usher connects to it from its own address (full NAT). -g, the default of
                     ipvsadm, and -i are refused
@@ -29,4 +30,8 @@ tcp:10.0.0.1:80. They go on through usher upgrade, and a restart begins without 
 
 There are no health checks, as in IPVS: a server that refuses a connection is passed over for that client. No server, or
 none in use: clients are refused at once. Counters are of payload bytes, and of flows; -Z leaves metrics alone.
+
+iptables shows and changes the rules of the owner iptables. INPUT of the table filter judges clients (usher help
+iptables); DNAT and REDIRECT are services; MARK names addresses for -f. What usher cannot do is refused with the reason,
+and left out by iptables-restore, which says so line by line; with --strict it refuses all.
 `

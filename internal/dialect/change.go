@@ -48,6 +48,7 @@ type batch struct {
 	line       map[ipvsadm.Key]int // by which a service was added, or else the last one that is about it
 	last       int                 // the last line that has changed something
 	changesAll bool                // services were flushed, or timeouts changed
+	flushed    bool
 	zeroed     []ipvsadm.Key
 	zeroesAll  bool
 	foreign    map[ipvsadm.Key]owned // services of other owners; nil: nobody has asked yet
@@ -100,8 +101,13 @@ func (b *batch) note(i int, cmd *ipvsadm.Command) {
 		b.zeroesAll = b.zeroesAll || !cmd.HasService
 		b.zeroed = append(b.zeroed, key)
 		return
-	case ipvsadm.Flush, ipvsadm.SetTimeouts:
+	case ipvsadm.Flush:
+		b.changesAll, b.flushed = true, true
+	case ipvsadm.SetTimeouts:
 		b.changesAll = true
+	case ipvsadm.Delete:
+		b.line[key] = i
+		b.zeroed = append(b.zeroed, key) // one of the same address that follows begins anew
 	case ipvsadm.AddServer, ipvsadm.EditServer, ipvsadm.DeleteServer:
 		if _, has := b.line[key]; !has || b.before.Find(key) != nil {
 			b.line[key] = i

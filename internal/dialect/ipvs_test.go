@@ -92,17 +92,7 @@ func TestThresholds(t *testing.T) {
 	if got := ask(t, to, 3, true); got != "AA-" {
 		t.Errorf("upper threshold 2: %s", got)
 	}
-	await(t, func() bool { return ask(t, to, 1, false) == "A" })
-}
-
-// await waits for what must happen.
-func await(t *testing.T, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("it does not happen")
-		}
-	}
+	await(t, "a server below its lower threshold", func() string { return unless(ask(t, to, 1, false) == "A", "it gets no flow") })
 }
 
 // A mistake changes nothing and has the kernel's answer; what usher cannot do is refused with the reason.
@@ -183,7 +173,7 @@ func TestFiguresCount(t *testing.T) {
 	if v, a, b := conns(); v != 5 || a != 2 || b != 3 {
 		t.Errorf("5 connections are shown as %d: A %d, B %d", v, a, b)
 	}
-	await(t, func() bool { return find(t, s, to).Stats.OutBytes == 5 })
+	await(t, "bytes", func() string { return unless(find(t, s, to).Stats.OutBytes == 5, "not 5") })
 	change(t, s, "-Z -t "+to)
 	if v, a, b := conns(); v != 0 || a != 0 || b != 0 {
 		t.Errorf("after -Z there are %d, %d, %d connections", v, a, b)
@@ -239,4 +229,12 @@ func TestNamesOfServices(t *testing.T) {
 			t.Errorf("%s: %s (%v), want %s", line, got, config.CheckServiceName(got), want)
 		}
 	}
+}
+
+// unless returns a reason, or nothing if all is well.
+func unless(is bool, reason string) string {
+	if is {
+		return ""
+	}
+	return reason
 }

@@ -22,7 +22,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // newServer returns a Server of a running controller without services, which the end of the test closes.
-func newServer(t *testing.T) *Server {
+func newServer(t testing.TB) *Server {
 	t.Helper()
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux has all addresses of 127.0.0.0/8")

@@ -3,6 +3,7 @@ package dialect
 import (
 	"net/netip"
 
+	"usher/internal/control"
 	"usher/internal/ipvsadm"
 )
 
@@ -23,7 +24,7 @@ func (z zeros) backend(service string, addr netip.AddrPort) ipvsadm.Stats {
 
 // zero returns the zeros after a batch: of the services that it has zeroed, and of the others that still run.
 func (s *Server) zero(before zeros, b *batch) zeros {
-	if len(before) == 0 && !b.zeroesAll && len(b.zeroed) == 0 {
+	if len(before) == 0 && !b.zeroesAll && !b.flushed && len(b.zeroed) == 0 {
 		return before
 	}
 	isZeroed := make(map[string]bool, len(b.zeroed)) // by name
@@ -40,7 +41,7 @@ func (s *Server) zero(before zeros, b *batch) zeros {
 	for i := range live {
 		l := &live[i]
 		name := l.Config.Name
-		isMeant := b.zeroesAll || isZeroed[name]
+		isMeant := b.zeroesAll || isZeroed[name] || b.flushed && l.Owner == control.IPVSAdm
 		old, wasZeroed := before[name]
 		if !isMeant && !wasZeroed {
 			continue
