@@ -148,7 +148,7 @@ func TestSaved(t *testing.T) {
 	for seed := range uint64(1000) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		s := ipvsadm.NewState()
-		for range 10 + r.IntN(190) {
+		for range 10 + r.IntN(90) {
 			step(r, s, 4, 40)
 		}
 		again := lines(t, slices.Collect(s.Lines())...)
@@ -185,10 +185,10 @@ func unordered(s *ipvsadm.State) map[ipvsadm.Key]ipvsadm.Service {
 // TestClones checks that a clone and its origin do not see each other's changes, and share what did not change.
 func TestClones(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(50) {
+	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		s := ipvsadm.NewState()
-		for range 300 {
+		for range 150 {
 			step(r, s, 4, 40)
 		}
 		var states []*ipvsadm.State
