@@ -8,8 +8,8 @@ import (
 	"github.com/gaissmai/bart"
 )
 
-// verdict is what becomes of a client.
-type verdict uint8
+// verdict is what becomes of a client. It has the width of the tables of package rules, so that the binary has one form of both.
+type verdict uint32
 
 const (
 	accepted verdict = iota
