@@ -56,7 +56,7 @@ func keepServices(services, before []*config.Service) {
 // planDoor makes the rules of the front door: those of the table filter that flows come to.
 func (p *tablePlan) planDoor(before *tablePlan) (err error) {
 	for _, g := range p.nat.Guards {
-		if !slices.ContainsFunc(g.Services, func(name string) bool { return p.refused[name] }) {
+		if slices.ContainsFunc(g.Services, func(name string) bool { return !p.refused[name] }) {
 			p.guards = append(p.guards, g.Line)
 		}
 	}

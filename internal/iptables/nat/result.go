@@ -35,7 +35,7 @@ type Origin struct {
 // Guard is a line of the front door that refuses whom a service must not serve: usher does not bind listeners to
 // interfaces, and a listener on all addresses takes each of them.
 type Guard struct {
-	Services []string // without all of which the line must not be there
+	Services []string // while any of them is there, the line is, too; with the last one it goes
 	Line     string   // as ParseRule reads it
 }
 
