@@ -37,6 +37,9 @@ type BackendState struct {
 
 	Connects *HistogramCounts `cbor:"16,keyasint,omitempty"` // nil: none
 	Smoothed time.Duration    `cbor:"17,keyasint,omitempty"`
+
+	In  uint64 `cbor:"18,keyasint,omitempty"` // packets
+	Out uint64 `cbor:"19,keyasint,omitempty"`
 }
 
 // State returns the state of the pool, and the backends that it tells of, in the same order.
@@ -71,6 +74,7 @@ func (b *Backend) state(clock rampClock) BackendState {
 		Accepting: b.accepting.word.Load(), Answering: b.answering.word.Load(),
 	}
 	st.Up, st.Down = b.Bytes()
+	st.In, st.Out = b.Packets()
 	if c := b.traffic.connects.Load(); c != nil {
 		counts := c.Counts()
 		st.Connects, st.Smoothed = &counts, b.ConnectTime()
@@ -179,6 +183,7 @@ func restoreBackend(st *BackendState, active int64, fine bool) *Backend {
 	b.accepting.word.Store(st.Accepting)
 	b.answering.word.Store(st.Answering)
 	b.CountBytes(st.Up, st.Down)
+	b.CountPackets(st.In, st.Out)
 	if st.Connects != nil {
 		c := new(connects)
 		c.Restore(*st.Connects)

@@ -43,6 +43,7 @@ func TestPoolsAreRestored(t *testing.T) {
 		for i := range 30 {
 			if b := acquire(p, visit(i), nil); b != nil {
 				b.CountBytes(uint64(i), 2)
+				b.CountPackets(uint64(i), 3)
 				b.CountConnect(time.Duration(i) * time.Millisecond)
 				if i%7 == 0 {
 					b.CountFailure(FailedReset)

@@ -9,6 +9,7 @@ import (
 // traffic is what a backend has carried.
 type traffic struct {
 	up, down atomic.Uint64
+	in, out  atomic.Uint64            // packets
 	connects atomic.Pointer[connects] // nil until the first one
 }
 
@@ -34,6 +35,19 @@ func (b *Backend) CountBytes(up, down uint64) {
 
 // Bytes returns the bytes counted so far.
 func (b *Backend) Bytes() (up, down uint64) { return b.traffic.up.Load(), b.traffic.down.Load() }
+
+// CountPackets counts packets from and to clients.
+func (b *Backend) CountPackets(in, out uint64) {
+	if in > 0 {
+		b.traffic.in.Add(in)
+	}
+	if out > 0 {
+		b.traffic.out.Add(out)
+	}
+}
+
+// Packets returns the packets counted so far.
+func (b *Backend) Packets() (in, out uint64) { return b.traffic.in.Load(), b.traffic.out.Load() }
 
 // CountConnect counts a connection that the backend accepted after so long. It allocates
 // for the first one only.

@@ -95,6 +95,7 @@ func (w *worker) newConn(n *newcomer, local netip.AddrPort) *conn {
 func (w *worker) end(c *conn, o Outcome) {
 	orderly := c.IsOrderly(o, c.half[flow.Client].pending() || c.half[flow.Backend].pending()) &&
 		(o == flow.Finished || !unread(c.half[flow.Client].fd) && !unread(c.half[flow.Backend].fd))
+	w.countPackets(c)
 	for s := range c.half {
 		h := &c.half[s]
 		if h.pipe != nil {
@@ -118,6 +119,14 @@ func (w *worker) end(c *conn, o Outcome) {
 		w.resume = w.now // there are descriptors now
 	}
 	w.server.admission.Settle(&c.Flow, o, w.now, w.table.Remove)
+}
+
+// countPackets counts the segments of a connection so far, if its service asks for that. The last ones, of its end, are
+// never known here.
+func (w *worker) countPackets(c *conn) {
+	if c.Settings.CountsPackets && tcpInfo(c.half[flow.Client].fd, &w.info) == noError {
+		c.CountPackets(w.info.Segs_in, w.info.Segs_out)
+	}
 }
 
 // restPool keeps buffers for bytes that one side sent and the other has no room

@@ -39,6 +39,7 @@ func (w *worker) countBytes(from int) (more bool) {
 		for j := range w.conns[i] {
 			if c := &w.conns[i][j]; c.half[flow.Client].fd >= 0 {
 				c.CountBytes()
+				w.countPackets(c)
 			}
 		}
 	}

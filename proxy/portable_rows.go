@@ -93,6 +93,19 @@ func (x *stream) countBytes() {
 	defer x.mu.Unlock()
 	if x.ending == flow.Running {
 		x.CountBytes()
+		x.countPacketsLocked()
+	}
+}
+
+// countPacketsLocked counts the segments of the stream so far, if its service asks for that. It needs mu.
+func (x *stream) countPacketsLocked() {
+	if !x.Settings.CountsPackets {
+		return
+	}
+	if c, ok := x.conn[flow.Client].(*net.TCPConn); ok {
+		var s Sockets
+		measureConn(c, &s)
+		x.CountPackets(uint32(s.SegmentsIn), uint32(s.SegmentsOut))
 	}
 }
 

@@ -130,6 +130,7 @@ func (x *stream) endLocked(o Outcome) {
 		return
 	}
 	x.ending = o
+	x.countPacketsLocked()
 	for _, c := range x.conn {
 		switch {
 		case o == flow.Finished:

@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,6 +19,7 @@ func TestCountersOfRunningFlows(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, engine string) {
 		tcp, udp := service(t, echo(t)), udpService(t, UDPConfig{}, udpEcho(t))
+		tcp.CountsPackets = true
 		s, err := newServer(Options{Engine: engine, Workers: 2}, tcp, udp)
 		if err != nil {
 			t.Fatal(err)
@@ -43,8 +45,18 @@ func TestCountersOfRunningFlows(t *testing.T) {
 			eventually(t, network+": one byte is counted each way", has(1))
 			roundTrip(t, conn)
 			eventually(t, network+": two bytes are counted each way", has(2))
+			live, _ := svc.Packets()
 			s.Kill(func(r *Row) bool { return r.Service == svc })
 			eventually(t, network+": the end counts nothing twice", func() bool { return svc.Active() == 0 && has(2)() })
+			in, out := svc.Packets()
+			b := svc.Config().Pool.Backends()[0]
+			if bin, bout := b.Packets(); in != bin || out != bout || in < live || network == "udp" && (in != 2 || out != 2 || live != 2) {
+				t.Errorf("%s: %d and %d packets, %d in while it ran, of the backend %d and %d", network, in, out, live, bin, bout)
+			}
+			// The handshake's SYN, two bytes and their acknowledgements; the client may delay the last one.
+			if runtime.GOOS == "linux" && network == "tcp" && (live < 3 || in > 8 || out < 3 || out > 8) {
+				t.Errorf("%d segments from the client, %d to it, %d while it ran", in, out, live)
+			}
 			if n := count(svc.Lifetimes()); n != 1 {
 				t.Errorf("%s: %d lifetimes", network, n)
 			}

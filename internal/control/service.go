@@ -46,7 +46,15 @@ func (s *service) prepare(before *service, r *reconcile.Reconciler) (err error) 
 	} else if s.keeper, err = r.NewService(s.wanted); err != nil {
 		return err
 	}
-	s.data, err = dataConfig(s.wanted, s.keeper)
+	return s.setData()
+}
+
+// setData makes the data path's part of what is wanted. Packets cost a system call a connection, and are counted for those
+// who read them.
+func (s *service) setData() (err error) {
+	if s.data, err = dataConfig(s.wanted, s.keeper); err == nil {
+		s.data.CountsPackets = s.owner == IPVSAdm
+	}
 	return err
 }
 

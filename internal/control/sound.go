@@ -302,7 +302,7 @@ func (s *service) shorten() (err error) {
 	}
 	s.wanted, s.config, s.lacking = &one, &one, nil
 	if len(one.Listeners) > 0 {
-		s.data, err = dataConfig(s.wanted, s.keeper)
+		err = s.setData()
 	}
 	return err
 }

@@ -99,10 +99,12 @@ func (f *figures) backend(_ *control.Live, b *reconcile.BackendState) backendFig
 
 func serviceStats(s *proxy.Service) ipvsadm.Stats {
 	up, down := s.Bytes()
-	return ipvsadm.Stats{Conns: s.Accepted(), InBytes: up, OutBytes: down}
+	in, out := s.Packets()
+	return ipvsadm.Stats{Conns: s.Accepted(), InPkts: in, OutPkts: out, InBytes: up, OutBytes: down}
 }
 
 func backendStats(b *balancer.Backend) ipvsadm.Stats {
 	up, down := b.Bytes()
-	return ipvsadm.Stats{Conns: b.Total(), InBytes: up, OutBytes: down}
+	in, out := b.Packets()
+	return ipvsadm.Stats{Conns: b.Total(), InPkts: in, OutPkts: out, InBytes: up, OutBytes: down}
 }

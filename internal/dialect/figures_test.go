@@ -166,6 +166,9 @@ func TestFigures(t *testing.T) {
 func summary(s *Server) (text string) {
 	for _, v := range s.IPVS().Services {
 		for _, d := range v.Destinations {
+			if v.Protocol == ipvsadm.UDP && (d.Stats.InPkts != 2 || d.Stats.OutPkts != 2) {
+				text += fmt.Sprintf("%d and %d datagrams ", d.Stats.InPkts, d.Stats.OutPkts)
+			}
 			text += fmt.Sprintf("[%d %d %d %d/%d/%d] ", d.Active, d.Inactive, d.Persistent, d.Stats.Conns, d.Stats.InBytes, d.Stats.OutBytes)
 		}
 	}

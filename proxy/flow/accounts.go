@@ -193,8 +193,17 @@ func (a *Admission) settleBytes(x *Session, o Outcome, now time.Duration) {
 	x.countBytes()
 }
 
+// CountPackets is CountBytes for the segments from and to the client, as its socket has them.
+func (f *Flow) CountPackets(in, out uint32) { f.told.addPackets(in, out, f.Service, f.backend) }
+
+// countPackets is CountPackets for a session.
+func (x *Session) countPackets() {
+	x.told.addPackets(uint32(x.asked), uint32(x.replies), x.Service, x.backend)
+}
+
 // countBytes is CountBytes for a session. Its rule has counted the first datagram already.
 func (x *Session) countBytes() {
+	x.countPackets()
 	before := x.told.up + x.told.down
 	x.told.add(x.ent, x.Service, x.backend, nil)
 	if rule := x.pass.counter; rule != nil {
@@ -215,7 +224,10 @@ var LifetimeBounds = balancer.Bounds{
 // are added when it ends, and before if a reader wants to know: on the way of a byte there
 // are no other counters than the flow's own. A counter never goes back. What a peer turns
 // out not to have taken stays in it, if it was added before.
-type counted struct{ up, down uint64 }
+type counted struct {
+	up, down uint64
+	in, out  uint32 // packets, as the kernel counts segments
+}
 
 // add adds what is not counted yet.
 func (c *counted) add(ent *entry, svc *Service, b *balancer.Backend, rule *rules.Counter) {
@@ -224,7 +236,7 @@ func (c *counted) add(ent *entry, svc *Service, b *balancer.Backend, rule *rules
 	if newUp|newDown == 0 {
 		return
 	}
-	*c = counted{max(up, c.up), max(down, c.down)}
+	c.up, c.down = max(up, c.up), max(down, c.down)
 	svc.up.Add(newUp)
 	svc.down.Add(newDown)
 	if b != nil {
@@ -232,5 +244,20 @@ func (c *counted) add(ent *entry, svc *Service, b *balancer.Backend, rule *rules
 	}
 	if rule != nil {
 		rule.Bytes.Add(newUp + newDown)
+	}
+}
+
+// addPackets is add for packets. The kernel's numbers are of 32 bits and may begin anew; one that has become less, as when a
+// datagram turns out not to have left, changes nothing until it is more again.
+func (c *counted) addPackets(in, out uint32, svc *Service, b *balancer.Backend) {
+	newIn, newOut := max(int32(in-c.in), 0), max(int32(out-c.out), 0)
+	if newIn|newOut == 0 {
+		return
+	}
+	c.in, c.out = c.in+uint32(newIn), c.out+uint32(newOut)
+	svc.in.Add(uint64(newIn))
+	svc.out.Add(uint64(newOut))
+	if b != nil {
+		b.CountPackets(uint64(newIn), uint64(newOut))
 	}
 }

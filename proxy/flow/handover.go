@@ -141,14 +141,18 @@ type RowState struct {
 	// How much of Up and Down the service and the backend have counted.
 	ToldUp   uint64 `cbor:"7,keyasint,omitempty"`
 	ToldDown uint64 `cbor:"8,keyasint,omitempty"`
+	ToldIn   uint32 `cbor:"9,keyasint,omitempty"` // packets
+	ToldOut  uint32 `cbor:"10,keyasint,omitempty"`
 }
 
 func saveRow(e *entry, told counted) RowState {
 	return RowState{
 		State: e.State(), Created: e.Created(), Touched: e.Touched(), Up: e.Up(), Down: e.Down(), Tries: uint8(e.Tries()),
-		ToldUp: told.up, ToldDown: told.down,
+		ToldUp: told.up, ToldDown: told.down, ToldIn: told.in, ToldOut: told.out,
 	}
 }
+
+func (r *RowState) told() counted { return counted{r.ToldUp, r.ToldDown, r.ToldIn, r.ToldOut} }
 
 func (r *RowState) restore(t *Table, k conntrack.Key, svc *Service, b *balancer.Backend) (conntrack.ID, *entry, error) {
 	id, e := t.Restore(Row{
@@ -271,7 +275,7 @@ func (f *Flow) Restore(s *FlowState, r *Refs, t *Table) error {
 	}
 	f.asked.Store(s.Asked)
 	f.idle = idleness{} // Arm marks it
-	f.told = counted{s.Row.ToldUp, s.Row.ToldDown}
+	f.told = s.Row.told()
 	f.Origin = s.Origin
 	f.needs, f.at = needs(s.Needs), at(r.Bindings, s.At)
 	f.tries, f.step, f.portless = s.Tries, s.Step, s.Portless

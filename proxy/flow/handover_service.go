@@ -24,6 +24,9 @@ type ServiceState struct {
 
 	Connects balancer.HistogramCounts `cbor:"12,keyasint"`
 	Lifetime balancer.HistogramCounts `cbor:"13,keyasint"`
+
+	In  uint64 `cbor:"14,keyasint,omitempty"` // packets
+	Out uint64 `cbor:"15,keyasint,omitempty"`
 }
 
 // Save returns the state of a service. The caller guards HasPersisted.
@@ -31,6 +34,7 @@ func (s *Service) Save(n *Numbers) ServiceState {
 	st := ServiceState{
 		Name: s.Name, Removed: s.isRemoved.Load(), Persisted: s.persisted, Running: n.Settings.Of(s.Settings()),
 		Accepted: s.accepted.Load(), Starved: s.starved.Load(), Up: s.up.Load(), Down: s.down.Load(),
+		In: s.in.Load(), Out: s.out.Load(),
 		FellBack: s.fellBack.Load(), Ended: make(map[string]uint64), Dropped: make(map[string]uint64),
 		Connects: s.connects.Counts(), Lifetime: s.lifetime.Counts(),
 	}
@@ -84,6 +88,8 @@ func RestoreService(st *ServiceState, seed uint64) *Service {
 	s.starved.Store(st.Starved)
 	s.up.Store(st.Up)
 	s.down.Store(st.Down)
+	s.in.Store(st.In)
+	s.out.Store(st.Out)
 	s.fellBack.Store(st.FellBack)
 	s.connects.Restore(st.Connects)
 	s.lifetime.Restore(st.Lifetime)

@@ -165,7 +165,7 @@ func (m *Sessions) Restore(s *SessionState, r *Refs) (*Session, error) {
 		chosenDown: s.ChosenDown, madeRoom: s.MadeRoom, places: s.Places, stale: s.Stale, aged: s.Aged,
 		Origin: s.Origin, opened: s.Opened, counted: s.Counted, ends: s.Ends,
 		asked: s.Asked, replies: s.Replies, waiting: s.Waiting, heard: s.Heard,
-		told: counted{s.Row.ToldUp, s.Row.ToldDown}, header: s.Header, peer: s.Peer, judged: s.Judged,
+		told: s.Row.told(), header: s.Header, peer: s.Peer, judged: s.Judged,
 	}
 	x.refused.SetIDs(s.Refused)
 	m.restoreKept(x, s.Kept)

@@ -29,7 +29,7 @@ func TestEveryFieldIsSaved(t *testing.T) {
 		{Origin{}, []string{"Client", "Local", "Path", "Offset", "Via"}, nil},
 		{Via{}, []string{"Peer", "Destination", "TLVs", "ServerName", "ID"}, nil},
 		{Pass{}, nil, []string{"counter", "holds"}},
-		{counted{}, []string{"up", "down"}, nil},
+		{counted{}, []string{"up", "down", "in", "out"}, nil},
 		{Session{}, []string{
 			"Settings", "Binding", "backend", "chosenDown", "madeRoom", "places", "stale", "aged", "Origin", "opened",
 			"counted", "told", "ends", "sticky", "asked", "replies", "waiting", "refused", "heard", "kept", "header", "peer",
@@ -41,7 +41,7 @@ func TestEveryFieldIsSaved(t *testing.T) {
 			"admission", "cut", "others", "fire", "lines", "counts", "sticky", "now", "closed",
 		}},
 		{Service{}, []string{
-			"Name", "running", "isRemoved", "persisted", "accepted", "starved", "ended", "up", "down", "connects", "lifetime",
+			"Name", "running", "isRemoved", "persisted", "accepted", "starved", "ended", "up", "down", "in", "out", "connects", "lifetime",
 			"dropped", "fellBack",
 		}, []string{"places", "ports", "most", "clientMost", "seed", "limits", "lines"}}, // rates begin anew
 		{Settings{}, []string{"ServiceConfig", "Service", "queue"}, []string{"affinity", "access"}},

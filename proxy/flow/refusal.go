@@ -145,6 +145,9 @@ func (m *Sessions) takeBack(x *Session, now time.Duration) (datagrams int) {
 		x.ent.CountUp(-k.bytes, now)
 		k.datagrams, k.bytes = 0, 0
 	}
+	x.asked = max(x.asked-datagrams, 0)
+	x.countPackets()
+	x.told.in, x.told.out = 0, 0
 	x.asked, x.replies, x.waiting = 0, 0, false // what it owed will not come
 	return datagrams
 }

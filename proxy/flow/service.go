@@ -61,6 +61,9 @@ type ServiceConfig struct {
 	SendProxy SendProxy
 	// LogAccess records flows also where only those of such services are; see [Admission].
 	LogAccess bool
+	// CountsPackets has an engine ask the kernel for the segments of each connection, when it ends and when its bytes are
+	// counted. Datagrams are always counted.
+	CountsPackets bool
 	// UDP is what udp listeners add. All listeners of a service are udp, or none is.
 	UDP UDPConfig
 }
@@ -128,6 +131,7 @@ type Service struct {
 	starved  atomic.Uint64
 	ended    [outcomes]atomic.Uint64
 	up, down atomic.Uint64      // see counted
+	in, out  atomic.Uint64      // packets
 	connects balancer.Histogram // from accept to a backend's; bounded by balancer.ConnectBounds
 	lifetime balancer.Histogram // of flows that have ended; bounded by LifetimeBounds
 	dropped  [drops]atomic.Uint64
@@ -283,6 +287,10 @@ func (s *Service) Ended(o Outcome) uint64 { return s.ended[o].Load() }
 // Bytes returns the bytes carried up and down. Those of running flows are in it as far as
 // they were counted; an engine does so when its server is asked to.
 func (s *Service) Bytes() (up, down uint64) { return s.up.Load(), s.down.Load() }
+
+// Packets returns the packets from and to clients, as Bytes does: datagrams, and segments of connections that began with
+// CountsPackets.
+func (s *Service) Packets() (in, out uint64) { return s.in.Load(), s.out.Load() }
 
 // Failed returns how many flows ended without having been served.
 func (s *Service) Failed() (n uint64) {
