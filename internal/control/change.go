@@ -219,7 +219,14 @@ func (c *Controller) completeService(ctx context.Context, s, before *service) (e
 		return err
 	}
 	s.config = s.wanted // until its ports are chosen
+	s.countsPackets = c.countsPackets(s.owner)
 	return s.prepare(before, c.reconciler)
+}
+
+// countsPackets reports whether somebody reads the packets of an owner's services: ipvsadm, or who reads the files of
+// --proc.
+func (c *Controller) countsPackets(owner Owner) bool {
+	return owner == IPVSAdm || c.process.Load().Proc != ""
 }
 
 // withOwner makes an error of the whole plan say whose the other service is, if that is of another owner.

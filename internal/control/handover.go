@@ -204,6 +204,7 @@ func (c *Controller) restorePart(st *PartState) ([]*service, *config.Rules, erro
 		}
 		s.noteRefused()
 		s.config = s.wanted
+		s.countsPackets = c.countsPackets(s.owner)
 		if err := s.prepare(nil, c.reconciler); err != nil {
 			return nil, nil, err
 		}

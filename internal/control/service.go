@@ -14,16 +14,17 @@ import (
 
 // service is one service, as it runs. It does not change once others have it: a change makes another one.
 type service struct {
-	owner   Owner
-	given   *config.Service      // by its owner
-	plan    *config.Service      // the same with what is derived
-	wanted  *config.Service      // the same with the addresses of its listeners' names
-	config  *config.Service      // the same with the ports that the kernel chose
-	keeper  *reconcile.Service   // of its pool
-	data    *proxy.ServiceConfig // of wanted
-	running *proxy.Service       // nil: not yet
-	refused []Refusal            // listeners of plan that wanted lacks
-	lacking []int                // the same in wanted, in order, while a change is being prepared
+	owner         Owner
+	given         *config.Service      // by its owner
+	plan          *config.Service      // the same with what is derived
+	wanted        *config.Service      // the same with the addresses of its listeners' names
+	config        *config.Service      // the same with the ports that the kernel chose
+	keeper        *reconcile.Service   // of its pool
+	data          *proxy.ServiceConfig // of wanted
+	running       *proxy.Service       // nil: not yet
+	refused       []Refusal            // listeners of plan that wanted lacks
+	countsPackets bool
+	lacking       []int // the same in wanted, in order, while a change is being prepared
 }
 
 // withGiven returns a copy that an equal config was given for.
@@ -53,7 +54,7 @@ func (s *service) prepare(before *service, r *reconcile.Reconciler) (err error) 
 // who read them.
 func (s *service) setData() (err error) {
 	if s.data, err = dataConfig(s.wanted, s.keeper); err == nil {
-		s.data.CountsPackets = s.owner == IPVSAdm
+		s.data.CountsPackets = s.countsPackets
 	}
 	return err
 }
