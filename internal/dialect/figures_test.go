@@ -96,8 +96,8 @@ func echo(t *testing.T, network string, hold <-chan struct{}) netip.AddrPort {
 	return netip.MustParseAddrPort(l.Addr().String())
 }
 
-// settles waits until ok returns no complaint; a machine under load may take its time.
-func settles(t *testing.T, what string, ok func() string) {
+// await waits until ok returns no complaint; a machine under load may take its time.
+func await(t *testing.T, what string, ok func() string) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
 	for got := ok(); got != ""; got = ok() {
@@ -144,7 +144,7 @@ func TestFigures(t *testing.T) {
 			exchange(t, udp, 20)
 			wants := func(what, want string) {
 				t.Helper()
-				settles(t, what, func() string {
+				await(t, what, func() string {
 					if got := summary(s); got != want {
 						return got + ", want " + want
 					}
