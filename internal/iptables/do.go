@@ -164,7 +164,7 @@ func (d *doing) checkLoops(t *Table, change string) *Error {
 	if t.checkJumps() {
 		return nil
 	}
-	return kernelError(change, "Too many links", "rule in chain "+t.jumpedAt)
+	return kernelError(change, "Too many links", "rule in chain "+t.jumps.last.from)
 }
 
 // find returns the index of a rule of a chain, or -1.

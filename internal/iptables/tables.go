@@ -30,16 +30,15 @@ func builtinChains(table string) []string {
 
 // Table is one table.
 type Table struct {
-	Name     string
-	IsMade   bool           // a command has used it: iptables-save writes it from then on
-	chains   []*Chain       // the built-in ones, then the others in the order in which they were made; nil: it is removed
-	index    map[string]int // of chains by name
-	removed  int            // chains that are nil
-	rules    int
-	toCheck  bool // a jump was added whose way was not checked yet
-	jumpedAt string
-	ownsMap  bool            // the index is of this copy
-	owned    map[*Chain]bool // chains of this copy: whether their rules are, too
+	Name    string
+	IsMade  bool           // a command has used it: iptables-save writes it from then on
+	chains  []*Chain       // the built-in ones, then the others in the order in which they were made; nil: it is removed
+	index   map[string]int // of chains by name
+	removed int            // chains that are nil
+	rules   int
+	jumps   jumps
+	ownsMap bool            // the index is of this copy
+	owned   map[*Chain]bool // chains of this copy: whether their rules are, too
 }
 
 // Chain is a chain of a table. Callers must not change it.
@@ -95,6 +94,7 @@ func (t *Tables) change(name string) *Table {
 	if !t.owned[i] {
 		table := *t.tables[i]
 		table.chains, table.ownsMap, table.owned = slices.Clone(table.chains), false, make(map[*Chain]bool)
+		table.jumps = jumps{}
 		t.tables[i], t.owned[i] = &table, true
 	}
 	return t.tables[i]
@@ -170,6 +170,7 @@ func (t *Table) remove(c *Chain) {
 // rename gives a user chain another name, also in the rules that jump to it.
 func (t *Table) rename(c *Chain, name string) {
 	t.ownMap()
+	t.jumps = jumps{}
 	at := t.index[c.Name]
 	old := c.Name
 	delete(t.index, old)
@@ -276,47 +277,5 @@ func (t *Table) refer(from *Chain, r *Rule, n int) {
 	if to := t.Chain(r.Target); to != nil {
 		t.own(to, false).References += n
 	}
-	if n > 0 {
-		t.toCheck, t.jumpedAt = true, from.Name
-	}
-}
-
-// maxDepth bounds how deep jumps nest from a built-in chain, as the kernel does.
-const maxDepth = 16
-
-// checkJumps reports whether the jumps from the built-in chains end, and nest as deep as the kernel allows. It looks at
-// each rule once.
-func (t *Table) checkJumps() bool {
-	if !t.toCheck {
-		return true
-	}
-	t.toCheck = false
-	depths := make(map[*Chain]int) // of chains that are done; -1: its jumps are being followed
-	var depth func(c *Chain) int
-	depth = func(c *Chain) int {
-		if d, seen := depths[c]; seen {
-			return d
-		}
-		depths[c] = -1
-		deepest := 0
-		for _, r := range c.Rules {
-			if !r.IsJump {
-				continue
-			}
-			to := t.Chain(r.Target)
-			d := depth(to)
-			if d < 0 || d >= maxDepth {
-				return -1
-			}
-			deepest = max(deepest, d+1)
-		}
-		depths[c] = deepest
-		return deepest
-	}
-	for _, c := range t.chains[:len(builtinChains(t.Name))] {
-		if depth(c) < 0 {
-			return false
-		}
-	}
-	return true
+	t.jumps.count(jump{from.Name, r.Target}, n)
 }

@@ -30,9 +30,9 @@ func cluster(services, endpoints int) string {
 		}
 	}
 	return "*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-NODEPORTS - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n" + heads.String() +
-		"-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000\n" +
+		"-A PREROUTING -j KUBE-SERVICES\n-A OUTPUT -j KUBE-SERVICES\n-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000\n" +
 		services0.String() + nodePorts.String() + lists.String() +
-		"-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS\n-A PREROUTING -j KUBE-SERVICES\n-A OUTPUT -j KUBE-SERVICES\nCOMMIT\n"
+		"-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS\nCOMMIT\n"
 }
 
 // TestALargeCluster makes services of 1,000 Services in 40,000 rules, with a few looks at each rule.
