@@ -238,6 +238,12 @@ func NewRow[S, B any](id ID, generation uint32, k Key) Row[S, B] {
 	return Row[S, B]{ID: id, generation: generation, Key: k}
 }
 
+// Row returns a copy of the entry. It is for the owner.
+func (e *Entry[S, B]) Row(id ID) Row[S, B] {
+	r, _ := e.row(id)
+	return r
+}
+
 // row copies the entry of slot id. ok is false if the slot is free or its flow ended
 // meanwhile.
 func (e *Entry[S, B]) row(id ID) (r Row[S, B], ok bool) {

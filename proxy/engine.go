@@ -52,6 +52,8 @@ type engine interface {
 	stop()
 	// procs is the GOMAXPROCS that the engine's workers need.
 	procs() int
+	// feeds returns those of the workers.
+	feeds() []*flow.Feed
 	// rows is the snapshot of the engine's connection tables.
 	rows() iter.Seq[Row]
 }

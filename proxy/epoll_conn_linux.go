@@ -83,6 +83,7 @@ func (w *worker) newConn(n *newcomer, local netip.AddrPort) *conn {
 	if c.NeedsTicket(n.cfg, n.entrance.Greets()) {
 		c.GiveTicket(func() { w.enqueue(func() { w.woken(c) }) }) // once a slot, which never moves
 	}
+	c.Feed = &w.feed
 	c.Begin(n.cfg, id, ent, &flow.Origin{Client: n.from, Local: local, Path: n.at.path, Offset: n.offset}, w.now)
 	c.queued = false
 	c.half[flow.Client].open(n.fd)
@@ -93,6 +94,7 @@ func (w *worker) newConn(n *newcomer, local netip.AddrPort) *conn {
 
 // end closes both sockets and settles the flow.
 func (w *worker) end(c *conn, o Outcome) {
+	c.Ending(w.now)
 	orderly := c.IsOrderly(o, c.half[flow.Client].pending() || c.half[flow.Backend].pending()) &&
 		(o == flow.Finished || !unread(c.half[flow.Client].fd) && !unread(c.half[flow.Backend].fd))
 	w.countPackets(c)

@@ -23,12 +23,14 @@ func (w *worker) follow(c *conn, a flow.Action) {
 		case flow.Dial:
 			w.abandon(c)
 			if a = w.dial(c); a.Do == flow.GoOn {
+				c.Announce(w.now)
 				c.Arm(w.table, w.now) // most attempts are over before the client is worth an event
 				return
 			}
 		case flow.Wait:
 			w.abandon(c)
 			if w.watch(c, flow.Client) {
+				c.Announce(w.now)
 				c.Arm(w.table, w.now)
 				return
 			}

@@ -257,6 +257,7 @@ func (w *worker) restoreConn(slot conntrack.ID, st *connState, r *flow.Refs) (*c
 	if c.NeedsTicket(r.Settings[st.Flow.Settings-1], st.Flow.IsGreeting()) {
 		c.GiveTicket(func() { w.enqueue(func() { w.woken(c) }) })
 	}
+	c.Feed = &w.feed
 	if err := c.Flow.Restore(&st.Flow, r, w.table); err != nil {
 		return nil, err
 	}

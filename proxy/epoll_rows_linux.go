@@ -21,6 +21,13 @@ func (e *epollEngine) terminate(rows []Row, as Outcome) int {
 
 func (e *epollEngine) measure(rows []Row) { e.visit(rows, (*worker).measure) }
 
+func (e *epollEngine) feeds() (all []*flow.Feed) {
+	for _, w := range e.workers {
+		all = append(all, &w.feed)
+	}
+	return all
+}
+
 func (e *epollEngine) countBytes() {
 	e.rounds(func(w *worker, round int) (more bool) {
 		from := round * flow.CutShare
@@ -115,8 +122,11 @@ func (w *worker) measureConn(c *conn) (s Sockets) {
 	if fd := c.half[flow.Backend].fd; fd >= 0 && s.Target.IsValid() {
 		s.Source = localAddr(fd, &w.sa)
 	}
+	if c.Local.Addr().IsUnspecified() {
+		s.Local = localAddr(c.half[flow.Client].fd, &w.sa)
+	}
 	if tcpInfo(c.half[flow.Client].fd, &w.info) == noError {
-		s.setInfo(&w.info)
+		setInfo(&s, &w.info)
 	}
 	return s
 }

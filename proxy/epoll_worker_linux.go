@@ -62,6 +62,7 @@ type worker struct {
 	roomFound bool       // one of them was that there is room
 
 	door       flow.Door
+	feed       flow.Feed
 	interfaces interfaceNames
 
 	udp       *datagrams
@@ -111,6 +112,12 @@ func newWorker(s *Server, number int) (*worker, error) {
 	w.fire = w.expired
 	w.door.Admission = &s.admission
 	w.udp = newDatagrams(w)
+	w.feed = flow.Feed{
+		Worker:  number,
+		Flow:    func(f *flow.Flow) Sockets { return w.measureConn(w.conn(f.ID)) },
+		Session: w.udp.measure,
+	}
+	w.udp.sessions.Feed = &w.feed
 	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("epoll_create1: %w", err)

@@ -31,6 +31,7 @@ type portableEngine struct {
 
 	// mu guards the table but for its counters, and streams.
 	mu      sync.Mutex
+	feed    flow.Feed
 	table   *flow.Table
 	streams map[conntrack.ID]*stream
 	timer   chan struct{} // the next deadline may have come nearer
@@ -98,6 +99,8 @@ func newPortableEngine(s *Server) (engine, error) {
 		done:     make(chan struct{}),
 	}
 	e.udp = newPortableUDP(e)
+	e.feed = flow.Feed{Flow: e.socketsOf, Session: e.udp.socketsLocked}
+	e.udp.sessions.Feed = &e.feed
 	return e, nil
 }
 

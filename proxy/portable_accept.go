@@ -180,6 +180,7 @@ func (e *portableEngine) begin(n *portableNewcomer, local netip.AddrPort) {
 	now := e.server.Now()
 	e.mu.Lock()
 	id, ent := e.table.Insert(conntrack.NewKey(proto, n.from, local), n.cfg.Service, now) // room: see Admission.Settle
+	x.Feed = &e.feed
 	x.Begin(n.cfg, id, ent, &from, now)
 	x.Carry(&n.pass)
 	e.streams[id] = x // others can find it from now on

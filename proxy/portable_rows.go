@@ -43,10 +43,24 @@ func (x *stream) measure(r *Row) {
 	}
 }
 
+// socketsOf is for the feed. It needs the stream's mu, or that the stream has ended.
+func (e *portableEngine) socketsOf(f *flow.Flow) Sockets {
+	e.mu.Lock()
+	x := e.streams[f.ID]
+	e.mu.Unlock()
+	if x == nil {
+		return Sockets{Detail: f.Detail(e.server.Now())}
+	}
+	return x.socketsLocked()
+}
+
 // socketsLocked needs mu.
 func (x *stream) socketsLocked() (s Sockets) {
 	s.Detail = x.Detail(x.engine.server.Now())
 	if c, ok := x.conn[flow.Client].(*net.TCPConn); ok {
+		if x.Local.Addr().IsUnspecified() {
+			s.Local = unmapped(c.LocalAddr().(*net.TCPAddr).AddrPort())
+		}
 		measureConn(c, &s)
 	}
 	if c, ok := x.conn[flow.Backend].(*net.TCPConn); ok {
@@ -73,6 +87,8 @@ func (u *portableUDP) socketsLocked(x *flow.Session) (s Sockets) {
 	}
 	return s
 }
+
+func (e *portableEngine) feeds() []*flow.Feed { return []*flow.Feed{&e.feed} }
 
 func (e *portableEngine) countBytes() {
 	for r := range e.table.Rows() {

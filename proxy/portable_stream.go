@@ -103,6 +103,9 @@ func (x *stream) connect(first func(now time.Duration) flow.Action) bool {
 		case flow.End:
 			return false
 		default:
+			x.mu.Lock()
+			x.Announce(x.engine.server.Now())
+			x.mu.Unlock()
 			x.watchClient()
 			a = x.rest(a.Until)
 		}

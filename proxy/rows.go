@@ -3,7 +3,6 @@ package proxy
 import (
 	"iter"
 	"net/netip"
-	"time"
 
 	"usher/proxy/flow"
 )
@@ -17,20 +16,8 @@ type Row struct {
 	isTerminated bool
 }
 
-// Sockets is what is known of the sockets of a flow, see [Server.Measure]. What is not known is zero: of a flow that
-// has ended, and where the system does not tell.
-type Sockets struct {
-	flow.Detail
-	RTT                     time.Duration  // to the client, as its kernel measures it
-	Source                  netip.AddrPort // of the connection to the backend; invalid: there is none, or a unix socket
-	SegmentsIn, SegmentsOut uint64         // of TCP: from the client and to it
-}
-
-// PacketsUp returns how many segments came from the client, or datagrams left for the backend.
-func (s *Sockets) PacketsUp() uint64 { return s.SegmentsIn + s.Sent }
-
-// PacketsDown returns how many segments left for the client, or datagrams came from the backend.
-func (s *Sockets) PacketsDown() uint64 { return s.SegmentsOut + s.Got }
+// Sockets is what is known of the sockets of a flow, see [Server.Measure].
+type Sockets = flow.Sockets
 
 // rowShare bounds the rows that a worker is given at once.
 const rowShare = flow.EndShare

@@ -83,6 +83,7 @@ type Server struct {
 	stopped       bool // under stopping
 
 	rebalancing sync.Map // of *Service
+	followers   followers
 
 	counting  sync.Mutex
 	countedAt time.Duration // when CountBytes last ran; under counting

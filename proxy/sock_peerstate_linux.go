@@ -85,13 +85,14 @@ func measureConn(c net.Conn, s *Sockets) {
 		_ = raw.Control(func(fd uintptr) {
 			var info unix.TCPInfo
 			if tcpInfo(int32(fd), &info) == noError {
-				s.setInfo(&info)
+				setInfo(s, &info)
 			}
 		})
 	}
 }
 
-func (s *Sockets) setInfo(i *unix.TCPInfo) {
+// setInfo sets what the kernel has told.
+func setInfo(s *Sockets, i *unix.TCPInfo) {
 	s.RTT = time.Duration(i.Rtt) * time.Microsecond
 	s.SegmentsIn, s.SegmentsOut = uint64(i.Segs_in), uint64(i.Segs_out)
 }

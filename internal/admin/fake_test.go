@@ -235,6 +235,10 @@ func (f *fake) Flows(q control.FlowQuery) iter.Seq[api.Flow] {
 	}
 }
 
+func (f *fake) FlowEvents(context.Context, control.FlowFilter) iter.Seq[[]api.FlowEvent] {
+	return slices.Values([][]api.FlowEvent{{{Event: "new", Flow: &api.Flow{Client: "127.0.0.1:4711"}}, {Event: "lost", Lost: 3}}})
+}
+
 func (f *fake) Kill(filter control.FlowFilter) api.Killed {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -37,6 +37,7 @@ type Controller interface {
 	Plan() *config.Config
 	Flows(control.FlowQuery) iter.Seq[api.Flow]
 	Events(context.Context) iter.Seq[api.Event]
+	FlowEvents(context.Context, control.FlowFilter) iter.Seq[[]api.FlowEvent]
 	Rules() api.Rules
 
 	Add(context.Context, control.Owner, *config.Service) error

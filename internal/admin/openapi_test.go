@@ -128,7 +128,7 @@ func TestDescriptionOfTypes(t *testing.T) {
 	t.Parallel()
 	types := []any{
 		api.Services{}, api.Service{}, api.Virtual{}, api.Backend{}, api.Flow{}, api.Event{}, api.Process{}, api.Override{},
-		api.Rules{}, api.Chain{}, api.Rule{}, api.RuleLines{}, api.Killed{}, api.Rebalance{}, api.Rebalanced{}, api.Upgrade{}, api.Stop{}, api.Error{},
+		api.Rules{}, api.Chain{}, api.Rule{}, api.RuleLines{}, api.Killed{}, api.FlowEvent{}, api.Rebalance{}, api.Rebalanced{}, api.Upgrade{}, api.Stop{}, api.Error{},
 		api.Lines{}, api.LineErrors{}, api.LineError{}, api.Tables{}, api.TableChange{}, api.TableResult{},
 		ipvsadm.View{}, ipvsadm.Timeouts{}, ipvsadm.ServiceView{}, ipvsadm.DestinationView{}, ipvsadm.Stats{}, ipvsadm.Rates{}, ipvsadm.Connection{},
 	}

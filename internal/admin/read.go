@@ -114,6 +114,32 @@ func (h *Handler) followEvents(w http.ResponseWriter, r *request) error {
 	return nil
 }
 
+// followFlows is followEvents for flows.
+func (h *Handler) followFlows(w http.ResponseWriter, r *request) error {
+	query, err := control.ParseFlowQuery(r.query)
+	switch {
+	case err != nil:
+		return err
+	case query.Sort != "" || query.Top != 0 || query.All:
+		return badRequest("sort, top and all are for lists of flows: events come as they happen")
+	}
+	events := h.control.FlowEvents(r.Context(), query.FlowFilter) // from now on
+	w.Header().Set("Content-Type", ndjson)
+	lines := newLines(w)
+	lines.flush()
+	for some := range events {
+		for i := range some {
+			if lines.write(&some[i]) != nil {
+				return nil
+			}
+		}
+		if lines.flush() != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
 const ndjson = "application/x-ndjson"
 
 // lines writes objects, one a line. What it keeps is bounded, and leaves when it is full.

@@ -47,6 +47,7 @@ var routes = []route{
 	{method: "DELETE", path: rulesPath, serve: (*Handler).removeRules},
 	{method: "GET", path: "/v1/flows", isFlowQuery: true, isStream: true, serve: (*Handler).listFlows},
 	{method: "DELETE", path: "/v1/flows", isFlowQuery: true, serve: (*Handler).killFlows},
+	{method: "GET", path: "/v1/flows/events", isFlowQuery: true, isStream: true, serve: (*Handler).followFlows},
 	{method: "GET", path: "/v1/events", isStream: true, serve: (*Handler).followEvents},
 	{method: "GET", path: "/v1/ipvs", serve: (*Handler).showIPVS},
 	{method: "POST", path: "/v1/ipvs", hasBody: true, bodyMost: maxDialect, serve: (*Handler).changeIPVS},

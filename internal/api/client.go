@@ -167,6 +167,15 @@ func (c *Client) Events(ctx context.Context) (iter.Seq2[Event, error], error) {
 	return rows[Event](c, answer), nil
 }
 
+// FlowEvents returns what happens to the flows that a query lets through, all from its return on; see Events.
+func (c *Client) FlowEvents(ctx context.Context, query url.Values) (iter.Seq2[FlowEvent, error], error) {
+	answer, err := c.do(ctx, http.MethodGet, withQuery("/v1/flows/events", query), nil)
+	if err != nil {
+		return nil, err
+	}
+	return rows[FlowEvent](c, answer), nil
+}
+
 // Config returns the effective plan as YAML.
 func (c *Client) Config(ctx context.Context) ([]byte, error) {
 	answer, err := c.do(ctx, http.MethodGet, "/v1/config", nil)

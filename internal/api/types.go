@@ -82,6 +82,14 @@ type Flow struct {
 	Closed      string `json:"closed,omitempty"`       // client or backend: that side alone has sent its FIN
 }
 
+// FlowEvent is a change of a flow. GET /v1/flows/events writes one a line, as they happen.
+type FlowEvent struct {
+	Time  time.Time `json:"time"`
+	Event string    `json:"event"`          // new, update, destroy; lost: the reader was too slow
+	Lost  uint64    `json:"lost,omitempty"` // events
+	Flow  *Flow     `json:"flow,omitempty"`
+}
+
 // Event is a change of a service or a backend. GET /v1/events writes one a line, as they happen.
 type Event struct {
 	Time    time.Time `json:"time"`

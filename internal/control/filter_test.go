@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"iter"
 	"net/netip"
 	"net/url"
@@ -41,6 +42,14 @@ func (s *fakeServer) Kill(match func(*proxy.Row) bool) int {
 	before := len(s.rows)
 	s.rows = slices.DeleteFunc(s.rows, func(r proxy.Row) bool { return match(&r) })
 	return before - len(s.rows)
+}
+
+func (s *fakeServer) FollowFlows(context.Context) iter.Seq[[]proxy.FlowEvent] {
+	var all []proxy.FlowEvent
+	for _, r := range s.rows {
+		all = append(all, proxy.FlowEvent{Change: proxy.FlowEnded, At: s.Now() - time.Second, Row: r})
+	}
+	return slices.Values([][]proxy.FlowEvent{all, {{Lost: 7}}})
 }
 
 func (s *fakeServer) KillByID(ids []proxy.FlowID) []proxy.FlowID {

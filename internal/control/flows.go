@@ -19,6 +19,7 @@ type flowServer interface {
 	Kill(match func(*proxy.Row) bool) int
 	KillByID([]proxy.FlowID) []proxy.FlowID
 	Denied() func(*proxy.Row) bool
+	FollowFlows(context.Context) iter.Seq[[]proxy.FlowEvent]
 	Now() time.Duration
 }
 
@@ -31,6 +32,11 @@ func (c *Controller) Flows(q FlowQuery) iter.Seq[api.Flow] { return flows(c.serv
 
 // Kill ends the flows that pass a filter, with a reset.
 func (c *Controller) Kill(f FlowFilter) api.Killed { return kill(c.server, f) }
+
+// FlowEvents yields what happens to the flows that pass a filter, from its call on, until ctx ends or usher has stopped.
+func (c *Controller) FlowEvents(ctx context.Context, f FlowFilter) iter.Seq[[]api.FlowEvent] {
+	return flowEvents(ctx, c.server, f)
+}
 
 // Rebalance ends the flows that backends of a service have beyond their fair share, at most rate a second, as
 // [proxy.Server.Rebalance] does. Progress is called with how many have ended, of how many. The error is a *NotFoundError, a
@@ -146,6 +152,9 @@ func addSockets(f *api.Flow, s *proxy.Sockets) {
 	if s.Target.IsValid() {
 		f.Target = s.Target.String()
 	}
+	if s.Local.IsValid() {
+		f.Destination = s.Local.String()
+	}
 	if s.Source.IsValid() {
 		f.Source = s.Source.String()
 	}
@@ -160,6 +169,32 @@ func addSockets(f *api.Flow, s *proxy.Sockets) {
 		f.Closed = "backend"
 	}
 }
+
+func flowEvents(ctx context.Context, s flowServer, f FlowFilter) iter.Seq[[]api.FlowEvent] {
+	all := s.FollowFlows(ctx)
+	return func(yield func([]api.FlowEvent) bool) {
+		for batch := range all {
+			isMeant, now, clock := f.matcher(s), s.Now(), time.Now()
+			var some []api.FlowEvent
+			for i := range batch {
+				switch e := &batch[i]; {
+				case e.Lost > 0:
+					some = append(some, api.FlowEvent{Time: clock, Event: "lost", Lost: e.Lost})
+				case isMeant(&e.Row):
+					flow := flowOf(&e.Row, e.At)
+					addSockets(&flow, &e.Row.Sockets)
+					some = append(some, api.FlowEvent{Time: clock.Add(e.At - now), Event: changes[e.Change], Flow: &flow})
+				}
+			}
+			if len(some) > 0 && !yield(some) {
+				return
+			}
+		}
+	}
+}
+
+// changes are the words of what happens to a flow.
+var changes = [...]string{proxy.FlowBegan: "new", proxy.FlowMoved: "update", proxy.FlowEnded: "destroy"}
 
 // flowOrders are the columns that flows can be sorted by. Of what is measured the most comes
 // first.

@@ -83,6 +83,7 @@ func (a *Admission) writeFew(r *Record, now time.Duration) {
 // Settle ends an admitted flow: once, after its sockets are closed. It has the engine remove
 // the flow's row, and then gives back the place, which stands for a row in the table.
 func (a *Admission) Settle(f *Flow, o Outcome, now time.Duration, remove func(conntrack.ID)) {
+	f.Ending(now)
 	if f.phase == silent {
 		a.breakSilence(f)
 	} else {

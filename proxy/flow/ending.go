@@ -65,6 +65,7 @@ func (f *Flow) PassedFIN(s Side, now time.Duration) Action {
 	}
 	f.quiet = now
 	f.ent.SetState(conntrack.HalfClosed)
+	f.tell(Moved, now)
 	return Action{}
 }
 
@@ -95,6 +96,7 @@ func (f *Flow) SideFailed(s Side, why Outcome, now time.Duration) Action {
 	default:
 		f.failedSide, f.endsAs, f.failedAt = s, why, now
 		f.ent.SetState(conntrack.Closing)
+		f.tell(Moved, now)
 	}
 	return Action{Do: Deliver}
 }

@@ -79,6 +79,9 @@ type Flow struct {
 	at    *Binding // while greeting: by which it came
 	needs needs    // while greeting
 
+	Feed        *Feed // that is told of the flow; nil: nobody is
+	isAnnounced bool  // the feed was told that the flow has begun, if there was a reader
+
 	isHeld   bool  // while silent: it is one of Admission.dropped
 	tries    uint8 // saturates
 	step     uint8 // tries since the client was last held; saturates
@@ -123,6 +126,7 @@ func (f *Flow) Begin(cfg *Settings, id conntrack.ID, ent *entry, from *Origin, n
 	f.endState = endState{}
 	f.needs = 0
 	f.patience, f.ends = 0, 0
+	f.isAnnounced = false
 	f.gentle, f.answered, f.idle, f.told = false, false, idleness{}, counted{}
 	f.asked.Store(0)
 	f.tried.Reset()
@@ -367,7 +371,9 @@ func (f *Flow) Connected(now time.Duration) Action {
 	if d := f.Settings.lifetime(f.ID, now); d > 0 {
 		f.ends = now + d
 	}
+	f.Announce(now)
 	f.ent.SetState(conntrack.Established)
+	f.tell(Moved, now)
 	f.backend.CountConnect(now - f.began)
 	f.Service.connects.Observe(&balancer.ConnectBounds, now-f.accepted)
 	f.Settings.Pool.ObserveConnect(f.backend, now-f.began, now)

@@ -273,6 +273,7 @@ func (f *Flow) Restore(s *FlowState, r *Refs, t *Table) error {
 		quiet: s.Quiet, inspected: s.Inspected, settled: s.Settled, progress: s.Progress,
 		unacked: s.Unacked, undelivered: s.Undelivered,
 	}
+	f.isAnnounced = f.phase <= relaying
 	f.asked.Store(s.Asked)
 	f.idle = idleness{} // Arm marks it
 	f.told = s.Row.told()

@@ -166,6 +166,7 @@ func (m *Sessions) Restore(s *SessionState, r *Refs) (*Session, error) {
 		Origin: s.Origin, opened: s.Opened, counted: s.Counted, ends: s.Ends,
 		asked: s.Asked, replies: s.Replies, waiting: s.Waiting, heard: s.Heard,
 		told: s.Row.told(), header: s.Header, peer: s.Peer, judged: s.Judged,
+		isAnnounced: true,
 	}
 	x.refused.SetIDs(s.Refused)
 	m.restoreKept(x, s.Kept)

@@ -12,14 +12,15 @@ import (
 // Session is the policy of one UDP flow: which client, which backend, until when.
 // Like flow it does no I/O and reads no clock.
 type Session struct {
-	Service    *Service
-	Settings   *Settings // of Service, when the session began
-	Binding    *Binding  // that the session began at
-	ent        *entry
-	ID         conntrack.ID
-	backend    *balancer.Backend // the last one reserved, or nil
-	chosenDown bool              // backend was chosen because all were down
-	madeRoom   bool              // another session has ended for a socket to backend
+	Service     *Service
+	Settings    *Settings // of Service, when the session began
+	Binding     *Binding  // that the session began at
+	ent         *entry
+	ID          conntrack.ID
+	backend     *balancer.Backend // the last one reserved, or nil
+	chosenDown  bool              // backend was chosen because all were down
+	isAnnounced bool              // the feed was told that the session has begun, if there was a reader
+	madeRoom    bool              // another session has ended for a socket to backend
 
 	// Reservations of backend, to be released: one, or one for each datagram that is not
 	// answered yet if each is scheduled anew. Of these, stale were there at aged.
@@ -62,6 +63,7 @@ type Sessions struct {
 	admission *Admission
 	// InterfaceName returns the name of an interface; nil: rules cannot ask for it.
 	InterfaceName func(index int32) string
+	Feed          *Feed // that is told of sessions; nil: nobody is
 	door          Door
 	table         *Table
 	slots         [][]Session // by slot of the table; chunks never move
@@ -237,6 +239,10 @@ func (m *Sessions) Sent(x *Session, datagrams, n int, now time.Duration) {
 	x.asked += datagrams
 	x.waiting = true
 	x.ent.CountUp(n, now)
+	if !x.isAnnounced {
+		x.isAnnounced = true
+		m.tell(x, Began, now)
+	}
 	if x.idle.marked {
 		m.inUse(x, now)
 	}
@@ -271,6 +277,7 @@ func (m *Sessions) Replied(x *Session, n int, now time.Duration) Action {
 	x.heard, x.kept, x.header = now, unconfirmed{}, now+headerFresh
 	if x.replies++; x.replies == 1 {
 		m.table.Assure(x.ID)
+		m.tell(x, Moved, now)
 		m.table.Arm(x.ID, m.deadline(x))
 		x.backend.ClearFailing()
 		x.Settings.onSuccess(x.backend)

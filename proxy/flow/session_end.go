@@ -46,6 +46,9 @@ func (m *Sessions) expired(id conntrack.ID) {
 
 // end ends a session: its socket is closed, its backend released, its row removed.
 func (m *Sessions) end(x *Session, o Outcome, now time.Duration) {
+	if x.isAnnounced {
+		m.tell(x, Ended, now)
+	}
 	m.cut(x)
 	x.release(x.places)
 	if x.kept.datagrams == 0 { // it ends before the copies could be sent again
