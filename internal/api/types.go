@@ -79,7 +79,7 @@ type Flow struct {
 	PacketsUp   uint64 `json:"packets_up,omitempty"`   // TCP: segments from the client; UDP: datagrams to the backend
 	PacketsDown uint64 `json:"packets_down,omitempty"` // TCP: segments to the client; UDP: datagrams from the backend
 	TimeoutMS   int64  `json:"timeout_ms,omitempty"`   // until it ends unless something happens; 0: it does not
-	Closed      string `json:"closed,omitempty"`       // client or backend: that side alone has sent its FIN
+	Closed      string `json:"closed,omitempty"`       // client, backend or both: who has sent FIN
 }
 
 // FlowEvent is a change of a flow. GET /v1/flows/events writes one a line, as they happen.

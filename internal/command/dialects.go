@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"usher/internal/api"
+	"usher/internal/nfct"
 )
 
 // dialect is a program whose words usher takes as they are: behind its own name, as in usher ipvsadm -L, and as a binary
@@ -33,6 +34,7 @@ func dialects() []dialect {
 		{"iptables", "lists and changes rules and translations in the words of iptables", runIPTables, statusNoKernel},
 		{"iptables-save", "prints what iptables-restore reads", runIPTablesSave, statusNoKernel},
 		{"iptables-restore", "makes the tables of its input those of iptables, each in one step", runIPTablesRestore, statusNoKernel},
+		{"conntrack", "lists, follows and ends flows in the words of conntrack", runConntrack, nfct.Failed},
 	}
 }
 

@@ -167,6 +167,8 @@ func addSockets(f *api.Flow, s *proxy.Sockets) {
 		f.Closed = "client"
 	case [2]bool{false, true}:
 		f.Closed = "backend"
+	case [2]bool{true, true}:
+		f.Closed = "both"
 	}
 }
 

@@ -91,7 +91,7 @@ var plainOptions = [...]option{
 	{short: 'g', long: []string{"dst-nat"}, argument: optional, of: "LDE", set: (*parser).setNAT},
 	{short: 'o', long: []string{"output"}, argument: required, of: "LGDE", set: (*parser).setOutput},
 	{short: 'c', long: []string{"secmark"}, argument: required, of: "LE", refused: noMarks},
-	{short: 'b', long: []string{"buffer-size"}, argument: required, of: "E", set: (*parser).ignore},
+	{short: 'b', long: []string{"buffer-size"}, argument: required, of: "E", set: (*parser).setBuffer},
 	{short: 'j', long: []string{"any-nat"}, argument: optional, of: "LE", set: (*parser).setNAT},
 	{short: 'w', long: []string{"zone"}, argument: required, of: "LDE", set: (*parser).setZone},
 	{short: 'l', long: []string{"label"}, argument: required, of: "LGDE", refused: noMarks},

@@ -41,6 +41,8 @@ type Request struct {
 	Output
 	Mask  [Destroy + 1]bool // of events
 	Notes []string          // for stderr
+
+	HasBuffer bool // -b was given
 }
 
 // Output says how flows are printed.

@@ -250,6 +250,12 @@ func (p *parser) setFamily(v string, _ *option) error {
 	return nil
 }
 
+// setBuffer: the room for a reader is usher's own.
+func (p *parser) setBuffer(string, *option) error {
+	p.HasBuffer = true
+	return nil
+}
+
 // setMark: the mark of all flows is 0.
 func (p *parser) setMark(v string, _ *option) error {
 	value, _, _ := strings.Cut(v, "/")

@@ -21,7 +21,7 @@ func TestEveryFieldIsSaved(t *testing.T) {
 			"Settings", "backend", "holding", "phase", "gentle", "answered", "endState", "asked", "told", "Origin",
 			"tries", "step", "portless", "accepted", "connected", "attempt", "redial", "budget", "began", "hold", "patience",
 			"ends", "doubted", "given", "tried", "sticky", "ticket", "at", "needs",
-		}, []string{"ent", "Service", "ID", "idle", "pass", "isHeld"}},
+		}, []string{"ent", "Service", "ID", "idle", "pass", "isHeld", "Feed", "isAnnounced"}},
 		{endState{}, []string{
 			"fins", "finished", "muted", "failedSide", "endsAs", "failedAt", "quiet", "inspected", "settled", "progress",
 			"unacked", "undelivered",
@@ -34,10 +34,10 @@ func TestEveryFieldIsSaved(t *testing.T) {
 			"Settings", "Binding", "backend", "chosenDown", "madeRoom", "places", "stale", "aged", "Origin", "opened",
 			"counted", "told", "ends", "sticky", "asked", "replies", "waiting", "refused", "heard", "kept", "header", "peer",
 			"judged",
-		}, []string{"Service", "ent", "ID", "idle", "pass"}},
+		}, []string{"Service", "ent", "ID", "idle", "pass", "isAnnounced"}},
 		{unconfirmed{}, []string{"first", "last", "since", "datagrams", "bytes"}, []string{"used", "copies"}},
 		{Sessions{}, []string{"table", "slots", "once", "named", "resend"}, []string{
-			"InterfaceName", "door",
+			"InterfaceName", "door", "Feed",
 			"admission", "cut", "others", "fire", "lines", "counts", "sticky", "now", "closed",
 		}},
 		{Service{}, []string{
