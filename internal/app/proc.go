@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"usher/internal/ipvsadm"
+	"usher/internal/nfct"
 	"usher/internal/procfs"
 )
 
@@ -51,5 +52,6 @@ func (r *running) procFiles() []procfs.File {
 		{Path: "net/ip_vs_conn", Write: func(w io.Writer) error {
 			return ipvsadm.WriteProcConnections(w, r.dialects.IPVSConnections())
 		}},
+		{Path: "net/nf_conntrack", Write: func(w io.Writer) error { return nfct.WriteProc(w, r.dialects.Tracked()) }},
 	}
 }

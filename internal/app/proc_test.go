@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,6 +40,9 @@ func TestProc(t *testing.T) {
 			}
 			if got, err := io.ReadAll(conn); string(got) != "hello" {
 				t.Errorf("got %q, %v", got, err)
+			}
+			if !hasLine(filepath.Join(dir, "net/nf_conntrack"), "src="+conn.LocalAddr().(*net.TCPAddr).IP.String()+" ", fmt.Sprintf(" sport=%d ", conn.LocalAddr().(*net.TCPAddr).Port)) {
+				t.Errorf("nf_conntrack has no line of %v", conn.LocalAddr())
 			}
 			conn.Close()
 		}
@@ -77,4 +82,17 @@ func exported(dir string) (string, error) {
 	b := backends[0]
 	return fmt.Sprintf("%d connections, %d bytes out; %s:%d -> %s:%d %s weight %d, %d active", stats.Connections, stats.OutgoingBytes,
 		b.LocalAddress, b.LocalPort, b.RemoteAddress, b.RemotePort, b.Proto, b.Weight, b.ActiveConn), nil
+}
+
+// hasLine awaits a line of a file that has all words.
+func hasLine(path string, words ...string) bool {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		text, _ := os.ReadFile(path)
+		for line := range strings.Lines(string(text)) {
+			if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
+				return true
+			}
+		}
+	}
+	return false
 }

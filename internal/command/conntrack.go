@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"usher/internal/api"
+	running "usher/internal/dialect"
 	"usher/internal/nfct"
 	"usher/proxy"
 )
@@ -147,7 +148,7 @@ func (t *tracker) each(do func(*nfct.Flow, *api.Flow) error) error {
 		if err != nil {
 			return err
 		}
-		f, ok := trackedFlow(&a)
+		f, ok := running.TrackedFlow(&a)
 		if ok && t.Match(&f) {
 			if err := do(&f, &a); err != nil {
 				return err
@@ -323,7 +324,7 @@ func (t *tracker) followOnce(ctx context.Context, n *int) error {
 		case e.Flow == nil || !t.Wants(kinds[e.Event]):
 			continue
 		}
-		f, ok := trackedFlow(e.Flow)
+		f, ok := running.TrackedFlow(e.Flow)
 		if !ok || !t.Match(&f) {
 			continue
 		}

@@ -207,7 +207,7 @@ var processOptions = []Option[Process]{
 	option("admin-token-file", func(p *Process) *string { return &p.AdminTokenFile }, parsePath, asIs).
 		help("control", "FILE", "allows changes there, with the token in this file (Authorization: Bearer TOKEN)"),
 	option("proc", func(p *Process) *string { return &p.Proc }, parsePath, asIs).
-		help("control", "DIR", "keeps net/ip_vs, net/ip_vs_conn and net/ip_vs_stats there, as the kernel has them below /proc, "+
+		help("control", "DIR", "keeps net/ip_vs, net/ip_vs_conn, net/ip_vs_stats and net/nf_conntrack there, as the kernel has them below /proc, "+
 			"for exporters such as node_exporter, whose path.procfs this is. They are a second old at most, and removed at the end"),
 	option("watch-config", func(p *Process) *bool { return &p.WatchConfig }, parseBool, strconv.FormatBool).asSwitch().
 		help("control", "", "reloads the config file when it changes, without a signal"),

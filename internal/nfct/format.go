@@ -2,6 +2,8 @@ package nfct
 
 import (
 	"fmt"
+	"io"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -34,6 +36,18 @@ func (f *Flow) AppendLine(b []byte, o Output, e Event, at time.Time) []byte {
 func (f *Flow) AppendProc(b []byte) []byte {
 	b = f.appendBody(f.appendFamily(b), true)
 	return append(b, " mark=0 zone=0 use=2\n"...)
+}
+
+// WriteProc writes /proc/net/nf_conntrack.
+func WriteProc(w io.Writer, flows iter.Seq[Flow]) error {
+	var line []byte
+	for f := range flows {
+		line = f.AppendProc(line[:0])
+		if _, err := w.Write(line); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (f *Flow) appendFamily(b []byte) []byte {

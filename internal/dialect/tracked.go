@@ -1,19 +1,32 @@
-package command
+package dialect
 
 import (
+	"iter"
 	"net/netip"
 
 	"usher/internal/api"
+	"usher/internal/control"
 	"usher/internal/nfct"
 )
+
+// Tracked yields all flows with addresses, as conntrack shows them. It keeps none.
+func (s *Server) Tracked() iter.Seq[nfct.Flow] {
+	return func(yield func(nfct.Flow) bool) {
+		for a := range s.control.Flows(control.FlowQuery{Sockets: true}) {
+			if f, ok := TrackedFlow(&a); ok && !yield(f) {
+				return
+			}
+		}
+	}
+}
 
 // streamAfter is how long a flow of datagrams has to last until the kernel calls it assured, in milliseconds.
 const streamAfter = 2000
 
-// trackedFlow is a flow as conntrack shows it; ok is false for one without addresses. The original direction is that of
+// TrackedFlow is a flow as conntrack shows it; ok is false for one without addresses. The original direction is that of
 // the client, and the reply comes from the backend to usher. Bytes are those of the client and of the backend, without
 // headers.
-func trackedFlow(a *api.Flow) (f nfct.Flow, ok bool) {
+func TrackedFlow(a *api.Flow) (f nfct.Flow, ok bool) {
 	f = nfct.Flow{
 		Protocol: nfct.TCP, Timeout: nfct.Never, ID: nfct.NewID(a.ID),
 		Packets: [2]uint64{a.PacketsUp, a.PacketsDown}, Bytes: [2]uint64{a.BytesUp, a.BytesDown},
