@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"strings"
 
 	"usher/internal/api"
@@ -21,6 +20,20 @@ func runIPVSAdm(c *dialectCall) int {
 		return c.failIPVS(e)
 	}
 	switch cmd.Op {
+	case ipvsadm.Restore:
+		return c.restore(false)
+	case ipvsadm.Help, ipvsadm.Version, ipvsadm.List, ipvsadm.Save:
+		if err := c.print(cmd); err != nil {
+			return c.failIPVS(err)
+		}
+		return ok
+	}
+	return c.change(cmd.Line())
+}
+
+// print does a command that changes nothing.
+func (c *dialectCall) print(cmd *ipvsadm.Command) (err error) {
+	switch cmd.Op {
 	case ipvsadm.Help:
 		_, err = c.stdout.WriteString(c.parser().Usage())
 	case ipvsadm.Version:
@@ -29,15 +42,8 @@ func runIPVSAdm(c *dialectCall) int {
 		err = c.list(cmd)
 	case ipvsadm.Save:
 		err = c.save(cmd.Format)
-	case ipvsadm.Restore:
-		return c.restore(nil)
-	default:
-		return c.change([]string{cmd.Line()})
 	}
-	if err != nil {
-		return c.failIPVS(err)
-	}
-	return ok
+	return err
 }
 
 // runIPVSAdmSave is ipvsadm -S; -n leaves names out.
@@ -59,7 +65,7 @@ func runIPVSAdmSave(c *dialectCall) int {
 }
 
 // runIPVSAdmRestore is ipvsadm -C and then -R, in one step. Lines that begin with # are comments.
-func runIPVSAdmRestore(c *dialectCall) int { return c.restore([]string{"-C"}) }
+func runIPVSAdmRestore(c *dialectCall) int { return c.restore(true) }
 
 // parser reads words with names in them, for which the machine is asked.
 func (c *dialectCall) parser() ipvsadm.Parser {
@@ -129,70 +135,25 @@ func (c *dialectCall) save(f ipvsadm.Format) error {
 	return state.Save(c.stdout, namesOf(f))
 }
 
-// restore runs the lines of the input behind others, as one change. Like ipvsadm it ends at a line that it cannot read,
-// when those before it have run, and goes on behind one that is refused.
-func (c *dialectCall) restore(lines []string) int {
-	isScript := len(lines) > 0 // of ipvsadm-restore
-	p := c.parser()
-	p.IsRestoring = true
-	var mistake error
-	for words, err := range ipvsadm.ReadLines(c.stdin) {
-		if err == nil {
-			if isScript && strings.HasPrefix(words[0], "#") {
-				continue
-			}
-			var cmd *ipvsadm.Command
-			if cmd, err = p.Parse(words); err == nil {
-				lines = append(lines, cmd.Line())
-			}
-		}
-		if err != nil {
-			mistake = err
-			break
-		}
+// change runs one line, and returns the status.
+func (c *dialectCall) change(line string) int {
+	refusals, err := c.changeIPVS([]string{line})
+	if err != nil {
+		return c.failIPVS(err)
 	}
-	status := ok
-	if len(lines) > 0 {
-		usher, err := c.client()
-		if err != nil {
-			return c.failIPVS(err)
-		}
-		refusals, err := usher.ChangeIPVS(c.ctx, lines)
-		if err != nil {
-			return c.failIPVS(err)
-		}
-		c.printRefusals(lines, refusals)
-	}
-	if mistake != nil {
-		status = c.failIPVS(mistake)
-	}
-	return status
-}
-
-// printRefusals prints why lines were refused. A refusal by usher, which ipvsadm does not know, names the line.
-func (c *dialectCall) printRefusals(lines []string, refusals []api.LineError) {
 	for _, e := range refusals {
-		if e.Errno == 0 && len(lines) > 1 && e.Line < len(lines) {
-			fmt.Fprintf(c.stderr, "%s: %s\n", lines[e.Line], printable(e.Text))
-			continue
-		}
 		fmt.Fprintln(c.stderr, printable(e.Text))
 	}
-}
-
-// change runs one line, and returns the status.
-func (c *dialectCall) change(lines []string) int {
-	usher, err := c.client()
-	if err != nil {
-		return c.failIPVS(err)
-	}
-	refusals, err := usher.ChangeIPVS(c.ctx, lines)
-	if err != nil {
-		return c.failIPVS(err)
-	}
-	c.printRefusals(lines, refusals)
-	if i := slices.IndexFunc(refusals, func(e api.LineError) bool { return e.Status != 0 }); i >= 0 {
-		return refusals[i].Status
+	if len(refusals) > 0 {
+		return refusals[0].Status
 	}
 	return ok
+}
+
+func (c *dialectCall) changeIPVS(lines []string) ([]api.LineError, error) {
+	usher, err := c.client()
+	if err != nil {
+		return nil, err
+	}
+	return usher.ChangeIPVS(c.ctx, lines)
 }

@@ -79,6 +79,9 @@ func (b *batch) do(cmd *ipvsadm.Command) error {
 	if e := cmd.Unsupported(); e != nil {
 		return e
 	}
+	if !cmd.IsChange() {
+		return ipvsadm.Refuse("this command changes nothing, and only changes can be sent")
+	}
 	if cmd.Op == ipvsadm.Zero && cmd.HasService && b.others()[cmd.Service.Key].name != "" {
 		return nil // counters are not configuration
 	}

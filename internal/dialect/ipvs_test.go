@@ -117,6 +117,10 @@ func TestRefusedCommands(t *testing.T) {
 		"-d -t " + to + " -r 127.0.0.1:1":        "0 255 No such destination",
 		"-A -t 192.0.2.1:8080 -s rr":             "0 255 service tcp:192.0.2.1:8080: listen tcp 192.0.2.1:8080: ",
 		"-A -t " + others + " -s rr":             "0 255 services \"web\" and ",
+		"-L -n":                                  "0 255 this command changes nothing",
+		"":                                       "0 255 this command changes nothing",
+		"--start-daemon master":                  "0 255 there is no sync daemon",
+		"-A -t 127.9.9.9:0 -s rr -p":             "0 255 usher opens a socket for each port",
 		"-D -t " + others:                        "0 255 service web belongs to the API: change it with usher set, add and rm",
 	} {
 		if got := refusals(t, s, line); !strings.HasPrefix(got, want) {

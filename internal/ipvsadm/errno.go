@@ -57,7 +57,7 @@ const (
 // Error is a command that was refused. Its text, and a line feed, are what ipvsadm writes to stderr.
 type Error struct {
 	Status int    `json:"status"`          // with which ipvsadm ends
-	Errno  Errno  `json:"errno,omitempty"` // 0: the words are wrong
+	Errno  Errno  `json:"errno,omitempty"` // of the kernel; 0: the words are wrong, or usher cannot do it
 	Text   string `json:"text"`
 
 	EndsRestore bool `json:"-"` // the real ipvsadm exits there, also amid the lines of -R
@@ -67,7 +67,7 @@ func (e *Error) Error() string { return e.Text }
 
 // Refuse returns the error of a command that the kernel would run and usher does not: reason says why, and what works.
 func Refuse(reason string) *Error {
-	return &Error{Status: statusRefused, Errno: EOPNOTSUPP, Text: reason}
+	return &Error{Status: statusRefused, Text: reason}
 }
 
 // Answer returns the error of a command that the kernel has refused, in the words of ipvsadm.

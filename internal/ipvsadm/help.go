@@ -41,7 +41,7 @@ SERVICE:
 Services:
   -s, --scheduler       rr wrr lc wlc lblc lblcr dh sh mh sed nq fo ovf twos; wlc without it
   -b, --sched-flags     sh-fallback,sh-port or mh-fallback,mh-port
-  -p, --persistent      a client stays with its server: 360 seconds without a value; port 0 (all ports) needs it
+  -p, --persistent      a client stays with its server: 360 seconds without a value
   -M, --netmask         groups clients: a mask, or bits of IPv6
   -o, --ops             each datagram is scheduled on its own
 

@@ -163,6 +163,7 @@ func TestUnsupported(t *testing.T) {
 	for line, want := range map[string]string{
 		"-a -t 1.2.3.4:80 -r 5.5.5.5":         "direct routing (-g, the default)",
 		"-e -t 1.2.3.4:80 -r 5.5.5.5 -i":      "tunneling (-i)",
+		"-A -t 1.2.3.4 -p":                    "usher opens a socket for each port",
 		"-a -t 1.2.3.4:80 -r 5.5.5.5 -m":      "",
 		"-A -t 1.2.3.4:80":                    "",
 		"-A -t 1.2.3.4:80 -s none":            "without a scheduler",

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Save writes what -S prints, sorted as listings are, and what that forgets: thresholds, and timeouts that are not those
@@ -121,7 +122,7 @@ func (v *Service) appendTo(b []byte, op Op, n Names) []byte {
 	if op == Edit {
 		b[len(b)-2] = 'E'
 	}
-	b = append(append(v.Key.appendTo(b, n), " -s "...), v.Scheduler...)
+	b = append(append(v.Key.appendTo(b, n), " -s "...), v.schedulerWord()...)
 	if v.Persist != 0 {
 		b = appendUint(append(b, " -p "...), v.Persist)
 		if mask := v.Key.mask(v.Bits); mask != "" {
@@ -138,6 +139,16 @@ func (v *Service) appendTo(b []byte, op Op, n Names) []byte {
 		b = append(append(b, " -b "...), strings.Join(v.Flags, ",")...)
 	}
 	return b
+}
+
+// schedulerWord is the scheduler as one word. A name with blanks, which no scheduler has, must not become options.
+func (v *Service) schedulerWord() string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) {
+			return '?'
+		}
+		return r
+	}, v.Scheduler)
 }
 
 // mask is a mask of persistence in words; empty if it is all of the address.

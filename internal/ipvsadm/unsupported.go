@@ -16,6 +16,8 @@ func (c *Command) Unsupported() *Error {
 
 func (v *Service) unsupported() *Error {
 	switch {
+	case v.Mark == 0 && v.Addr.Port() == 0:
+		return Refuse("usher opens a socket for each port, and port 0 stands for all: name those that are used, such as ADDR:8000-8100")
 	case v.Protocol == SCTP:
 		return Refuse("usher carries TCP and UDP, not SCTP: use -t or -u")
 	case v.Engine != "":
