@@ -12,6 +12,7 @@ import (
 // Dialects are what answers ipvsadm and iptables: a *dialect.Server.
 type Dialects interface {
 	IPVS() ipvsadm.View
+	IPVSService(ipvsadm.Key) ipvsadm.View
 	IPVSLines() []string
 	IPVSConnections() iter.Seq[ipvsadm.Connection]
 	ChangeIPVS(ctx context.Context, lines []string) ([]api.LineError, error)
@@ -20,8 +21,16 @@ type Dialects interface {
 }
 
 // showIPVS answers with what ipvsadm lists, whose text may be some megabytes.
-func (h *Handler) showIPVS(w http.ResponseWriter, _ *request) error {
-	return writeLong(w, h.dialects.IPVS())
+func (h *Handler) showIPVS(w http.ResponseWriter, r *request) error {
+	service := r.query.Get("service")
+	if service == "" {
+		return writeLong(w, h.dialects.IPVS())
+	}
+	key, err := ipvsadm.ParseKey(service)
+	if err != nil {
+		return badRequest("service=%.100q: %s", service, err)
+	}
+	return writeLong(w, h.dialects.IPVSService(key))
 }
 
 func (h *Handler) saveIPVS(w http.ResponseWriter, _ *request) error {

@@ -195,6 +195,10 @@ func (f *fake) IPVS() ipvsadm.View {
 	return ipvsadm.View{Timeouts: ipvsadm.DefaultTimeouts(), Services: []ipvsadm.ServiceView{}}
 }
 
+func (f *fake) IPVSService(key ipvsadm.Key) ipvsadm.View {
+	return ipvsadm.View{Services: []ipvsadm.ServiceView{{Protocol: key.Protocol, Addr: key.Addr}}}
+}
+
 func (f *fake) IPVSLines() []string { return []string{"--set 900 120 300"} }
 
 func (f *fake) IPVSConnections() iter.Seq[ipvsadm.Connection] {

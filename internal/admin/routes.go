@@ -49,7 +49,7 @@ var routes = []route{
 	{method: "DELETE", path: "/v1/flows", isFlowQuery: true, serve: (*Handler).killFlows},
 	{method: "GET", path: "/v1/flows/events", isFlowQuery: true, isStream: true, serve: (*Handler).followFlows},
 	{method: "GET", path: "/v1/events", isStream: true, serve: (*Handler).followEvents},
-	{method: "GET", path: "/v1/ipvs", serve: (*Handler).showIPVS},
+	{method: "GET", path: "/v1/ipvs", query: []string{"service"}, serve: (*Handler).showIPVS},
 	{method: "POST", path: "/v1/ipvs", hasBody: true, bodyMost: maxDialect, serve: (*Handler).changeIPVS},
 	{method: "GET", path: "/v1/ipvs/lines", serve: (*Handler).saveIPVS},
 	{method: "GET", path: "/v1/ipvs/connections", isStream: true, serve: (*Handler).listIPVSConnections},

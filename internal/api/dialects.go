@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"iter"
 	"net/http"
+	"net/url"
 
 	"usher/internal/ipvsadm"
 )
@@ -30,6 +31,12 @@ type LineError struct {
 // IPVS returns what ipvsadm lists.
 func (c *Client) IPVS(ctx context.Context) (v ipvsadm.View, err error) {
 	return v, c.get(ctx, "/v1/ipvs", &v)
+}
+
+// IPVSService returns what ipvsadm lists of one service; of one that is not there, nothing.
+func (c *Client) IPVSService(ctx context.Context, key ipvsadm.Key) (v ipvsadm.View, err error) {
+	query := url.Values{"service": {key.String()}}
+	return v, c.get(ctx, "/v1/ipvs?"+query.Encode(), &v)
 }
 
 // IPVSLines returns the lines that ipvsadm -S prints.

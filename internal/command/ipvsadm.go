@@ -91,7 +91,12 @@ func (c *dialectCall) list(cmd *ipvsadm.Command) error {
 		err := cmd.Format.PrintConnections(c.stdout, connectionsOf(usher.IPVSConnections(c.ctx), &failure), namesOf(cmd.Format))
 		return errors.Join(failure, err)
 	}
-	view, err := usher.IPVS(c.ctx)
+	var view ipvsadm.View
+	if cmd.HasService {
+		view, err = usher.IPVSService(c.ctx, cmd.Service.Key)
+	} else {
+		view, err = usher.IPVS(c.ctx)
+	}
 	if err != nil {
 		return err
 	}

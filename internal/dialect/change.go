@@ -162,7 +162,9 @@ func (s *Server) applyIPVS(ctx context.Context, b *batch) error {
 		if len(refusals) == 0 {
 			break
 		}
-		b.takeBack(refusals, back)
+		if !b.takeBack(refusals, back) {
+			return refusals[0].Err // of no service of the batch: to go on would not end
+		}
 		services = s.plan.of(b.state, marks)
 		opened = b.opened(services)
 	}
@@ -212,8 +214,8 @@ func (b *batch) opened(services []*config.Service) []*config.Service {
 	return all
 }
 
-// takeBack makes services that were refused what they are in another state.
-func (b *batch) takeBack(refusals []control.Refusal, state *ipvsadm.State) {
+// takeBack makes services that were refused what they are in another state. It returns false if there were none.
+func (b *batch) takeBack(refusals []control.Refusal, state *ipvsadm.State) bool {
 	keys := make(map[string]ipvsadm.Key)
 	for _, v := range b.state.Services() {
 		for _, network := range networksOf(&v.Key) {
@@ -245,4 +247,5 @@ func (b *batch) takeBack(refusals []control.Refusal, state *ipvsadm.State) {
 			}
 		}
 	}
+	return len(isBack) > 0
 }

@@ -36,8 +36,8 @@ type figures struct {
 // census is what was counted at one time: flows and templates by backend, and rates.
 type census struct {
 	flows    map[*balancer.Backend]flowCount
-	services map[*proxy.Service]ipvsadm.Rates
-	backends map[*balancer.Backend]ipvsadm.Rates
+	services map[*proxy.Service]estimate
+	backends map[*balancer.Backend]estimate
 }
 
 type flowCount struct{ active, inactive, persistent uint32 }
@@ -82,7 +82,7 @@ func isActive(s conntrack.State) bool {
 func (f *figures) service(live *control.Live) serviceFigures {
 	s := serviceFigures{Stats: serviceStats(live.Running)}
 	if c := f.census.Load(); c != nil {
-		s.Rates = c.services[live.Running]
+		s.Rates = c.services[live.Running].average.rates()
 	}
 	return s
 }
@@ -92,7 +92,7 @@ func (f *figures) backend(_ *control.Live, b *reconcile.BackendState) backendFig
 	s := backendFigures{Stats: backendStats(b.Backend)}
 	if c := f.census.Load(); c != nil {
 		n := c.flows[b.Backend]
-		s.Active, s.Inactive, s.Persistent, s.Rates = n.active, n.inactive, n.persistent, c.backends[b.Backend]
+		s.Active, s.Inactive, s.Persistent, s.Rates = n.active, n.inactive, n.persistent, c.backends[b.Backend].average.rates()
 	}
 	return s
 }

@@ -32,37 +32,34 @@ type estimate struct {
 // averages are by second: connections, packets and bytes, in the order of ipvsadm.Rates.
 type averages [5]float64
 
-// update makes the turns that are due, and returns what there is now. What is gone is forgotten.
-func (r *rates) update(live []control.Live, now time.Duration) (map[*proxy.Service]ipvsadm.Rates, map[*balancer.Backend]ipvsadm.Rates) {
+// update makes the turns that are due, and returns what there is now, to be read alone. What is gone is forgotten. Between
+// turns it costs nothing.
+func (r *rates) update(live []control.Live, now time.Duration) (map[*proxy.Service]estimate, map[*balancer.Backend]estimate) {
 	t := turns{isFirst: !r.isBegun, elapsed: now - r.at}
 	if r.isBegun {
 		t.n = int(t.elapsed / estimateEvery)
 	}
-	services := make(map[*proxy.Service]ipvsadm.Rates, len(live))
-	backends := make(map[*balancer.Backend]ipvsadm.Rates)
-	nextServices := make(map[*proxy.Service]estimate, len(live))
-	nextBackends := make(map[*balancer.Backend]estimate)
+	if t.n == 0 && !t.isFirst {
+		return r.services, r.backends
+	}
+	services := make(map[*proxy.Service]estimate, len(live))
+	backends := make(map[*balancer.Backend]estimate, len(r.backends))
 	for i := range live {
 		s := live[i].Running
-		e := advance(r.services, s, serviceStats(s), t)
-		nextServices[s], services[s] = e, e.average.rates()
+		services[s] = advance(r.services, s, serviceStats(s), t)
 		for j := range live[i].Backends {
 			b := live[i].Backends[j].Backend
-			e := advance(r.backends, b, backendStats(b), t)
-			nextBackends[b], backends[b] = e, e.average.rates()
+			backends[b] = advance(r.backends, b, backendStats(b), t)
 		}
 	}
-	r.services, r.backends = nextServices, nextBackends
-	if t.n > 0 || t.isFirst {
-		r.at, r.isBegun = now, true
-	}
+	r.services, r.backends, r.at, r.isBegun = services, backends, now, true
 	return services, backends
 }
 
 // turns are those of the estimator that are due.
 type turns struct {
-	isFirst bool // nothing was asked before
-	n       int
+	isFirst bool          // nothing was asked before
+	n       int           // one at least, unless isFirst
 	elapsed time.Duration // since the last one
 }
 
@@ -73,9 +70,6 @@ func advance[K comparable](all map[K]estimate, of K, total ipvsadm.Stats, t turn
 		return estimate{last: total}
 	}
 	e := all[of]
-	if t.n == 0 {
-		return e
-	}
 	keeps := math.Pow(0.75, float64(t.n))
 	for i, n := range counters(since(total, e.last)) {
 		rate := float64(n) / t.elapsed.Seconds()

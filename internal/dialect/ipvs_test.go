@@ -191,6 +191,38 @@ func TestFiguresCount(t *testing.T) {
 	}
 }
 
+// A counter that has begun anew since -Z is not held back by what it was then.
+func TestCountersThatBeginAnew(t *testing.T) {
+	t.Parallel()
+	got := since(ipvsadm.Stats{Conns: 3, InBytes: 500}, ipvsadm.Stats{Conns: 100, InBytes: 200})
+	if want := (ipvsadm.Stats{Conns: 3, InBytes: 300}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
+// A view of one service has it alone, whoever owns it.
+func TestViewOfOneService(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	a, b := loopback()+":8080", loopback()+":8080"
+	change(t, s, "-A -t "+a+" -s rr\n-A -u "+b+" -s rr")
+	web := config.NewService("web", config.TCP)
+	web.Listeners, web.OnEmpty = []config.Addr{mustListener(t, loopback()+":8080")}, config.EmptyRefuse
+	if err := s.control.Add(t.Context(), control.API, web); err != nil {
+		t.Fatal(err)
+	}
+	for word, want := range map[string]int{"-t " + a: 1, "-u " + b: 1, "-u " + a: 0, "-t " + web.Listeners[0].HostPort(): 1} {
+		key, err := ipvsadm.ParseKey(word)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := s.IPVSService(key).Services
+		if len(all) != want || want == 1 && all[0].Key() != key {
+			t.Errorf("%s: %+v", word, all)
+		}
+	}
+}
+
 // A batch of one service that changes leaves the others as they are, pointers included.
 func TestOneServiceChanges(t *testing.T) {
 	t.Parallel()

@@ -36,7 +36,14 @@ func keyOf(l config.Addr) (key ipvsadm.Key, is bool) {
 
 // IPVS returns what ipvsadm lists: the services of all owners that it can show. One with several listeners has its
 // counters at the first.
-func (s *Server) IPVS() ipvsadm.View {
+func (s *Server) IPVS() ipvsadm.View { return s.view(func(ipvsadm.Key) bool { return true }) }
+
+// IPVSService is IPVS of one service, or of none if it is not there.
+func (s *Server) IPVSService(key ipvsadm.Key) ipvsadm.View {
+	return s.view(func(k ipvsadm.Key) bool { return k == key })
+}
+
+func (s *Server) view(has func(ipvsadm.Key) bool) ipvsadm.View {
 	now := s.now.Load()
 	live := s.control.Live()
 	s.figures.look(s.control, live)
@@ -48,11 +55,18 @@ func (s *Server) IPVS() ipvsadm.View {
 		}
 	}
 	for _, v := range now.ipvs.Services() {
-		view.Services = append(view.Services, s.ownView(v, own, now.zeros))
+		if has(v.Key) {
+			view.Services = append(view.Services, s.ownView(v, own, now.zeros))
+		}
 	}
 	for i := range live {
-		if live[i].Owner != control.IPVSAdm {
-			view.Services = append(view.Services, s.otherViews(&live[i], now.zeros)...)
+		if live[i].Owner == control.IPVSAdm {
+			continue
+		}
+		for _, v := range s.otherViews(&live[i], now.zeros) {
+			if has(v.Key()) {
+				view.Services = append(view.Services, v)
+			}
 		}
 	}
 	return view

@@ -19,7 +19,11 @@ type zero struct {
 func (z zeros) service(name string) ipvsadm.Stats { return z[name].Service }
 
 func (z zeros) backend(service string, addr netip.AddrPort) ipvsadm.Stats {
-	return z[service].Backends[addr.String()]
+	of, has := z[service]
+	if !has {
+		return ipvsadm.Stats{}
+	}
+	return of.Backends[addr.String()]
 }
 
 // zero returns the zeros after a batch: of the services that it has zeroed, and of the others that still run.
@@ -63,12 +67,17 @@ func (s *Server) zero(before zeros, b *batch) zeros {
 	return after
 }
 
-// since returns totals behind others. Counters that have begun anew are below them.
+// since returns totals behind others. One that is lower than before has begun anew, and counts whole.
 func since(now, before ipvsadm.Stats) ipvsadm.Stats {
+	behind := func(now, before uint64) uint64 {
+		if now < before {
+			return now
+		}
+		return now - before
+	}
 	return ipvsadm.Stats{
-		Conns: now.Conns - min(before.Conns, now.Conns), InPkts: now.InPkts - min(before.InPkts, now.InPkts),
-		OutPkts: now.OutPkts - min(before.OutPkts, now.OutPkts), InBytes: now.InBytes - min(before.InBytes, now.InBytes),
-		OutBytes: now.OutBytes - min(before.OutBytes, now.OutBytes),
+		Conns: behind(now.Conns, before.Conns), InPkts: behind(now.InPkts, before.InPkts), OutPkts: behind(now.OutPkts, before.OutPkts),
+		InBytes: behind(now.InBytes, before.InBytes), OutBytes: behind(now.OutBytes, before.OutBytes),
 	}
 }
 

@@ -20,7 +20,7 @@ func (c *Command) Print(w io.Writer, v *View, n Names) error {
 	p := &printer{w: bufio.NewWriter(w), Format: c.Format, names: n}
 	switch {
 	case c.HasService:
-		at := slices.IndexFunc(v.Services, func(s ServiceView) bool { return s.key() == c.Service.Key })
+		at := slices.IndexFunc(v.Services, func(s ServiceView) bool { return s.Key() == c.Service.Key })
 		if at < 0 {
 			return c.Op.Answer(ESRCH)
 		}
@@ -32,7 +32,7 @@ func (c *Command) Print(w io.Writer, v *View, n Names) error {
 	default:
 		p.w.WriteString(banner)
 		p.title()
-		for _, i := range p.order(len(v.Services), func(i int) sortKey { return v.Services[i].key().sortKey() }) {
+		for _, i := range p.order(len(v.Services), func(i int) sortKey { return v.Services[i].Key().sortKey() }) {
 			p.service(&v.Services[i])
 		}
 	}
@@ -42,7 +42,8 @@ func (c *Command) Print(w io.Writer, v *View, n Names) error {
 	return p.w.Flush()
 }
 
-func (v *ServiceView) key() Key {
+// Key is what names the service.
+func (v *ServiceView) Key() Key {
 	return Key{Protocol: v.Protocol, Addr: v.Addr, Last: v.Last, Mark: v.Mark, IPv6: v.IPv6}
 }
 
@@ -89,7 +90,7 @@ func (p *printer) title() {
 }
 
 func (p *printer) service(v *ServiceView) {
-	p.line = p.appendKey(p.line[:0], v.key())
+	p.line = p.appendKey(p.line[:0], v.Key())
 	switch {
 	case p.Stats:
 		p.line = p.appendStats(pad(p.line, 33), &v.Stats)
@@ -143,7 +144,7 @@ func (v *ServiceView) appendOptions(b []byte) []byte {
 	}
 	if v.Persist != 0 {
 		b = fmt.Appendf(b, " persistent %d", v.Persist)
-		if mask := v.key().mask(v.Bits); mask != "" {
+		if mask := v.Key().mask(v.Bits); mask != "" {
 			b = append(append(b, " mask "...), mask...)
 		}
 		if v.Engine != "" {

@@ -48,7 +48,7 @@ func WriteProcServices(w io.Writer, v *View) error {
 
 // procMask is the mask of persistence. Of IPv6 it is the number of bits, whose bytes the kernel turns around.
 func (v *ServiceView) procMask() uint32 {
-	if v.key().isIPv6() {
+	if v.Key().isIPv6() {
 		return bits.ReverseBytes32(uint32(v.Bits))
 	}
 	return uint32(uint64(0xffffffff) << (32 - v.Bits))

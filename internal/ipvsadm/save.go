@@ -97,6 +97,18 @@ func (t Timeouts) appendTo(b []byte) []byte {
 	return b
 }
 
+// String names the service as options do, such as -t 10.0.0.1:80.
+func (k Key) String() string { return string(k.appendTo(nil, Names{})) }
+
+// ParseKey reads what String writes.
+func ParseKey(s string) (Key, error) {
+	c, err := Parse(append([]string{"-D"}, strings.Fields(s)...))
+	if err != nil {
+		return Key{}, err
+	}
+	return c.Service.Key, nil
+}
+
 // appendTo appends the options that name a service.
 func (k Key) appendTo(b []byte, n Names) []byte {
 	if k.Mark != 0 {
