@@ -40,140 +40,68 @@ func runIPTables(c *dialectCall) int {
 
 // runIPTablesSave does what iptables-save does.
 func runIPTablesSave(c *dialectCall) int {
-	var o iptables.SaveOptions
-	options := saveOptions(&o.Counted, &o.Table)
-	if status, isDone := c.options(options); isDone {
-		return status
-	}
-	if len(c.words) > 0 {
-		fmt.Fprintln(c.stderr, "Unknown arguments found on commandline")
-		return failed
+	cmd, err := iptables.ParseSaveArgs(c.words)
+	switch {
+	case err != nil:
+		return c.failTables(err, 0)
+	case cmd.PrintVersion:
+		return c.printVersion()
 	}
 	tables, err := c.tables()
 	if err != nil {
 		return c.failTables(err, 0)
 	}
-	if o.Table != "" && tables.Table(o.Table) == nil {
-		fmt.Fprintf(c.stderr, "%s %s: table '%s' does not exist\n", c.dialect.name, iptables.Version, o.Table)
-		return failed
+	var out io.Writer = c.stdout
+	if cmd.File != "" {
+		f, err := os.Create(cmd.File)
+		if err != nil {
+			return c.fail(failed, err)
+		}
+		defer f.Close()
+		out = f
 	}
-	o.Now = time.Now().Format(time.ANSIC)
-	if err := iptables.Save(c.stdout, tables, o); err != nil {
+	cmd.Now = time.Now().Format(time.ANSIC)
+	if err := iptables.Save(out, tables, cmd.SaveOptions); err != nil {
 		return c.fail(failed, err)
 	}
 	return ok
 }
 
-// runIPTablesRestore does what iptables-restore does. With --strict, which is usher's own, a line that usher cannot do
-// refuses all.
+// runIPTablesRestore does what iptables-restore does.
 func runIPTablesRestore(c *dialectCall) int {
-	change := api.TableChange{Restore: true}
-	options := append(saveOptions(&change.Counters, &change.Table),
-		dialectOption{names: "-n --noflush", flag: &change.NoFlush}, dialectOption{names: "-t --test", flag: &change.Test},
-		dialectOption{names: "-v --verbose", flag: &change.Verbose}, dialectOption{names: "--strict", flag: &change.Strict})
-	options[1].names = "-T --table"
-	if status, isDone := c.options(options); isDone {
-		return status
+	cmd, err := iptables.ParseRestoreArgs(c.words)
+	switch {
+	case err != nil:
+		return c.failTables(err, 0)
+	case cmd.PrintVersion:
+		return c.printVersion()
+	case cmd.PrintHelp:
+		fmt.Fprint(c.stderr, iptables.RestoreHelp)
+		return ok
 	}
 	in := c.stdin
-	switch len(c.words) {
-	case 0:
-	case 1:
-		f, err := os.Open(c.words[0])
+	if cmd.File != "" {
+		f, err := os.Open(cmd.File)
 		if err != nil {
 			return c.fail(failed, err)
 		}
 		defer f.Close()
 		in = f
-	default:
-		fmt.Fprintln(c.stderr, "Unknown arguments found on commandline")
-		return failed
 	}
 	text, err := io.ReadAll(in)
 	if err != nil {
 		return c.fail(failed, err)
 	}
-	change.Text = string(text)
-	return c.changeTables(change)
+	return c.changeTables(api.TableChange{
+		Restore: true, Text: string(text), Table: cmd.Table, Counters: cmd.Counted, NoFlush: cmd.KeepAll, Test: cmd.Test,
+		Verbose: cmd.Verbose, Strict: cmd.Strict,
+	})
 }
 
-// dialectOption is an option of a program: a flag, or one with a value.
-type dialectOption struct {
-	names string // with blanks between them
-	flag  *bool
-	value *string // empty if it may be left out
-}
-
-// saveOptions are those that iptables-save and iptables-restore share. Nobody else holds the tables, and nothing is loaded.
-func saveOptions(counted *bool, table *string) []dialectOption {
-	return []dialectOption{
-		{names: "-c --counters", flag: counted}, {names: "-t --table", value: table},
-		{names: "-M --modprobe", value: new(string)}, {names: "-w --wait"}, {names: "-W --wait-interval"},
-		{names: "-4 --ipv4"}, {names: "-V --version"}, {names: "-h --help"},
-	}
-}
-
-// options reads the options in front of the words, and leaves those. isDone: the program has printed what it was asked for.
-func (c *dialectCall) options(all []dialectOption) (status int, isDone bool) {
-	var rest []string
-	for len(c.words) > 0 {
-		word := c.words[0]
-		c.words = c.words[1:]
-		if !isDashed(word) {
-			rest = append(rest, word)
-			continue
-		}
-		name, value, hasValue := strings.Cut(word, "=")
-		if !strings.HasPrefix(word, "--") && len(word) > 2 { // -cn, or -tnat
-			name, value = word[:2], word[2:]
-			hasValue = true
-		}
-		o := findOption(all, name)
-		switch {
-		case o == nil:
-			fmt.Fprintf(c.stderr, "%s: unrecognized option '%s'\nTry `%[1]s -h' for more information.\n", c.dialect.name, word)
-			return failed, true
-		case o.names == "-V --version":
-			fmt.Fprintf(c.stdout, "%s %s\n", c.dialect.name, iptables.Version)
-			return ok, true
-		case o.names == "-h --help":
-			fmt.Fprint(c.stderr, restoreUsage(c.dialect.name))
-			return ok, true
-		case o.flag != nil:
-			*o.flag = true
-			if hasValue && value != "" {
-				c.words = append([]string{"-" + value}, c.words...)
-			}
-		case o.value != nil:
-			if !hasValue && len(c.words) > 0 {
-				value, c.words = c.words[0], c.words[1:]
-			}
-			*o.value = value
-		case !hasValue && len(c.words) > 0 && strings.Trim(c.words[0], "0123456789") == "":
-			c.words = c.words[1:] // of -w
-		}
-	}
-	c.words = rest
-	return ok, false
-}
-
-func restoreUsage(program string) string {
-	if program == "iptables-save" {
-		return "Usage: iptables-save [-t TABLE] [-c]\n"
-	}
-	return "Usage: iptables-restore [-c] [-n] [-t] [-v] [-T TABLE] [--strict] [FILE]\n" +
-		"  --strict  refuses all where usher cannot do a line, in place of leaving it out\n"
-}
-
-func findOption(all []dialectOption, name string) *dialectOption {
-	for i := range all {
-		for have := range strings.FieldsSeq(all[i].names) {
-			if have == name {
-				return &all[i]
-			}
-		}
-	}
-	return nil
+// printVersion prints that of the program whose words these are.
+func (c *dialectCall) printVersion() int {
+	fmt.Fprintf(c.stdout, "%s %s\n", c.dialect.name, iptables.Version)
+	return ok
 }
 
 // tables returns the tables of the running usher. That others have rules, too, is said as iptables says it of its other
@@ -218,6 +146,10 @@ func (c *dialectCall) failTables(err error, line int) int {
 	if e, is := errors.AsType[*iptables.Error](err); is {
 		fmt.Fprint(c.stderr, e.Text(c.dialect.name, line))
 		return e.Status
+	}
+	if e, is := errors.AsType[*iptables.ArgsError](err); is {
+		fmt.Fprint(c.stderr, e.Text)
+		return failed
 	}
 	return c.fail(statusNoKernel, err)
 }

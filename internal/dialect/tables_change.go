@@ -54,7 +54,9 @@ func (s *Server) ChangeTables(ctx context.Context, c api.TableChange) (api.Table
 	defer s.unlock()
 	now := s.now.Load()
 	change.next = now.plan.tables.Clone()
-	change.do(ctx, iptables.Options{Counters: s.counters(now.plan, change.next), Check: checkRule, CheckPolicy: checkPolicy})
+	change.do(ctx, iptables.Options{
+		Counters: s.counters(now.plan, change.next), Check: iptables.CheckMeaning, CheckPolicy: iptables.CheckPolicyMeaning,
+	})
 	if change.result.Status != 0 && !c.Restore || c.Test || change.command != nil && change.command.IsReading() {
 		return change.result, nil
 	}
@@ -126,35 +128,6 @@ func (c *tableChange) program() string {
 		return "iptables-restore"
 	}
 	return "iptables"
-}
-
-// checkRule refuses rules that nothing comes of.
-func checkRule(table, chain string, r *iptables.Rule) error {
-	reason := ""
-	switch {
-	case table == filterTable && (chain == "FORWARD" || chain == "OUTPUT"):
-		reason = "usher sees clients alone, whom INPUT judges: use -A INPUT"
-	case table == filterTable:
-		_, err := r.Front()
-		return err
-	case table == natTable && chain == "INPUT", table == mangleTable && slices.Contains([]string{"INPUT", "FORWARD", "POSTROUTING"}, chain):
-		reason = "usher sees no packets there: use PREROUTING, and OUTPUT for clients of this machine"
-	case table == "raw":
-		reason = "usher knows all of its flows: use -t filter -A INPUT"
-	default:
-		return nil
-	}
-	return &iptables.Error{Message: fmt.Sprintf("chain `%s' of table `%s' has no meaning here", chain, table), Advice: reason,
-		Status: statusKernel, IsRefusal: true}
-}
-
-// checkPolicy refuses policies that nothing comes of.
-func checkPolicy(table, chain, policy string) error {
-	if policy == "ACCEPT" || table == filterTable && chain == "INPUT" {
-		return nil
-	}
-	return &iptables.Error{Message: fmt.Sprintf("chain `%s' of table `%s' sees nothing that could be dropped", chain, table),
-		Advice: "usher judges clients in INPUT of the table filter", Status: statusKernel, IsRefusal: true}
 }
 
 // applyTables makes the next tables run. A command that cannot be done has changed nothing; a restore says what is left

@@ -102,9 +102,10 @@ func TestRefusedTables(t *testing.T) {
 	}{
 		"-A NOPE -j ACCEPT":                     {1, "iptables: No chain/target/match by that name."},
 		"-A INPUT -j NOPE":                      {2, "Chain 'NOPE' does not exist"},
-		"-A FORWARD -j ACCEPT":                  {4, "use -A INPUT"},
-		"-t raw -A PREROUTING -p tcp -j ACCEPT": {4, "use -t filter -A INPUT"},
-		"-P FORWARD DROP":                       {4, "usher judges clients in INPUT"},
+		"-A FORWARD -j ACCEPT":                  {4, "new flows are judged in INPUT"},
+		"-t raw -A PREROUTING -p tcp -j ACCEPT": {4, "usher knows all of its flows"},
+		"-t mangle -A PREROUTING -j DROP":       {4, "no meaning in table mangle"},
+		"-P FORWARD DROP":                       {4, "new flows are judged in INPUT"},
 		"-t nat -A PREROUTING -d 192.0.2.1/32 -p tcp --dport 80 -j DNAT --to-destination 127.0.0.1:1":                              {4, "cannot assign requested address"},
 		fmt.Sprintf("-t nat -A PREROUTING -d %s/32 -p tcp --dport 80 -j DNAT --to-destination 127.0.0.1:1", taken.Listeners[0].IP): {4, "(service web is of the API)"},
 	} {

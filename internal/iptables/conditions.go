@@ -191,7 +191,10 @@ func parsePrefix(text string) (netip.Prefix, *Error) {
 	}
 	bits := addr.BitLen()
 	if hasMask {
-		if bits = parseMask(mask, bits); bits < 0 {
+		switch bits = parseMask(mask, bits); {
+		case bits == hasHoles:
+			return netip.Prefix{}, refusal("mask `%s' has holes", mask).advise("usher matches prefixes: write a rule for each")
+		case bits < 0:
 			return netip.Prefix{}, errorf("invalid mask `%s' specified", mask)
 		}
 	}
@@ -200,6 +203,9 @@ func parsePrefix(text string) (netip.Prefix, *Error) {
 	}
 	return netip.PrefixFrom(addr, bits).Masked(), nil
 }
+
+// hasHoles is the length of a mask in which a zero stands before a one. iptables takes such masks.
+const hasHoles = -2
 
 // parseMask reads a number of bits, or a mask with dots. It returns -1 for what is neither.
 func parseMask(text string, most int) int {
@@ -213,7 +219,7 @@ func parseMask(text string, most int) int {
 	return maskBits(mask)
 }
 
-// maskBits returns the ones of a mask, or -1 if a zero stands before a one.
+// maskBits returns the ones of a mask, or hasHoles.
 func maskBits(mask netip.Addr) int {
 	for bits := range mask.BitLen() + 1 {
 		ones := netip.PrefixFrom(allOnes(mask), bits).Masked().Addr()
@@ -221,7 +227,7 @@ func maskBits(mask netip.Addr) int {
 			return bits
 		}
 	}
-	return -1
+	return hasHoles
 }
 
 // allOnes returns the address of a family that has no zero.

@@ -6,7 +6,7 @@
 //
 //	argv ─ ParseArgs ─▶ Command ─ Do ─▶ Tables   one command on a clone of the tables, with what it prints
 //	text ─ Restore ─▶ Tables ─ Save ─▶ text      each table at its COMMIT, or not at all
-//	Tables ─ FrontList ─▶ rules.List             the table filter, for the front door
+//	Rule ─ Front ─▶ rules.Rule                   a rule of the table filter, for the front door
 //
 // One parser reads both: options as getopt_long reads them, in grammar.forDoor without what a proxy cannot judge. Each
 // match extension has a file: its flags, its line and its listing. What exists in a kernel alone is in refused.go, with

@@ -48,7 +48,9 @@ func (e *Error) Error() string {
 func (e *Error) Text(program string, line int) string {
 	message := e.Message
 	if e.IsRefusal {
-		message = e.Error()
+		if message = e.Error(); line > 0 {
+			message = fmt.Sprintf("line %d: %s", line, message)
+		}
 	}
 	if e.Status == statusAbsent && !e.isIncompatible {
 		if line > 0 && !e.isPlain {

@@ -21,6 +21,9 @@ func meaning(table, chain string, r *Rule) *Error {
 	case "raw":
 		return refusal("table `raw' has no meaning here").advise("%s", refusedTables["raw"])
 	}
+	if r.Protocol != rules.All && r.Protocol != rules.TCP && r.Protocol != rules.UDP && !r.NotProtocol {
+		return refusal("protocol %s has no meaning here", protocolName(r.Protocol)).advise("%s", carries)
+	}
 	for _, m := range r.Matches {
 		if o, isOther := m.(*Other); isOther {
 			return refusal("match `%s' has no meaning here", o.Name).advise("%s", refusedMatches[o.Name])
@@ -29,11 +32,9 @@ func meaning(table, chain string, r *Rule) *Error {
 	if _, isOther := r.Options.(*Other); isOther {
 		return refusal("target %s has no meaning here", r.Target).advise("%s", refusedTargets[r.Target])
 	}
-	if table == "mangle" {
-		switch r.Target {
-		case "DROP", "REJECT", "LOG":
-			return refusal("target %s has no meaning in table mangle", r.Target).advise("INPUT of table filter judges new flows")
-		}
+	switch r.Target {
+	case "DROP", "REJECT", "LOG":
+		return refusal("target %s has no meaning in table %s", r.Target, table).advise("INPUT of table filter judges new flows")
 	}
 	return nil
 }
@@ -59,35 +60,4 @@ func CheckPolicyMeaning(table, chain, policy string) error {
 	}
 	return refusal("a policy of chain `%s' of table %s has no meaning here", chain, table).
 		advise("new flows are judged in INPUT of table filter").at(0)
-}
-
-// FrontList returns the table filter as a list of the front door: INPUT and its user chains. from has the rule of the
-// table that each one was made of. A rule that the front door cannot judge is an error. The list is nil if it would
-// change nothing.
-func FrontList(t *Table) (list *rules.List, from map[*rules.Rule]*Rule, _ error) {
-	input := t.Chain(rules.Input)
-	list = &rules.List{}
-	from = make(map[*rules.Rule]*Rule, t.rules)
-	for _, c := range t.Chains() {
-		if c.IsBuiltin && c != input {
-			continue
-		}
-		front := &rules.Chain{Name: c.Name}
-		if c == input {
-			front.Policy, _ = parsePolicy(c.Policy)
-		}
-		for _, r := range c.Rules {
-			made, err := r.Front()
-			if err != nil {
-				return nil, nil, err
-			}
-			front.Rules = append(front.Rules, made)
-			from[made] = r
-		}
-		list.Chains = append(list.Chains, front)
-	}
-	if len(list.Chains) == 1 && len(input.Rules) == 0 && input.Policy == "ACCEPT" {
-		return nil, nil, nil
-	}
-	return list, from, nil
 }

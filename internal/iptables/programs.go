@@ -17,14 +17,30 @@ type RestoreCommand struct {
 	RestoreOptions
 	File         string // to read from; empty: the standard input
 	PrintVersion bool
+	PrintHelp    bool
+	// Strict is --strict, which is usher's own: a line that usher cannot do refuses all.
+	Strict bool
 }
+
+// RestoreHelp is what iptables-restore -h prints, to the standard error.
+const RestoreHelp = `Usage: iptables-restore [-c] [-v] [-V] [-t] [-h] [-n] [-T table] [-M command] [--strict] [file]
+	   [ --counters ]
+	   [ --verbose ]
+	   [ --version]
+	   [ --test ]
+	   [ --help ]
+	   [ --noflush ]
+	   [ --table=<TABLE> ]
+	   [ --modprobe=<command> ]
+	   [ --strict ]  refuses all where usher cannot do a line, in place of leaving it out
+`
 
 // ArgsError is a mistake in the arguments of iptables-save or iptables-restore, which end with status 1.
 type ArgsError struct{ Text string } // that the program writes to its standard error
 
 func (e *ArgsError) Error() string { return strings.TrimSuffix(e.Text, "\n") }
 
-// longOption is an option of a program that getopt_long reads.
+// longOption is an option of a program that getopt_long reads. One without a letter is long alone.
 type longOption struct {
 	letter   byte
 	name     string
@@ -70,6 +86,7 @@ func ParseRestoreArgs(args []string) (*RestoreCommand, error) {
 	options := []longOption{
 		{'c', "counters", false}, {'v', "verbose", false}, {'V', "version", false}, {'t', "test", false}, {'n', "noflush", false},
 		{'M', "modprobe", true}, {'T', "table", true}, {'w', "wait", false}, {'W', "wait-interval", false},
+		{'h', "help", false}, {0, "strict", false},
 	}
 	rest, err := readOptions("iptables-restore", args, options, func(letter byte, value string) {
 		switch letter {
@@ -79,6 +96,10 @@ func ParseRestoreArgs(args []string) (*RestoreCommand, error) {
 			c.Verbose = true
 		case 'V':
 			c.PrintVersion = true
+		case 'h':
+			c.PrintHelp = true
+		case 0:
+			c.Strict = true
 		case 't':
 			c.Test = true
 		case 'n':
@@ -90,7 +111,7 @@ func ParseRestoreArgs(args []string) (*RestoreCommand, error) {
 	switch {
 	case err != nil:
 		err.Text += "Try `iptables-restore -h' for more information.\n"
-	case len(rest) > 1 && !c.PrintVersion:
+	case len(rest) > 1 && !c.PrintVersion && !c.PrintHelp:
 		err = &ArgsError{"Unknown arguments found on commandline\n"}
 	case len(rest) == 1:
 		c.File = rest[0]
