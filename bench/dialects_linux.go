@@ -52,6 +52,10 @@ type dialectRun struct {
 func (r *dialectResults) round(ctx context.Context, binary, dir string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
+	dir, err := os.MkdirTemp(dir, "run-")
+	if err != nil {
+		return err
+	}
 	run := &dialectRun{dialectResults: r, binary: binary, env: append(os.Environ(), "XDG_RUNTIME_DIR="+dir)}
 	cmd := exec.Command(binary, "serve", "--workers", "1", "--log-level", "warn")
 	output := &tail{}
