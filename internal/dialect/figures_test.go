@@ -57,13 +57,14 @@ func echoing(t *testing.T, network string, hold <-chan struct{}) *config.Service
 // echo returns the address of a server that returns what it gets. One of tcp closes a connection once hold is closed.
 func echo(t *testing.T, network string, hold <-chan struct{}) netip.AddrPort {
 	t.Helper()
+	var serving sync.WaitGroup
 	if network == config.UDP {
 		c, err := net.ListenPacket("udp4", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { c.Close() })
-		go func() {
+		t.Cleanup(func() { c.Close(); serving.Wait() })
+		serving.Go(func() {
 			p := make([]byte, 1<<16)
 			for {
 				n, from, err := c.ReadFrom(p)
@@ -72,7 +73,7 @@ func echo(t *testing.T, network string, hold <-chan struct{}) netip.AddrPort {
 				}
 				_, _ = c.WriteTo(p[:n], from)
 			}
-		}()
+		})
 		return netip.MustParseAddrPort(c.LocalAddr().String())
 	}
 	l, err := net.Listen("tcp4", "127.0.0.1:0")

@@ -101,7 +101,7 @@ func TestRefusedCommands(t *testing.T) {
 	s := newServer(t)
 	to := loopback() + ":8080"
 	taken := config.NewService("web", config.TCP)
-	taken.Listeners = []config.Addr{mustListener(t, loopback()+":80")}
+	taken.Listeners = []config.Addr{mustListener(t, loopback()+":8081")}
 	taken.OnEmpty = config.EmptyRefuse
 	if err := s.control.Add(t.Context(), control.API, taken); err != nil {
 		t.Fatal(err)

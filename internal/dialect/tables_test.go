@@ -91,7 +91,7 @@ func TestRefusedTables(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	taken := config.NewService("web", config.TCP)
-	taken.Listeners = []config.Addr{mustListener(t, loopback()+":80")}
+	taken.Listeners = []config.Addr{mustListener(t, loopback()+":8081")}
 	taken.OnEmpty = config.EmptyRefuse
 	if err := s.control.Add(t.Context(), control.API, taken); err != nil {
 		t.Fatal(err)
@@ -106,8 +106,8 @@ func TestRefusedTables(t *testing.T) {
 		"-t raw -A PREROUTING -p tcp -j ACCEPT": {4, "usher knows all of its flows"},
 		"-t mangle -A PREROUTING -j DROP":       {4, "no meaning in table mangle"},
 		"-P FORWARD DROP":                       {4, "new flows are judged in INPUT"},
-		"-t nat -A PREROUTING -d 192.0.2.1/32 -p tcp --dport 80 -j DNAT --to-destination 127.0.0.1:1":                              {4, "cannot assign requested address"},
-		fmt.Sprintf("-t nat -A PREROUTING -d %s/32 -p tcp --dport 80 -j DNAT --to-destination 127.0.0.1:1", taken.Listeners[0].IP): {4, "(service web is of the API)"},
+		"-t nat -A PREROUTING -d 192.0.2.1/32 -p tcp --dport 80 -j DNAT --to-destination 127.0.0.1:1":                                {4, "cannot assign requested address"},
+		fmt.Sprintf("-t nat -A PREROUTING -d %s/32 -p tcp --dport 8081 -j DNAT --to-destination 127.0.0.1:1", taken.Listeners[0].IP): {4, "(service web is of the API)"},
 	} {
 		if stderr, status := s.iptables(t, line); status != want.status || !strings.Contains(stderr, want.text) {
 			t.Errorf("iptables %s: status %d: %s", line, status, stderr)
@@ -192,6 +192,9 @@ func TestStateIsWhole(t *testing.T) {
 	at, to, ip := servers(t, "AB"), loopback()+":8080", loopback()
 	change(t, s, at.Replace("--set 60 30 20\n-A -t "+to+" -s wrr -p 60\n-a -t "+to+" -r $A -m -w 3 -x 9 -y 4\n-a -t "+to+" -r $B -m"))
 	ask(t, to, 2, false)
+	await(t, "the end of all flows, so that no figure moves", func() string {
+		return unless(s.control.Live()[0].Running.Active() == 0, "some go on")
+	})
 	change(t, s, "-Z")
 	s.must(t, at.Replace("-t nat -A PREROUTING -d "+ip+"/32 -p tcp -m tcp --dport 8080 -j DNAT --to-destination $A"))
 	s.must(t, "-A INPUT -s 127.0.0.2/32 -j DROP")

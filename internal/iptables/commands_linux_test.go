@@ -3,6 +3,7 @@ package iptables
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -146,18 +147,29 @@ func empty(t *testing.T, tables **Tables) {
 	*tables = NewTables()
 }
 
-// TestRealSequences: random sequences of commands have the same answers.
+// TestRealSequences: random sequences of commands have the same answers. Namespaces side by side wait for the kernel at the
+// same time.
 func TestRealSequences(t *testing.T) {
-	if os.Getenv(inNamespace) == "" {
-		t.Parallel()
-		runInNamespace(t)
-		return
-	}
-	const seed = 1 // another one tests other cases
-	sequences := 500
+	t.Parallel()
+	sequences := 500 // another seed tests other cases
 	if race.Enabled {
-		sequences = 50 // nothing here runs side by side
+		sequences = 80
 	}
+	const namespaces = 5
+	for seed := range uint64(namespaces) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			if os.Getenv(inNamespace) == "" {
+				t.Parallel()
+				runInNamespace(t)
+				return
+			}
+			compareSequences(t, seed, sequences/namespaces)
+		})
+	}
+}
+
+func compareSequences(t *testing.T, seed uint64, sequences int) {
+	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 0))
 	tables := NewTables()
 	for i := range sequences {

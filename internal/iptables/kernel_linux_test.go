@@ -66,7 +66,7 @@ func runInNamespace(t *testing.T) {
 			t.Skip(err)
 		}
 	}
-	cmd := namespace(t, `exec "$0" -test.run "^$1\$" -test.v -test.timeout 120s`)
+	cmd := namespace(t, `exec "$0" -test.run "^$1\$" -test.v -test.timeout 8m`)
 	cmd.Args = append(cmd.Args, self, t.Name())
 	cmd.Env = append(os.Environ(), inNamespace+"=1")
 	out, err := cmd.CombinedOutput()

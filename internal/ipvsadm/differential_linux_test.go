@@ -15,6 +15,7 @@ import (
 	"mvdan.cc/sh/v3/shell"
 
 	"usher/internal/ipvsadm"
+	"usher/internal/race"
 )
 
 // compare runs a command line with both and reports a difference. Both kernels know the same. A mask with
@@ -62,11 +63,19 @@ func both(t *testing.T, connections ...ipvsadm.Connection) (*kernel, *machine) {
 	return k, m
 }
 
+// seeds is how many cases a test tries: a fifth of n where the race detector slows each process down.
+func seeds(n uint64) uint64 {
+	if race.Enabled {
+		return n / 5
+	}
+	return n
+}
+
 // TestSequencesMatchIpvsadm gives random command lines to usher's reading of ipvsadm and to the real one.
 func TestSequencesMatchIpvsadm(t *testing.T) {
 	t.Parallel()
 	r := newReal(t)
-	for seed := range uint64(500) {
+	for seed := range seeds(500) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			g := newGenerator(seed)
@@ -86,7 +95,7 @@ func TestSequencesMatchIpvsadm(t *testing.T) {
 func TestStreamsMatchIpvsadm(t *testing.T) {
 	t.Parallel()
 	r := newReal(t)
-	for seed := range uint64(200) {
+	for seed := range seeds(200) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			g := newGenerator(1000 + seed)
@@ -101,7 +110,7 @@ func TestStreamsMatchIpvsadm(t *testing.T) {
 func TestIpvsadmReadsSave(t *testing.T) {
 	t.Parallel()
 	r := newReal(t)
-	for seed := range uint64(60) {
+	for seed := range seeds(60) {
 		g := newGenerator(2000 + seed)
 		k, m := both(t)
 		for range 40 {
