@@ -17,8 +17,12 @@ func TestSource(t *testing.T) {
 	} else {
 		c.Close()
 	}
-	tells := serve(t, func(c *net.TCPConn) { _, _ = io.WriteString(c, c.RemoteAddr().(*net.TCPAddr).IP.String()) })
-	other := serve(t, func(c *net.TCPConn) { _, _ = io.WriteString(c, "other") })
+	answer := func(c *net.TCPConn, text string) {
+		_, _ = c.Read(make([]byte, 1)) // what is not read would make its end a reset
+		_, _ = io.WriteString(c, text)
+	}
+	tells := serve(t, func(c *net.TCPConn) { answer(c, c.RemoteAddr().(*net.TCPAddr).IP.String()) })
+	other := serve(t, func(c *net.TCPConn) { answer(c, "other") })
 	_, udpTells := udpBackend(t, func(c *net.UDPConn, _ []byte, from netip.AddrPort) {
 		_, _ = c.WriteToUDPAddrPort([]byte(from.Addr().Unmap().String()), from)
 	})
