@@ -121,7 +121,7 @@ func findIn(ctx context.Context, folder, name, control string) (*Client, error) 
 		}
 		return nil, fmt.Errorf("usher %s is not running%s (%s)", name, near, list("running: ", have, "none is"))
 	case len(have) == 0:
-		return nil, fmt.Errorf("no usher is running (no socket in %s)", folder)
+		return nil, fmt.Errorf("no usher is running (no socket in %s): usher serve starts one", folder)
 	case len(have) > 1:
 		return nil, fmt.Errorf("several ushers run: %s (choose one with --name)", strings.Join(names(have), ", "))
 	}

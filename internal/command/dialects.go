@@ -30,7 +30,7 @@ func dialects() []dialect {
 	return []dialect{
 		{"ipvsadm", "lists and changes services in the words of ipvsadm", runIPVSAdm, statusRefused},
 		{"ipvsadm-save", "prints what ipvsadm-restore reads", runIPVSAdmSave, statusRefused},
-		{"ipvsadm-restore", "makes the services of its input those of ipvsadm, in one step", runIPVSAdmRestore, statusRefused},
+		{"ipvsadm-restore", "adds the services of its input to those of ipvsadm, in one step", runIPVSAdmRestore, statusRefused},
 		{"iptables", "lists and changes rules and translations in the words of iptables", runIPTables, statusNoKernel},
 		{"iptables-save", "prints what iptables-restore reads", runIPTablesSave, statusNoKernel},
 		{"iptables-restore", "makes the tables of its input those of iptables, each in one step", runIPTablesRestore, statusNoKernel},

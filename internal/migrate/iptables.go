@@ -144,11 +144,24 @@ func (r *tablesReader) readServices(tables *iptables.Tables) {
 			r.forwarded = append(r.forwarded, s)
 		}
 	}
+	r.loseMarks(tables.Table("mangle"), result.Marks)
 	for _, g := range result.Guards {
 		r.b.rules = append(r.b.rules, &word{g.Line, &statement{text: g.Line}})
 	}
 	for _, s := range all {
 		s.done()
+	}
+}
+
+// loseMarks says of rules that name addresses for ipvsadm -f where the servers of these are.
+func (r *tablesReader) loseMarks(table *iptables.Table, marks map[uint32][]config.Addr) {
+	for _, c := range table.Chains() {
+		for i, s := range r.linesOf("mangle", c) {
+			mark, isMark := c.Rules[i].Options.(*iptables.Mark)
+			if isMark && len(marks[mark.Value]) > 0 {
+				r.b.lose(s, "", "a mark has its servers in ipvsadm: give those of -f %d a service with these addresses", mark.Value)
+			}
+		}
 	}
 }
 

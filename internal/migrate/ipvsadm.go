@@ -66,7 +66,8 @@ func (r *ipvsReader) read(s *statement) {
 			return
 		}
 	}
-	if err := c.Unsupported(); err != nil {
+	hasAllPorts := c.Service.Key.Mark == 0 && c.Service.Key.Addr.Port() == 0 // serve says so of all lines at once
+	if err := c.Unsupported(); err != nil && !hasAllPorts {
 		r.b.lose(s, name, "%s", firstLine(err.Error()))
 		return
 	}
