@@ -88,6 +88,7 @@ func TestFilters(t *testing.T) {
 		"-p UDP":                           "udp",
 		"-p 17":                            "udp",
 		"-p icmp":                          "",
+		"-p 0":                             "",
 		"-f ipv4":                          "dnat udp",
 		"-f ipv6":                          "six",
 		"-s 10.9.9.77/24":                  "dnat",
@@ -177,6 +178,8 @@ var mistakes = strings.Split(`-X
 -L -p foo
 -L -p 300
 -L -p all
+-L -p unknown
+-D -p unknown
 -L -f foo
 -L -f IPV6
 -L -s foo
@@ -275,7 +278,7 @@ func TestRefused(t *testing.T) {
 	for line, want := range map[string]string{
 		"-I -p tcp": "begins with its client", "-A": "begins with its client", "-U -m 3": "begins with its client", "-R file": "begins with its client",
 		"-D -t 5": "begins with its client", "-L -z": "never go back", "-L -l x": "labels", "-L -c 1": "security context",
-		"-L -o labels": "no output labels", "-D expect": "expects no connections", "-L -s 1.2.3.4 --mask-src 255.0.0.1": "ones come first",
+		"-L -o labels": "no output labels", "-L -o xml,json": "one of them", "-D expect": "expects no connections", "-L -s 1.2.3.4 --mask-src 255.0.0.1": "ones come first",
 	} {
 		if _, err := Parse(strings.Fields(line)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", line, err, want)

@@ -186,6 +186,9 @@ func (p *parser) check() error {
 	if p.Save && p.Output != (Output{Save: true}) {
 		return &Error{Failed, "cannot combine save output with any other output type, use -o save only"}
 	}
+	if p.JSON && p.XML {
+		return &Error{Failed, "Operation failed: --output: json and xml are two forms, say one of them"}
+	}
 	return p.checkFilter()
 }
 

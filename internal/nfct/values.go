@@ -114,7 +114,7 @@ var protocols = [...]struct {
 	hasPorts bool
 }{
 	{"tcp", TCP, true}, {"udp", UDP, true}, {"udplite", 136, true}, {"sctp", 132, true}, {"dccp", 33, true},
-	{"icmp", 1, false}, {"icmpv6", 58, false}, {"gre", 47, false}, {"unknown", 0, false},
+	{"icmp", 1, false}, {"icmpv6", 58, false}, {"gre", 47, false},
 }
 
 func (p *parser) setProtocol(v string, _ *option) error {
@@ -129,6 +129,7 @@ func (p *parser) setProtocol(v string, _ *option) error {
 		return wrong("`%s' unsupported protocol", v)
 	}
 	p.Protocol, p.hasPorts, p.isTCP = uint8(n), false, false
+	p.IsNone = p.IsNone || n == 0 // which the filter has for any
 	return nil
 }
 
