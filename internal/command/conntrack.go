@@ -133,8 +133,13 @@ func (t *tracker) query(more ...string) url.Values {
 	if name, ok := networks[t.Protocol]; ok {
 		q.Set("network", name)
 	}
-	if t.Source.IsValid() && t.Source.Bits() > 0 {
+	switch {
+	case t.Source.IsValid() && t.Source.Bits() > 0:
 		q.Set("client", t.Source.String())
+	case t.IPv4:
+		q.Set("client", "0.0.0.0/0")
+	case t.IPv6:
+		q.Set("client", "::/0")
 	}
 	for i := 0; i < len(more); i += 2 {
 		q.Set(more[i], more[i+1])
@@ -287,13 +292,11 @@ func (t *tracker) follow() error {
 	}
 	n := 0
 	for {
-		err = t.followOnce(ctx, &n)
-		if _, isRefusal := errors.AsType[*api.StatusError](err); isRefusal || ctx.Err() != nil {
+		if err = t.followOnce(ctx, &n); err != nil || ctx.Err() != nil {
 			break
 		}
 		now, gone := findAgain(ctx, t.usher)
 		if gone != nil || now.PID != before.PID || !now.Started.Equal(before.Started) {
-			err = nil
 			break
 		}
 	}
@@ -304,10 +307,14 @@ func (t *tracker) follow() error {
 	return t.sayUnless(err, "%d flow events have been shown.", n)
 }
 
+// followOnce prints until the connection ends. The error is that of a refusal or of the output.
 func (t *tracker) followOnce(ctx context.Context, n *int) error {
 	events, err := t.usher.FlowEvents(ctx, t.query())
 	if err != nil {
-		return err
+		if _, isRefusal := errors.AsType[*api.StatusError](err); isRefusal {
+			return err
+		}
+		return nil
 	}
 	if t.HasBuffer {
 		t.HasBuffer = false
