@@ -89,7 +89,18 @@ func (d *Feed) Take(each func(*Event)) (lost uint64) {
 	return lost
 }
 
-func (d *Feed) isRead() bool { return d.ring.Load() != nil }
+// hasRoom reports whether an event would be kept: what is lost anyway costs no look at sockets. It counts the loss.
+func (d *Feed) hasRoom() bool {
+	r := d.ring.Load()
+	if r == nil {
+		return false
+	}
+	if r.head.Load()-r.tail.Load() == FeedRoom {
+		r.lost.Add(1)
+		return false
+	}
+	return true
+}
 
 // Put reports an event. Any goroutine may call it; those of a flow one at a time.
 func (d *Feed) Put(e Event) {
@@ -130,7 +141,7 @@ func (f *Flow) tell(c Change, now time.Duration) {
 	if f.Feed == nil {
 		return
 	}
-	if f.Feed.isRead() && f.isAnnounced {
+	if f.isAnnounced && f.Feed.hasRoom() {
 		f.Feed.Put(Event{Change: c, At: now, Row: f.ent.Row(f.ID), Sockets: f.Feed.Flow(f), Worker: f.Feed.Worker})
 	}
 }
@@ -139,7 +150,7 @@ func (m *Sessions) tell(x *Session, c Change, now time.Duration) {
 	if m.Feed == nil {
 		return
 	}
-	if m.Feed.isRead() {
+	if m.Feed.hasRoom() {
 		m.Feed.Put(Event{Change: c, At: now, Row: x.ent.Row(x.ID), Sockets: m.Feed.Session(x), Worker: m.Feed.Worker})
 	}
 }

@@ -28,7 +28,7 @@ func BenchmarkFeed(b *testing.B) {
 				d.Open()
 			}
 			for i := 0; b.Loop(); i++ {
-				if d.isRead() {
+				if d.hasRoom() {
 					d.Put(Event{Change: Moved})
 				}
 				if i%FeedRoom == 0 {
