@@ -40,10 +40,10 @@ func TrackedFlow(a *api.Flow) (f nfct.Flow, ok bool) {
 	// Until there is a backend, the reply is that of a flow without NAT.
 	f.Reply = nfct.Tuple{Src: f.Original.Dst, Dst: f.Original.Src}
 	if to, err := netip.ParseAddrPort(a.Target); err == nil {
-		f.Reply.Src = to
+		f.Reply.Src = withoutZone(to)
 	}
 	if from, err := netip.ParseAddrPort(a.Source); err == nil {
-		f.Reply.Dst = from
+		f.Reply.Dst = withoutZone(from)
 	}
 	if a.TimeoutMS > 0 {
 		f.Timeout = uint32(min(a.TimeoutMS/1000, 1<<32-1))
@@ -56,6 +56,11 @@ func TrackedFlow(a *api.Flow) (f nfct.Flow, ok bool) {
 	f.State, f.SeenReply = trackedState(a)
 	f.Assured = f.SeenReply
 	return f, true
+}
+
+// withoutZone: conntrack knows no zones of addresses.
+func withoutZone(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().WithZone(""), a.Port())
 }
 
 // trackedState is the state of a connection, and whether its backend has accepted. A proxy has accepted the client
