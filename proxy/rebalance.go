@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"usher/balancer"
@@ -184,7 +183,7 @@ func (r *rebalance) choose(surplus surpluses) []Row {
 	for _, h := range chosen {
 		all = append(all, h.Take()...)
 	}
-	slices.SortFunc(all, func(a, b Row) int { return longestIdle(&a, &b) })
+	sortRows(all, longestIdle)
 	return all
 }
 

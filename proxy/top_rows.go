@@ -2,7 +2,7 @@ package proxy
 
 import (
 	"container/heap"
-	"slices"
+	"sort"
 )
 
 // TopRows keeps the first rows in an order, of however many.
@@ -32,8 +32,13 @@ func (t *TopRows) Add(r Row) {
 func (t *TopRows) Take() []Row {
 	rows := t.heap.rows
 	t.heap.rows = nil
-	slices.SortFunc(rows, func(a, b Row) int { return t.heap.order(&a, &b) })
+	sortRows(rows, t.heap.order)
 	return rows
+}
+
+// sortRows sorts rows. Package slices has 20 KB of code for a type of this size, package sort one for all.
+func sortRows(rows []Row, order func(a, b *Row) int) {
+	sort.Sort(sort.Reverse(&rowHeap{rows, order}))
 }
 
 // rowHeap has the last row in an order on top.

@@ -284,8 +284,18 @@ func (t *tracker) eachWorker(line func(int) string) error {
 
 // follow prints events until a signal, or the end of usher. An upgrade ends the stream: the new image is asked again.
 func (t *tracker) follow() error {
-	ctx, stop := signal.NotifyContext(t.ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := context.WithCancel(t.ctx)
 	defer stop()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case <-signals:
+			stop()
+		case <-ctx.Done():
+		}
+	}()
+	defer signal.Stop(signals)
 	before, err := t.usher.Process(ctx)
 	if err != nil {
 		return err
