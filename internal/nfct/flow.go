@@ -14,8 +14,6 @@ const (
 // Tuple is a direction of a flow.
 type Tuple struct{ Src, Dst netip.AddrPort }
 
-func (t Tuple) reversed() Tuple { return Tuple{t.Dst, t.Src} }
-
 // Flow is an entry of the connection table.
 type Flow struct {
 	Protocol        uint8

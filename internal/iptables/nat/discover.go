@@ -51,7 +51,6 @@ type discovery struct {
 	seen    map[visit]bool
 	keys    map[socket][]key
 	found   int
-	isMarks bool
 }
 
 // discover returns the keys of the built-in chains that new flows enter, in the order of the tables.

@@ -270,10 +270,7 @@ func TestServicesDoWhatAWalkDoes(t *testing.T) {
 }
 
 func isClose(a, b map[string]float64) bool {
-	if !maps.EqualFunc(a, b, func(x, y float64) bool { return math.Abs(x-y) < 1e-3 }) {
-		return false
-	}
-	return true
+	return maps.EqualFunc(a, b, func(x, y float64) bool { return math.Abs(x-y) < 1e-3 })
 }
 
 // packets are of each kind that the random tables tell apart, and of some that they do not.

@@ -31,8 +31,7 @@ type planner struct {
 
 // rest is a rule of a graph that is not done.
 type rest struct {
-	table int
-	rule  *rule
+	rule *rule
 	Rest
 }
 
