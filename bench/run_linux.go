@@ -301,7 +301,8 @@ func freePort(network string) (netip.AddrPort, error) {
 // too.
 func listening(s service) error {
 	if s.network == "udp" {
-		table, err := os.ReadFile("/proc/net/udp")
+		// The main thread, whose table /proc/net is, may be in a namespace that a study has made.
+		table, err := os.ReadFile("/proc/thread-self/net/udp")
 		if err == nil && !udpBound(table, s.listen) {
 			err = fmt.Errorf("no socket is bound to UDP %s", s.listen)
 		}

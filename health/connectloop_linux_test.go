@@ -104,7 +104,7 @@ func TestConnectLoopClosesWithFIN(t *testing.T) {
 // isConnecting reports whether a socket of this machine is in SYN_SENT to a target
 // (proc_net_tcp).
 func isConnecting(target health.Target) bool {
-	text, err := os.ReadFile("/proc/self/net/tcp")
+	text, err := os.ReadFile("/proc/thread-self/net/tcp")
 	if err != nil {
 		return true // hidden here
 	}

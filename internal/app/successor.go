@@ -175,9 +175,11 @@ func (r *running) restoreSafely(st *state) (l restored, err error) {
 	if l.admin, err = adopt(st.Admin); err != nil {
 		return l, err
 	}
-	if r.control, err = control.Restore(r.controlOptions(), st.Control); err == nil {
-		r.dialects, err = dialect.Restore(r.control, st.Dialects)
+	r.control, err = control.Restore(r.controlOptions(), st.Control)
+	if err != nil {
+		return l, err
 	}
+	r.dialects, err = dialect.Restore(r.control, st.Dialects)
 	return l, err
 }
 
