@@ -50,6 +50,7 @@ func TestEveryFieldIsHandedOver(t *testing.T) {
 			"again": "all with something to do", "buffer": "of a turn", "events": "of a turn", "sa": "of a call", "info": "of a call",
 			"now": "the clock", "began": "of a turn", "turn": "of a turn", "short": "of turns before", "fire": "bound",
 			"share": "of a turn", "until": "of a turn", "halted": "no", "parking": "no", "ephemeral": "read", "mu": "free", "tasks": "run",
+			"feed": "a new one",
 		}},
 		{Server{}, []string{
 			"affinity", "given", "byName", "bindings", "files", "running", "epoch", "workers",
@@ -59,6 +60,7 @@ func TestEveryFieldIsHandedOver(t *testing.T) {
 			"done": "open", "applying": "free", "started": "by Start", "expires": "started", "sockets": "summed", "datagrams": "summed",
 			"inherited": "the first image has taken all", "places": "divided", "ports": "divided", "draining": "no", "stopping": "free", "stopped": "no",
 			"restored": "found again", "rejoins": "set", "asksInterface": "by SetRules", "counting": "free", "countedAt": "asked anew", "rebalancing": "the caller asks anew", "cutting": "free", "hasLoop": "by Start",
+			"followers": "readers follow anew",
 		}},
 	} {
 		kind := reflect.TypeOf(tt.of)

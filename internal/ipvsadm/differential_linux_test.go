@@ -18,13 +18,13 @@ import (
 	"usher/internal/race"
 )
 
-// compare runs a command line with both and reports a difference. Both kernels know the same. A mask with
-// holes, which usher alone refuses, ends the test.
-func compare(t *testing.T, r *real, k *kernel, m *machine, stdin string, args ...string) {
+// compare runs a command line with both and reports a difference. Both kernels know the same. It returns false
+// for a mask with holes, which usher alone refuses: the real program does not see that command.
+func compare(t *testing.T, r *real, k *kernel, m *machine, stdin string, args ...string) bool {
 	t.Helper()
 	got := m.run(stdin, args...)
 	if strings.Contains(got.stderr, "usher groups clients by prefix") {
-		t.SkipNow()
+		return false
 	}
 	want := r.run(t, k, stdin, args...)
 	got.stdout = forgotten.ReplaceAllString(got.stdout, "")
@@ -38,6 +38,7 @@ func compare(t *testing.T, r *real, k *kernel, m *machine, stdin string, args ..
 		t.Errorf("%q < %q\nipvsadm %d %q, usher %d %q\n%s", args, stdin, want.code, want.stderr, got.code, got.stderr,
 			cmp.Diff(strings.Split(want.stdout, "\n"), strings.Split(got.stdout, "\n")))
 	}
+	return true
 }
 
 // What usher does otherwise.
@@ -100,8 +101,9 @@ func TestStreamsMatchIpvsadm(t *testing.T) {
 			t.Parallel()
 			g := newGenerator(1000 + seed)
 			k, m := both(t)
-			compare(t, r, k, m, g.stream(), "-R")
-			compare(t, r, k, m, "", "-S", "-n")
+			if compare(t, r, k, m, g.stream(), "-R") {
+				compare(t, r, k, m, "", "-S", "-n")
+			}
 		})
 	}
 }
