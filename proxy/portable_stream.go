@@ -184,7 +184,10 @@ func (x *stream) dial(until time.Duration) flow.Action {
 // dialer returns how the reserved backend is connected to.
 func (x *stream) dialer() net.Dialer {
 	d := x.engine.dialer
-	if source := x.Source(); source.IsValid() {
+	x.mu.Lock()
+	source := x.Source() // of another backend if that was cut meanwhile, and then the attempt is cancelled
+	x.mu.Unlock()
+	if source.IsValid() {
 		d.LocalAddr, d.Control = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0)), leavePortToConnect
 	}
 	return d
