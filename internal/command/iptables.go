@@ -30,7 +30,7 @@ func runIPTables(c *dialectCall) int {
 			return c.failTables(err, 0)
 		}
 	}
-	out, err := cmd.Do(tables, iptables.Options{Names: tableNames()})
+	out, err := cmd.Do(tables, iptables.Options{Names: iptables.SystemNames()})
 	_, _ = c.stdout.WriteString(out)
 	if err != nil {
 		return c.failTables(err, 0)

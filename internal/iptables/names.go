@@ -2,27 +2,46 @@ package iptables
 
 import (
 	"bufio"
+	"context"
 	"net"
 	"net/netip"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
-// SystemNames returns the names of this machine: those of DNS and of /etc/services, which is read at the first use.
+// lookupMost bounds how long the name of one address may take.
+const lookupMost = 5 * time.Second
+
+// SystemNames returns the names of this machine: those of DNS, each looked up once, and of /etc/services, which is read
+// at the first use. One goroutine at a time uses them.
 func SystemNames() Names {
+	hosts := make(map[netip.Addr]string)
 	services := sync.OnceValue(readServices)
 	return Names{
-		Host: func(a netip.Addr) string {
-			names, err := net.LookupAddr(a.String())
-			if err != nil || len(names) == 0 {
-				return ""
+		Host: func(ip netip.Addr) string {
+			name, has := hosts[ip]
+			if !has {
+				name = hostOf(ip)
+				hosts[ip] = name
 			}
-			return strings.TrimSuffix(names[0], ".")
+			return name
 		},
 		Service: func(port uint16, protocol string) string { return services()[service{port, protocol}] },
 	}
+}
+
+// hostOf returns the name of an address; empty: it has none.
+func hostOf(ip netip.Addr) string {
+	ctx, cancel := context.WithTimeout(context.Background(), lookupMost)
+	defer cancel()
+	all, err := net.DefaultResolver.LookupAddr(ctx, ip.String())
+	if err != nil || len(all) == 0 {
+		return ""
+	}
+	return strings.TrimSuffix(all[0], ".")
 }
 
 // service is a port of a protocol.

@@ -35,7 +35,7 @@ var library = sync.OnceValues(func() ([]byte, error) {
 })
 
 // real is the ipvsadm of the machine, whose kernels are ours.
-type real struct{ path, library string }
+type real struct{ path, shim string }
 
 // newReal skips the test where there is no ipvsadm that can be deceived.
 func newReal(t *testing.T) *real {
@@ -51,8 +51,8 @@ func newReal(t *testing.T) *real {
 	if err != nil {
 		t.Skip(err)
 	}
-	r := &real{path: path, library: filepath.Join(t.TempDir(), "kernel.so")}
-	if err := os.WriteFile(r.library, code, 0o700); err != nil {
+	r := &real{path: path, shim: filepath.Join(t.TempDir(), "kernel.so")}
+	if err := os.WriteFile(r.shim, code, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	// A library that is not loaded would leave ipvsadm with the kernel of the machine.
@@ -74,7 +74,7 @@ func (r *real) run(t *testing.T, k *kernel, stdin string, args ...string) result
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	c := &exec.Cmd{Path: r.path, Args: append([]string{"ipvsadm"}, args...), Stdin: strings.NewReader(stdin), Stdout: &stdout, Stderr: &stderr}
-	c.Env = []string{"LD_PRELOAD=" + r.library, "IPVS_SOCKET=" + k.socket(), "IPVS_CONNECTIONS=" + k.connections}
+	c.Env = []string{"LD_PRELOAD=" + r.shim, "IPVS_SOCKET=" + k.socket(), "IPVS_CONNECTIONS=" + k.connections}
 	if err := c.Run(); c.ProcessState == nil {
 		t.Fatal(err)
 	}
