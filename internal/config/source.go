@@ -14,7 +14,7 @@ type Source struct{ V4, V6 netip.Addr }
 // IsSet reports whether there is an address.
 func (s Source) IsSet() bool { return s != Source{} }
 
-// For returns the address for connections to an address. It is not valid if there is none of that family.
+// For returns the source address of connections to an address of that family. It is invalid if the family has none.
 func (s Source) For(to netip.Addr) netip.Addr {
 	if to.Unmap().Is4() {
 		return s.V4

@@ -50,8 +50,8 @@ func (s *service) prepare(before *service, r *reconcile.Reconciler) (err error) 
 	return s.setData()
 }
 
-// setData makes the data path's part of what is wanted. Packets cost a system call a connection, and are counted for those
-// who read them.
+// setData derives the data path's config. Counting packets costs system calls, so only services with a reader of packets
+// count them.
 func (s *service) setData() (err error) {
 	if s.data, err = dataConfig(s.wanted, s.keeper); err == nil {
 		s.data.CountsPackets = s.countsPackets

@@ -200,7 +200,7 @@ func TestCountersThatBeginAnew(t *testing.T) {
 	}
 }
 
-// A view of one service has it alone, whoever owns it.
+// The view of one service contains that service only, of any owner.
 func TestViewOfOneService(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

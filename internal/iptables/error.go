@@ -87,7 +87,7 @@ func errorf(format string, args ...any) *Error {
 	return &Error{Message: fmt.Sprintf(format, args...), Status: statusUsage, Offset: unplaced}
 }
 
-// absent returns an error of what is not there.
+// absent returns the error of a chain, rule or target that does not exist.
 func absent(format string, args ...any) *Error {
 	return errorf(format, args...).withStatus(statusAbsent)
 }

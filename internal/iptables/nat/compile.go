@@ -63,7 +63,7 @@ type rule struct {
 	target *chain // of a jump
 	nat    *iptables.NAT
 	mark   *iptables.Mark
-	other  string // why the target is none of those above; empty: it is one, or does nothing
+	other  string // reason why the target is not supported; empty: it is, or it has no effect
 }
 
 // graph is the chains of a table.
@@ -168,7 +168,7 @@ func (c *chain) measure() {
 	}
 }
 
-// decides reports whether a rule, or one behind it, says what becomes of a flow.
+// decides reports whether a rule, or a later one, gives a flow its verdict.
 func (r *rule) decides(p purpose) bool {
 	switch {
 	case r.target != nil:
