@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -58,26 +57,18 @@ func (r *dialectResults) round(ctx context.Context, binary, dir string) error {
 	}
 	run := &dialectRun{dialectResults: r, binary: binary, env: append(os.Environ(), "XDG_RUNTIME_DIR="+dir)}
 	cmd := exec.Command(binary, "serve", "--workers", "1", "--log-level", "warn")
-	output := &tail{}
-	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = run.env, output, output, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	cmd.Env = run.env
+	usher, err := launch(cmd, nil)
+	if err != nil {
 		return err
 	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = cmd.Wait()
-	}()
-	defer func() {
-		_ = cmd.Process.Kill()
-		<-ended
-	}()
+	defer usher.kill()
 	run.pid = cmd.Process.Pid
 	if err := run.await(ctx, dir); err != nil {
-		return fmt.Errorf("start: %w\n%s", err, output)
+		return fmt.Errorf("start: %w\n%s", err, usher.output)
 	}
 	if err := run.steps(ctx); err != nil {
-		return fmt.Errorf("%w\n%s", err, output)
+		return fmt.Errorf("%w\n%s", err, usher.output)
 	}
 	return nil
 }

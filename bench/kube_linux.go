@@ -108,23 +108,16 @@ func (r *kubeResults) measure(ctx context.Context, t trial, binary, dir string) 
 	}
 	defer run.remove()
 	cmd := exec.Command(binary, append([]string{"kube", "--control", "off", "--log-format", "json"}, words...)...)
-	output := &tail{}
-	cmd.Stdout, cmd.Stderr = output, output
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	began := time.Now()
-	if err := cmd.Start(); err != nil {
+	usher, err := launch(cmd, &syscall.Credential{Uid: nobody, Gid: nobody})
+	if err != nil {
 		return err
 	}
-	run.pid, run.ended = cmd.Process.Pid, make(chan struct{})
-	go func() {
-		defer close(run.ended)
-		_ = cmd.Wait()
-	}()
+	run.pid, run.ended = cmd.Process.Pid, usher.done
 	defer func() {
-		_ = cmd.Process.Kill()
-		<-run.ended
+		usher.kill()
 		if err != nil {
-			err = fmt.Errorf("%w\n%s", err, output)
+			err = fmt.Errorf("%w\n%s", err, usher.output)
 		}
 	}()
 	if err := run.start(ctx, began); err != nil {

@@ -26,11 +26,9 @@ type process struct {
 	done   chan struct{} // closed when it has ended
 }
 
-// start runs cmd pinned to a CPU, as another user if credential is given. A child
-// inherits the affinity of the thread that forks it, so no process ever runs elsewhere
-// first. The caller must be locked to its thread as long as the process lives. The
-// kernel ends it when that thread ends.
-func start(cmd *exec.Cmd, cpu int, credential *syscall.Credential) (*process, error) {
+// launch runs cmd, as another user if credential is given. The caller must be locked to
+// its thread as long as the process lives. The kernel ends it when that thread ends.
+func launch(cmd *exec.Cmd, credential *syscall.Credential) (*process, error) {
 	p := &process{cmd: cmd, output: &tail{}, done: make(chan struct{})}
 	if cmd.Stdout == nil {
 		cmd.Stdout = p.output
@@ -42,6 +40,19 @@ func start(cmd *exec.Cmd, cpu int, credential *syscall.Credential) (*process, er
 		Pdeathsig:  syscall.SIGKILL,
 		Credential: credential,
 	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		defer close(p.done)
+		_ = cmd.Wait() // how it ended is in ProcessState
+	}()
+	return p, nil
+}
+
+// start is launch pinned to a CPU. A child inherits the affinity of the thread that forks
+// it, so no process ever runs elsewhere first.
+func start(cmd *exec.Cmd, cpu int, credential *syscall.Credential) (*process, error) {
 	var before, one unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &before); err != nil {
 		return nil, fmt.Errorf("get CPU affinity: %w", err)
@@ -50,18 +61,24 @@ func start(cmd *exec.Cmd, cpu int, credential *syscall.Credential) (*process, er
 	if err := unix.SchedSetaffinity(0, &one); err != nil {
 		return nil, fmt.Errorf("pin to CPU %d: %w", cpu, err)
 	}
-	err := cmd.Start()
+	p, err := launch(cmd, credential)
 	if back := unix.SchedSetaffinity(0, &before); err == nil && back != nil {
 		err = fmt.Errorf("unpin from CPU %d: %w", cpu, back)
 	}
 	if err != nil {
 		return nil, err
 	}
-	go func() {
-		defer close(p.done)
-		_ = cmd.Wait() // how it ended is in ProcessState
-	}()
 	return p, nil
+}
+
+// kill ends the process and its group at once, and returns when it has ended.
+func (p *process) kill() {
+	select {
+	case <-p.done: // its id may belong to another process by now
+	default:
+		_ = syscall.Kill(-p.group(), syscall.SIGKILL) // it may be ending
+		<-p.done
+	}
 }
 
 // group is the id of the process group.

@@ -14,7 +14,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"usher/internal/api"
@@ -77,24 +76,15 @@ func (r *reloadResults) round(ctx context.Context, binary, dir string) error {
 		return err
 	}
 	cmd := exec.Command(binary, "-c", run.file, "--control", socket)
-	output := &tail{}
-	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = output, output, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	began := time.Now()
-	if err := cmd.Start(); err != nil {
+	usher, err := launch(cmd, nil)
+	if err != nil {
 		return err
 	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = cmd.Wait()
-	}()
-	defer func() {
-		_ = cmd.Process.Kill()
-		<-ended
-	}()
+	defer usher.kill()
 	run.pid = cmd.Process.Pid
-	if err := run.await(ctx, ended, run.isReady); err != nil {
-		return fmt.Errorf("start: %w\n%s", err, output)
+	if err := run.await(ctx, usher.done, run.isReady); err != nil {
+		return fmt.Errorf("start: %w\n%s", err, usher.output)
 	}
 	used, err := cpuClock(processClock(run.pid))
 	if err != nil {
@@ -110,7 +100,7 @@ func (r *reloadResults) round(ctx context.Context, binary, dir string) error {
 	r.mostAtStart = append(r.mostAtStart, most)
 	for _, step := range []func(context.Context) error{run.reloads, run.commands, run.changeAll} {
 		if err := step(ctx); err != nil {
-			return fmt.Errorf("%w\n%s", err, output)
+			return fmt.Errorf("%w\n%s", err, usher.output)
 		}
 	}
 	if most, err = run.status("VmHWM:"); err == nil {

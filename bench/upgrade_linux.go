@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"usher/internal/api"
@@ -46,16 +45,14 @@ func (r *upgradeResults) measure(ctx context.Context, binary, dir string, wanted
 	defer backend.close()
 	socket := filepath.Join(dir, "control.sock")
 	cmd := exec.Command(binary, "-l", "127.0.0.1:0", "-b", backend.address(), "--health", "off", "--workers", "2", "--control", socket, "--log-format", "json")
-	output := &tail{}
-	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = output, output, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	usher, err := launch(cmd, nil)
+	if err != nil {
 		return err
 	}
 	defer func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+		usher.kill()
 		if err != nil {
-			err = fmt.Errorf("%w\n%s", err, output)
+			err = fmt.Errorf("%w\n%s", err, usher.output)
 		}
 	}()
 	client := api.NewClient(socket)
@@ -79,7 +76,7 @@ func (r *upgradeResults) measure(ctx context.Context, binary, dir string, wanted
 	}
 	defer asking.close()
 	for range r.upgrades {
-		if err := r.upgrade(ctx, client, cmd.Process.Pid, asking, output, wanted); err != nil {
+		if err := r.upgrade(ctx, client, cmd.Process.Pid, asking, usher.output, wanted); err != nil {
 			return err
 		}
 	}
