@@ -222,6 +222,16 @@ func (c *Client) Upgrade(ctx context.Context, binary string) error {
 	return errors.New("the usher has not been upgraded, and does not say why: its log may")
 }
 
+// Ready asks whether clients should come, and with the name of a service whether that has a backend in use. Nil: they
+// should.
+func (c *Client) Ready(ctx context.Context, service string) error {
+	query := make(url.Values)
+	if service != "" {
+		query.Set("service", service)
+	}
+	return c.change(ctx, http.MethodGet, withQuery("/readyz", query), nil)
+}
+
 // Process returns what runs.
 func (c *Client) Process(ctx context.Context) (p Process, err error) {
 	return p, c.get(ctx, "/v1/process", &p)

@@ -24,6 +24,7 @@ import (
 	"usher/internal/api"
 	"usher/internal/app"
 	"usher/internal/configfile"
+	"usher/internal/version"
 )
 
 // Exit statuses.
@@ -42,7 +43,7 @@ func (e usageError) Unwrap() error { return e.error }
 // and SIGHUP while it serves; the end of ctx has the effect of a signal. A failure is one line on stderr. Sources are
 // commands beside its own.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer, sources ...Source) int {
-	isSuccessor, err := app.Successor(ctx, app.Env{Stdout: stdout, Stderr: stderr, Version: version(), Sources: restorers(sources)})
+	isSuccessor, err := app.Successor(ctx, app.Env{Stdout: stdout, Stderr: stderr, Version: version.Short(), Sources: restorers(sources)})
 	call := findDialect(args)
 	switch {
 	case isSuccessor:

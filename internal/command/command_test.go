@@ -80,7 +80,7 @@ func TestMistakes(t *testing.T) {
 		"demo --listen :80":               "usher: usher demo has no flag --listen\n",
 		"--max-conns 3 demo":              "usher: usher demo has no flag --max-conns\n",
 		"dem0":                            `usher: "dem0" is neither a command nor LISTEN=BACKEND (did you mean usher demo?)` + "\n",
-		"version":                         `usher: "version" is neither a command nor LISTEN=BACKEND (did you mean usher --version?)` + "\n",
+		"logs":                            `usher: "logs" is neither a command nor LISTEN=BACKEND (the log is on stderr of the running usher)` + "\n",
 		"halp --workers 1":                `usher: "halp" is neither a command nor LISTEN=BACKEND (did you mean usher help?)` + "\n",
 		"help dmeo":                       `usher: no help on "dmeo" (did you mean "demo"? have ` + topicNames() + ")\n",
 		"8080=\x1b[31m9001":               `usher: 8080=\x1b[31m9001: "\x1b[31m9001" is neither an IP address nor a host name` + "\n",

@@ -81,6 +81,10 @@ func (p *program) seeCommands() []*cli.Command {
 			Name: "events", Usage: "prints changes as they happen, until Ctrl-C", Description: eventsHelp,
 			Flags: append([]cli.Flag{outputFlag()}, instanceFlags()...), Action: p.events,
 		},
+		{
+			Name: "ready", Usage: "says whether clients should come, by its exit status", ArgsUsage: "[SERVICE]",
+			Description: readyHelp, Flags: instanceFlags(), Action: p.ready,
+		},
 	}
 }
 
@@ -176,6 +180,9 @@ func (p *program) shellCommands() []*cli.Command {
 		{
 			Name: "completion", Usage: "prints what a shell needs to complete usher's words",
 			ArgsUsage: "bash|zsh|fish", Description: completionHelp, Action: p.completion,
+		},
+		{
+			Name: "version", Usage: "says which build of usher this is", Flags: []cli.Flag{outputFlag()}, Action: p.version,
 		},
 		{
 			Name: "help", Usage: "help on a command or a topic", ArgsUsage: "[TOPIC...]",

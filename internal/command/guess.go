@@ -97,8 +97,7 @@ func isFile(word string) bool {
 
 // otherCommands maps commands of other programs to what has their effect.
 var otherCommands = map[string]string{
-	"logs":    "the log is on stderr of the running usher",
-	"version": "did you mean usher --version?",
+	"logs": "the log is on stderr of the running usher",
 }
 
 // sameCommands maps commands of other programs to usher's own.
@@ -108,7 +107,7 @@ var sameCommands = map[string]string{
 	"quit": "stop", "exit": "stop", "shutdown": "stop", "kill": "stop",
 	"start": "serve", "run": "serve", "restart": "upgrade",
 	"delete": "rm", "remove": "rm", "del": "rm", "edit": "set", "create": "add",
-	"disable": "drain", "undrain": "resume", "enable": "resume", "ready": "resume",
+	"disable": "drain", "undrain": "resume", "enable": "resume",
 	"test": "check", "validate": "check", "lint": "check", "watch": "events",
 }
 

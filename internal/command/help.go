@@ -3,7 +3,6 @@ package command
 import (
 	"fmt"
 	"io"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -187,6 +186,13 @@ const completionHelp = `  bash      source <(usher completion bash)          in 
 Commands, flags and their values are completed, and the services and backends of the running usher.
 `
 
+const readyHelp = `  usher ready              the running usher serves, and does not drain
+  usher ready web          and the service web has a backend in use
+
+It prints ready and has exit status 0, or says why not and has 1: for scripts, the HEALTHCHECK of a container, and exec
+probes of Kubernetes. An answer must come within 5s. GET /readyz is the same over HTTP (usher help control).
+`
+
 // help prints a page.
 func (p *program) help(c *cli.Context) error {
 	words := c.Args().Slice()
@@ -272,21 +278,4 @@ func usageOf(f cli.Flag) (form, text string) {
 		return form, text
 	}
 	return " " + form, text
-}
-
-// version is what the build knows about itself: a module version, or the commit of a checkout.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			return "devel-" + s.Value[:12]
-		}
-	}
-	return "devel"
 }

@@ -11,11 +11,12 @@ import (
 	"usher/internal/config"
 	"usher/internal/configfile"
 	"usher/internal/flags"
+	"usher/internal/version"
 )
 
 func (p *program) run(c *cli.Context) error {
 	if c.Bool("version") {
-		_, err := fmt.Fprintf(p.stdout, "usher version %s\n", version())
+		_, err := fmt.Fprintf(p.stdout, "usher version %s\n", version.Short())
 		return err
 	}
 	return p.start(c, gather(c))

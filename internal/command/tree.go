@@ -11,6 +11,7 @@ import (
 
 	"usher/internal/app"
 	"usher/internal/config"
+	"usher/internal/version"
 )
 
 // group is some commands that stand in one line of the help.
@@ -34,7 +35,7 @@ func (p *program) groups(sources []Source) []group {
 // newRoot returns the tree of commands: usher itself, and the commands below it. A command's ArgsUsage is the form of
 // its words: [X] may be left out, [X...] may come again. Arrangement, checks of words, help and completion come from it.
 func newRoot(stdout, stderr io.Writer, sources ...Source) *cli.Command {
-	p := &program{stdout: stdout, env: app.Env{Stdout: stdout, Stderr: stderr, Version: version(), Sources: restorers(sources)}}
+	p := &program{stdout: stdout, env: app.Env{Stdout: stdout, Stderr: stderr, Version: version.Short(), Sources: restorers(sources)}}
 	p.root = &cli.Command{
 		Name:   "usher",
 		Flags:  append(allFlags(), &cli.BoolFlag{Name: "version", Aliases: []string{"v"}}),
