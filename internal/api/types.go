@@ -114,6 +114,7 @@ type Process struct {
 	UserSeconds   float64   `json:"user_seconds"`     // CPU time
 	SystemSeconds float64   `json:"system_seconds"`   // CPU time
 	Config        string    `json:"config,omitempty"` // the file, if there is one
+	Admin         string    `json:"admin,omitempty"`  // the admin address, HOST:PORT, if there is one
 	Upgrades      int       `json:"upgrades"`
 	UpgradeError  string    `json:"upgrade_error,omitempty"` // why the last binary that had taken over could not go on; empty: it did
 }

@@ -159,6 +159,7 @@ type running struct {
 	control  *control.Controller
 	dialects *dialect.Server
 	name     string        // by which commands find it
+	adminAt  string        // the admin address; empty: there is none
 	socket   *admin.Server // the control socket; nil: there is none
 	admin    *admin.Server // the admin address; nil: there is none
 	serving  atomic.Bool

@@ -28,7 +28,7 @@ func (p process) Info() api.Process {
 	return api.Process{
 		Name: p.name, PID: os.Getpid(), Version: p.env.Version, Started: p.began,
 		Engine: server.Engine(), Workers: server.WorkerCount(), Flows: server.Open(), MaxConns: server.MaxConns(),
-		UserSeconds: user.Seconds(), SystemSeconds: system.Seconds(), Config: p.begin.File,
+		UserSeconds: user.Seconds(), SystemSeconds: system.Seconds(), Config: p.begin.File, Admin: p.adminAt,
 		Upgrades: p.upgraded.done, UpgradeError: p.upgraded.failure,
 	}
 }
@@ -89,6 +89,9 @@ func (r *running) serveAPI(socket, address *admin.Listener) {
 	handler := admin.NewHandler(r.control, r.dialects, process{r}, metrics.Handler(r.control.Server(), r.metrics))
 	p := r.settings.process
 	r.name = p.Name
+	if address != nil {
+		r.adminAt = address.Addr().String()
+	}
 	if socket != nil {
 		if r.name == "" || p.Control == "" {
 			r.name = socket.Name() // where commands find it
@@ -106,7 +109,7 @@ func (r *running) logAPI() {
 		r.log.Info("control socket", zap.Stringer("path", r.socket.Listener().Addr()), zap.String("name", r.name))
 	}
 	if r.admin != nil {
-		r.log.Info("admin address", zap.Stringer("listen", r.admin.Listener().Addr()))
+		r.log.Info("admin address", zap.String("listen", r.adminAt))
 	}
 }
 
