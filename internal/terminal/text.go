@@ -1,0 +1,58 @@
+package terminal
+
+import (
+	"strings"
+	"unicode"
+
+	"golang.org/x/text/width"
+)
+
+// Width returns how many cells of a terminal printable text takes.
+func Width(s string) int {
+	n := 0
+	for _, r := range s {
+		n += runeWidth(r)
+	}
+	return n
+}
+
+// Cut returns the beginning of s that fits into some cells. What is cut off is shown by an ellipsis, if there is room.
+func Cut(s string, cells int, ellipsis string) string {
+	if len(s) <= cells || Width(s) <= cells { // no character has more cells than bytes
+		return s
+	}
+	left := cells - Width(ellipsis)
+	if left < 0 {
+		ellipsis, left = "", max(cells, 0)
+	}
+	for i, r := range s {
+		if left -= runeWidth(r); left < 0 {
+			return s[:i] + ellipsis
+		}
+	}
+	return s
+}
+
+// Pad returns s in a field of some cells, cut or filled with blanks: on the right, or on the left of a number.
+func Pad(s string, cells int, isNumber bool, ellipsis string) string {
+	s = Cut(s, cells, ellipsis)
+	blanks := strings.Repeat(" ", max(0, cells-Width(s)))
+	if isNumber {
+		return blanks + s
+	}
+	return s + blanks
+}
+
+func runeWidth(r rune) int {
+	if r < 0x300 {
+		return 1
+	}
+	if unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf) {
+		return 0
+	}
+	switch width.LookupRune(r).Kind() {
+	case width.EastAsianWide, width.EastAsianFullwidth:
+		return 2
+	}
+	return 1
+}
