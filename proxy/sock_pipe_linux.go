@@ -99,6 +99,16 @@ func newPipe() *pipe {
 	return nil
 }
 
+// probePipe returns the size of the pipe that could be had now, zero if none worth having, and the size asked for.
+func probePipe() (size, wanted int) {
+	x := newPipe()
+	if x == nil {
+		return 0, pipeWanted
+	}
+	defer x.close()
+	return x.size, pipeWanted
+}
+
 func (x *pipe) close() {
 	closeFD(x.r)
 	closeFD(x.w)

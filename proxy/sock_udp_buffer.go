@@ -1,6 +1,10 @@
 package proxy
 
-import "sync/atomic"
+import (
+	"fmt"
+	"runtime"
+	"sync/atomic"
+)
 
 // receiveBuffer is the size that every udp socket asks for, listening or of a session.
 // It limits what may wait while its owner is busy, and takes no memory by itself: one
@@ -11,6 +15,17 @@ const receiveBuffer = 4 << 20
 // faster than the way to its receiver takes it waits there, as it would at a sender that
 // can block.
 const sendBuffer = 4 << 20
+
+// receiveBufferNote says how much the kernel grants each udp socket; empty: other systems do not tell.
+func receiveBufferNote() string {
+	switch granted := grantedReceiveBuffer(); {
+	case granted > 0:
+		return fmt.Sprintf("udp receive buffers %d KiB (%d KiB asked for; net.core.rmem_max)", granted>>10, receiveBuffer>>10)
+	case runtime.GOOS == "linux":
+		return "udp receive buffers unknown"
+	}
+	return ""
+}
 
 // A receive buffer drops only what comes while it is full, and what was in it then is
 // read afterwards. So the kernel's count of drops is looked up only after a socket had

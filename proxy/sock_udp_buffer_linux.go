@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -42,20 +41,20 @@ func widenSendBuffer(fd int32) bool {
 	return err == nil && after > before
 }
 
-// receiveBufferNote says how much the kernel grants each udp socket. It counts its own
+// grantedReceiveBuffer returns how many bytes the kernel grants each udp socket; zero is unknown. It counts its own
 // bookkeeping as well, and doubles what is asked for to make up for that; see socket(7).
-func receiveBufferNote() string {
+func grantedReceiveBuffer() int {
 	fd, e := newDatagramSocket(unix.AF_INET)
 	if e != noError {
-		return "udp receive buffers unknown"
+		return 0
 	}
 	defer closeFD(fd)
 	widenReceiveBuffer(fd)
 	granted, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF)
 	if err != nil {
-		return "udp receive buffers unknown"
+		return 0
 	}
-	return fmt.Sprintf("udp receive buffers %d KiB (%d KiB asked for; net.core.rmem_max)", granted/2>>10, receiveBuffer>>10)
+	return granted / 2
 }
 
 // lookUpDrops adds what a socket has dropped since the count was seen to counter.

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// receiveBufferNote has nothing to say where the size that was granted is unknown.
-func receiveBufferNote() string { return "" }
+// grantedReceiveBuffer: the size that was granted is unknown.
+func grantedReceiveBuffer() int { return 0 }
 
 // lookUpDrops does nothing where the system keeps no count for a socket.
 func lookUpDrops(int32, *atomic.Uint64, *uint32) {}

@@ -65,8 +65,8 @@ func bound(s *config.Service, running []proxy.Listener) *config.Service {
 	return &one
 }
 
-// listeners returns the data path's form of resolved addresses.
-func listeners(addrs []config.Addr) []proxy.Listener {
+// Listeners returns the data path's form of resolved addresses.
+func Listeners(addrs []config.Addr) []proxy.Listener {
 	out := make([]proxy.Listener, len(addrs))
 	for i, a := range addrs {
 		ip := a.IP

@@ -40,7 +40,7 @@ func TestResolveListeners(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", tt.words, got, tt.want)
 		}
 		// The data path writes addresses in the same form.
-		if got := strings.Join(texts(listeners(got[0].Listeners)), " "); got != tt.want {
+		if got := strings.Join(texts(Listeners(got[0].Listeners)), " "); got != tt.want {
 			t.Errorf("%s: for the data path %s, want %s", tt.words, got, tt.want)
 		}
 	}
@@ -49,7 +49,7 @@ func TestResolveListeners(t *testing.T) {
 func TestBound(t *testing.T) {
 	t.Parallel()
 	c := parse(t, flags.Words{Listen: []string{"127.0.0.1:0", "unix:///x", ":80-81"}, Backend: []string{"40001"}})
-	running := listeners(c.Services[0].Listeners)
+	running := Listeners(c.Services[0].Listeners)
 	running[0].Addr = netip.MustParseAddrPort("127.0.0.1:40001")
 	got := bound(c.Services[0], running)
 	if got, want := strings.Join(texts(got.Listeners), " "), "127.0.0.1:40001 unix:///x :80-81"; got != want {

@@ -76,7 +76,7 @@ func dataConfig(s *config.Service, keeper *reconcile.Service) (*proxy.ServiceCon
 	}
 	return &proxy.ServiceConfig{
 		Name:             s.Name,
-		Listeners:        listeners(s.Listeners),
+		Listeners:        Listeners(s.Listeners),
 		Pool:             keeper.Pool(),
 		ConnectTimeout:   s.ConnectTimeout,
 		IdleTimeout:      s.IdleTimeout,

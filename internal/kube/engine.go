@@ -18,6 +18,7 @@ import (
 	"usher/internal/kube/objects"
 	"usher/internal/kube/planner"
 	"usher/internal/metrics"
+	"usher/internal/reach"
 )
 
 // engine plans what has changed and makes it run. One goroutine at a time calls its methods, but those of other files that
@@ -85,9 +86,9 @@ func (e *engine) openAddresses(from origin) error {
 			e.status = newStatus(w, e.log)
 		}
 	}
-	e.places = clusterip.New(e.settings.ClusterIPs, clusterip.Probe, reserved...)
+	e.places = clusterip.New(e.settings.ClusterIPs, reach.Probe, reserved...)
 	e.env = planner.Env{
-		ExternalIPs: e.settings.ExternalIPs, Listen: e.places.Listen, LowPort: clusterip.LowPort(),
+		ExternalIPs: e.settings.ExternalIPs, Listen: e.places.Listen, LowPort: reach.LowPort(),
 		LoopbackEndpoints: e.settings.Manifests != "", Options: e.settings.Options,
 	}
 	return nil

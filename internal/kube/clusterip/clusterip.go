@@ -1,5 +1,5 @@
 // Package clusterip says where the ClusterIPs of Services are listened on: as they are, where this host routes them to
-// itself, or else on an address of 127.0.0.0/8 that a rule makes of them. Map holds the rule, and Probe asks the system.
+// itself, or else on an address of 127.0.0.0/8 that a rule makes of them. Map holds the rule, and package reach asks the system.
 //
 //	ClusterIP ─ Probe ─┬─ Local ─────▶ itself
 //	                   └─ otherwise ─▶ 127.0.0.0/8 (Map.Set, Map.Listen)
@@ -15,6 +15,7 @@ import (
 
 	"usher/internal/kube/planner"
 	"usher/internal/nearest"
+	"usher/internal/reach"
 )
 
 // Mode says how ClusterIPs are listened on.
@@ -45,7 +46,7 @@ func ParseMode(word string) (Mode, error) {
 // goes, unless the routes of the host change. Any goroutines may read it together, but only while none changes it.
 type Map struct {
 	mode     Mode
-	probe    func(netip.Addr) Reach
+	probe    func(netip.Addr) reach.Reach
 	reserved []netip.Prefix
 	owned    map[planner.Key][]netip.Addr
 	places   map[netip.Addr]*place     // by ClusterIP
@@ -62,12 +63,12 @@ type place struct {
 // finding is what was found out about a ClusterIP.
 type finding struct {
 	ip    netip.Addr
-	reach Reach
+	reach reach.Reach
 }
 
 // New returns an empty Map. probe is asked about each ClusterIP in the mode Auto. Reserved prefixes are those that no
 // ClusterIP is mapped into, since they serve something else.
-func New(mode Mode, probe func(netip.Addr) Reach, reserved ...netip.Prefix) *Map {
+func New(mode Mode, probe func(netip.Addr) reach.Reach, reserved ...netip.Prefix) *Map {
 	return &Map{
 		mode:     mode,
 		probe:    probe,
@@ -128,11 +129,11 @@ func (m *Map) Summary() []string {
 func (m *Map) Refresh() bool {
 	isChanged := false
 	for isIPv6, f := range m.first {
-		reach := m.probe(f.ip)
-		if reach == f.reach {
+		now := m.probe(f.ip)
+		if now == f.reach {
 			continue
 		}
-		m.first[isIPv6], isChanged = finding{f.ip, reach}, true
+		m.first[isIPv6], isChanged = finding{f.ip, now}, true
 		for _, ip := range slices.SortedFunc(maps.Keys(m.places), netip.Addr.Compare) {
 			if ip.Is6() == isIPv6 {
 				m.move(ip)
@@ -145,7 +146,7 @@ func (m *Map) Refresh() bool {
 // move gives a ClusterIP another place if the host routes it to itself now, or no longer does.
 func (m *Map) move(ip netip.Addr) {
 	p := m.places[ip]
-	if isHere := m.probe(ip) == Local; isHere == (p.listen == ip) {
+	if isHere := m.probe(ip) == reach.Local; isHere == (p.listen == ip) {
 		return
 	}
 	delete(m.taken, p.listen)
@@ -184,11 +185,11 @@ func (m *Map) choose(ip netip.Addr) netip.Addr {
 		return !isTaken
 	}
 	if m.mode == Auto {
-		reach := m.probe(ip)
+		now := m.probe(ip)
 		if _, is := m.first[ip.Is6()]; !is {
-			m.first[ip.Is6()] = finding{ip, reach}
+			m.first[ip.Is6()] = finding{ip, now}
 		}
-		if reach == Local && isFree(ip) {
+		if now == reach.Local && isFree(ip) {
 			return ip
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"usher/internal/kube/planner"
+	"usher/internal/reach"
 )
 
 // TestListen: where ClusterIPs are listened on that come in this order, where the host routes 10.43.0.0/16 to itself.
@@ -88,7 +89,7 @@ func TestMapStable(t *testing.T) {
 func TestRefresh(t *testing.T) {
 	t.Parallel()
 	local := "10.43.0.0/16"
-	m := New(Auto, func(ip netip.Addr) Reach { return probeOf(local)(ip) })
+	m := New(Auto, func(ip netip.Addr) reach.Reach { return probeOf(local)(ip) })
 	if m.Refresh() {
 		t.Error("an empty map changes")
 	}
@@ -187,15 +188,15 @@ func TestSummary(t *testing.T) {
 }
 
 // probeOf answers like a host that routes one prefix to itself, and has no IPv6.
-func probeOf(local string) func(netip.Addr) Reach {
-	return func(ip netip.Addr) Reach {
+func probeOf(local string) func(netip.Addr) reach.Reach {
+	return func(ip netip.Addr) reach.Reach {
 		switch {
 		case netip.MustParsePrefix(local).Contains(ip):
-			return Local
+			return reach.Local
 		case ip.Is4():
-			return Bindable
+			return reach.Bindable
 		}
-		return Unreachable
+		return reach.Unreachable
 	}
 }
 

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package clusterip
+package reach
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package clusterip
+package reach
 
 import (
 	"syscall"

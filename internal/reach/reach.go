@@ -1,4 +1,6 @@
-package clusterip
+// Package reach asks the system which addresses and ports this process can listen on. Package clusterip places
+// ClusterIPs by it, and package doctor shows it.
+package reach
 
 import (
 	"context"
@@ -60,25 +62,9 @@ func isRoutedHere(ip netip.Addr) bool {
 	return source == ip || source.IsLoopback()
 }
 
-// advice tells what a probe of a ClusterIP means for all of its family, and what to do about it.
-func advice(ip netip.Addr, reach Reach) string {
-	family := "IPv4"
-	if ip.Is6() {
-		family = "IPv6"
-	}
-	switch reach {
-	case Local:
-		return fmt.Sprintf("ClusterIPs of %s are listened on as they are: this host routes %s to itself", family, ip)
-	case Bindable:
-		return fmt.Sprintf("ClusterIPs of %s are mapped to 127.0.0.0/8: this host does not route %s to itself; "+
-			"for that run once, as root, with the service CIDR of your cluster: %s", family, ip, routeCommand(ip))
-	}
-	return fmt.Sprintf("ClusterIPs of %s are mapped to 127.0.0.0/8: no socket of this host can have %s", family, ip)
-}
-
-// routeCommand returns the command that makes a host route the ClusterIPs beside one to itself. Linux binds an IPv6
+// RouteCommand returns the command that makes a host route the ClusterIPs beside one to itself. Linux binds an IPv6
 // address that is only routed to the host under the sysctl alone.
-func routeCommand(ip netip.Addr) string {
+func RouteCommand(ip netip.Addr) string {
 	if ip.Is6() {
 		return fmt.Sprintf("ip -6 route add local %s dev lo && sysctl -w net.ipv6.ip_nonlocal_bind=1", netip.PrefixFrom(ip, 112).Masked())
 	}
