@@ -182,6 +182,9 @@ func (p *program) shellCommands() []*cli.Command {
 			ArgsUsage: "bash|zsh|fish", Description: completionHelp, Action: p.completion,
 		},
 		{
+			Name: "man", Usage: "prints the manual page: usher man | man -l -", Description: manHelp, Action: p.man,
+		},
+		{
 			Name: "version", Usage: "says which build of usher this is", Flags: []cli.Flag{outputFlag()}, Action: p.version,
 		},
 		{

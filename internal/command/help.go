@@ -193,6 +193,11 @@ It prints ready and has exit status 0, or says why not and has 1: for scripts, t
 probes of Kubernetes. An answer must come within 5s. GET /readyz is the same over HTTP (usher help control).
 `
 
+const manHelp = `  usher man >~/.local/share/man/man1/usher.1
+
+The page has all commands, flags and topics in one text.
+`
+
 // help prints a page.
 func (p *program) help(c *cli.Context) error {
 	words := c.Args().Slice()

@@ -48,7 +48,7 @@ const (
 func writeOption(b *strings.Builder, width int, option, text string) {
 	const column = 31
 	line := "  " + option
-	if len(line) >= column {
+	if len(line)+2 > column {
 		b.WriteString(line + "\n")
 		line = ""
 	}
