@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func runDialects(ctx context.Context, c dialectConfig, o studyOptions, progress io.Writer) ([]result, error) {
+func runDialects(ctx context.Context, c dialectConfig, o studyOptions, progress io.Writer) ([]byte, error) {
 	runtime.LockOSThread() // the kernel ends a child with the thread that began it
 	files, dir, binary, err := prepareStudy(ctx)
 	if err != nil {
@@ -36,7 +36,7 @@ func runDialects(ctx context.Context, c dialectConfig, o studyOptions, progress 
 			}
 		}
 	}
-	return []result{{"dialects.md", r.text(o)}}, nil
+	return r.text(o), nil
 }
 
 // dialectRun is one usher, and the commands that ask it.

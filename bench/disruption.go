@@ -229,7 +229,7 @@ type disruptionResults struct {
 	bytes    map[timingKey]float64
 }
 
-func runDisruption(ctx context.Context, c disruptionConfig, o studyOptions, progress io.Writer) ([]result, error) {
+func runDisruption(ctx context.Context, c disruptionConfig, o studyOptions, progress io.Writer) ([]byte, error) {
 	r := disruptionResults{disruptionConfig: c, evenness: make(map[timingKey]evenness), bytes: make(map[timingKey]float64)}
 	var subjects []subject
 	for _, f := range c.tableForms { // first, while the heap is empty otherwise
@@ -257,7 +257,7 @@ func runDisruption(ctx context.Context, c disruptionConfig, o studyOptions, prog
 	if err := r.count(ctx, progress); err != nil {
 		return nil, err
 	}
-	return r.files(o)
+	return r.text(o), nil
 }
 
 // count fills in the results that need no clock.

@@ -2,13 +2,12 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
-
-	"gonum.org/v1/plot/plotter"
 )
 
-// files are the results of the study: the text and two drawings.
-func (r *disruptionResults) files(o studyOptions) ([]result, error) {
+// text is the page of the study.
+func (r *disruptionResults) text(o studyOptions) []byte {
 	var b strings.Builder
 	writeStudyHead(&b, "Clients that move when backends change", o)
 	fmt.Fprintf(&b, "\nShares of clients are counted, not measured: they are the same on every machine. "+
@@ -21,16 +20,7 @@ func (r *disruptionResults) files(o studyOptions) ([]result, error) {
 	}
 	r.writeEvenness(&b)
 	r.writeTables(&b, o)
-
-	moves, err := drawn("disruption.svg", r.movesFigure())
-	if err != nil {
-		return nil, err
-	}
-	spread, err := drawn("spread.svg", r.evennessFigure())
-	if err != nil {
-		return nil, err
-	}
-	return []result{{"disruption.md", []byte(b.String())}, moves, spread}, nil
+	return []byte(b.String())
 }
 
 // bySize writes a table with a row for each number of backends and a column for each
@@ -53,8 +43,14 @@ func (r *disruptionResults) bySize(b *strings.Builder, forms []form, head []stri
 
 func nothingMore(int) []string { return nil }
 
+// heading is that of the table of the change.
+func (c change) heading() string { return "Clients that move when " + c.String() }
+
+// spreadHeading is that of the tables of how even the load is.
+const spreadHeading = "Spread of the clients"
+
 func (r *disruptionResults) writeMoves(b *strings.Builder, c change) {
-	fmt.Fprintf(b, "\n## Clients that move when %s\n\n", c)
+	fmt.Fprintf(b, "\n## %s\n\n", c.heading())
 	if c == 0 {
 		fmt.Fprintf(b, "Percent of all clients, and in parentheses percent of all that move needlessly: "+
 			"from one backend to another, neither of which is the one that changes. "+
@@ -82,11 +78,11 @@ func (r *disruptionResults) writeMoves(b *strings.Builder, c change) {
 func percent(part float64) string { return share(100 * part) }
 
 func (r *disruptionResults) writeEvenness(b *strings.Builder) {
-	fmt.Fprintf(b, "\n## Spread of the clients\n\n"+
+	fmt.Fprintf(b, "\n## "+spreadHeading+"\n\n"+
 		"Standard deviation of the clients of a backend, in percent of the mean. "+
 		"Random has clients that draw their backends at random: the part of chance in all columns.\n\n"+
 		"![spread of the clients](spread.svg)\n\n")
-	r.bySize(b, r.forms, []string{"random"},
+	r.bySize(b, r.forms, []string{random},
 		func(n int) []string { return []string{number(100 * drawnDeviation(n, r.spreaders))} },
 		func(key timingKey) string { return number(100 * r.evenness[key].deviation) })
 
@@ -119,48 +115,73 @@ func (r *disruptionResults) writeTables(b *strings.Builder, o studyOptions) {
 	r.bySize(b, tables, nil, nothingMore, func(key timingKey) string { return number(r.bytes[key] / 1024) })
 }
 
-func (r *disruptionResults) lines(cell func(timingKey) float64) []line {
-	var lines []line
-	for _, f := range r.forms {
-		l := line{name: f.name()}
-		for _, n := range r.sizes {
-			l.points = append(l.points, plotter.XY{X: float64(n), Y: cell(timingKey{f.name(), n})})
-		}
-		lines = append(lines, l)
-	}
-	return lines
-}
+// random is the column of clients that draw their backends.
+const random = "random"
 
-func (r *disruptionResults) reference(name string, cell func(n int) float64) line {
-	l := line{name: name, isReference: true}
-	for _, n := range r.sizes {
-		l.points = append(l.points, plotter.XY{X: float64(n), Y: cell(n)})
-	}
-	return l
-}
-
-func (r *disruptionResults) movesFigure() figure {
-	f := figure{x: "backends before", y: "percent of all clients", columns: 2}
+// movesFigure shows which part of the clients move needlessly. A hash that moves none has no
+// line: the note names it.
+func movesFigure(r *reader) figure {
+	needless := func(c cell) float64 { return c.from }
+	var charts []*chart
+	most, noneMove := make(map[string]cell), []string(nil)
 	for c := range changes {
-		lines := r.lines(func(key timingKey) float64 { return 100 * r.moves[c][key].moved })
-		f.panels = append(f.panels, panel{
-			title: "when " + c.String(),
-			lines: append(lines, r.reference("least", func(n int) float64 {
-				if c == leaves && n == 1 {
-					return 0
+		t := r.table("disruption.md", c.heading(), 0)
+		p := &chart{title: c.String(), tall: 190, hasLegend: true,
+			x: axis{name: "backends", write: counted}, y: axis{write: percents}}
+		for _, f := range disruptionStudy.forms {
+			for _, n := range disruptionStudy.sizes {
+				if cell := r.cell(t, grouped(n), f.name()); cell.isThere && cell.from >= most[f.name()].from {
+					most[f.name()] = cell
 				}
-				return 100 * c.least(n)
-			})),
-		})
+			}
+			p.lines = append(p.lines, line{f.name(), lineStyle{}, r.down(t, f.name(), needless)})
+		}
+		charts = append(charts, p)
 	}
+	for _, f := range disruptionStudy.forms {
+		if most[f.name()].from == 0 {
+			noneMove = append(noneMove, f.scheduler)
+		}
+	}
+	noneMove = slices.Compact(noneMove)
+	f := figure{columns: 3}
+	for _, p := range charts {
+		p.lines = slices.DeleteFunc(p.lines, func(l line) bool { return most[l.name].from == 0 })
+		for i := range p.lines {
+			p.lines[i].style = marked(i)
+		}
+		f.panels = append(f.panels, p)
+	}
+	r.fitted(charts...)
+	r.claim(most["mh"].from < 1 && len(noneMove) > 0 && most["sh,ipvs"].from > 90, "mh moves less than one client in a hundred needlessly")
+	f.title = fmt.Sprintf("When backends change, mh moves at most %s of the clients needlessly; %s, none; the kernel's sh, up to %s",
+		percents(most["mh"].from), strings.Join(noneMove, " and "), percents(most["sh,ipvs"].from))
+	f.note = "Clients that change from one backend to another though neither changed, in percent of all. With ipvs: the hash of the kernel, in a table of its size."
 	return f
 }
 
-func (r *disruptionResults) evennessFigure() figure {
-	lines := r.lines(func(key timingKey) float64 { return 100 * r.evenness[key].deviation })
-	lines = append(lines, r.reference("random", func(n int) float64 { return 100 * drawnDeviation(n, r.spreaders) }))
+// evennessFigure shows how far the load of a backend is from the mean.
+func evennessFigure(r *reader) figure {
+	const fewest = 10
+	t := r.table("disruption.md", spreadHeading, 0)
+	deviation := func(column string) []point {
+		all := r.down(t, column, func(c cell) float64 { return c.value })
+		return slices.DeleteFunc(all, func(at point) bool { return at.x < fewest })
+	}
+	p := &chart{title: "Standard deviation, in percent of the mean", tall: 270,
+		x: axis{name: "backends", write: counted}, y: axis{write: percents}}
+	p.lines = append(p.lines, line{random, underlay(), deviation(random)})
+	for i, f := range disruptionStudy.forms {
+		p.lines = append(p.lines, line{f.name(), marked(i), deviation(f.name())})
+	}
+	r.fitted(p)
+	most := slices.Max(disruptionStudy.sizes)
+	at := func(column string) float64 { return r.cell(t, grouped(most), column).value }
+	r.claim(at("mh") < 1.1*at(random) && at("ring") > 2*at("mh") && at("hrw") > 2*at("mh"), "mh spreads clients as evenly as chance does")
 	return figure{
-		x: "backends", y: "percent of the mean",
-		panels: []panel{{title: "standard deviation of a backend's clients", lines: lines}},
+		title: fmt.Sprintf("mh spreads clients over %s backends as evenly as drawing lots: ±%s, where lots give ±%s, ring ±%s and hrw ±%s",
+			grouped(most), percents(at("mh")), percents(at(random)), percents(at("ring")), percents(at("hrw"))),
+		note:   "How far the clients of a backend are from the mean. @100: with weights of 100. With ipvs: the hash of the kernel, in a table of its size.",
+		panels: []panel{p},
 	}
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // runDoor compares usher with what it was before, and with what it is with rules and limits.
-func runDoor(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+func runDoor(ctx context.Context, o studyOptions, progress io.Writer) ([]byte, error) {
 	c, find, err := newContest(ctx, progress)
 	if err != nil {
 		return nil, err
@@ -47,5 +47,5 @@ func runDoor(ctx context.Context, o studyOptions, progress io.Writer) ([]result,
 	if err != nil {
 		return nil, err
 	}
-	return []result{{"door.md", r.text(o)}}, nil
+	return r.text(o), nil
 }

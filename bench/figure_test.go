@@ -1,38 +1,40 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
-	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
 )
 
-// TestAxis: an axis begins and ends with a decade that has a label.
-func TestAxis(t *testing.T) {
+// TestTicks: an axis has a tick at each power of ten, or at every other one where they are many.
+func TestTicks(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		least, most, from, to float64
-		labels                string
+		from, to float64
+		write    func(float64) string
+		labels   string
 	}{
-		{1, 10_000, 1, 10_000, "1 10 100 1,000 10,000"},
-		{20, 80_000, 10, 100_000, "10 100 1,000 10,000 100,000"},
-		{10, 10, 10, 100, "10 100"},
-		{0.0012, 0.9, 0.001, 1, "0.001 0.01 0.1 1"},
+		{1, 10_000, counted, "1 10 100 1k 10k"},
+		{20, 8e7, counted, "100 10k 1M"},
+		{0.005, 200, percents, "0.01 % 0.1 % 1 % 10 % 100 %"},
+		{13, 2.5e7, nanosecond, "100 ns 10 µs 1 ms"},
+		{0.001, 80, millisecond, "1 µs 10 µs 100 µs 1 ms 10 ms"},
+		{0.5, 900, timesAsMuch, "1× 10× 100×"},
 	} {
-		a := newAxis()
-		a.include(tt.most)
-		a.include(tt.least)
-		p := plot.New()
-		a.setOn(&p.X, "x")
+		a := axis{write: tt.write, from: tt.from, to: tt.to}
 		var labels []string
-		for _, tick := range p.X.Tick.Marker.Ticks(p.X.Min, p.X.Max) {
-			if tick.Label != "" {
-				labels = append(labels, tick.Label)
-			}
+		for _, v := range a.ticks() {
+			labels = append(labels, strings.ReplaceAll(tt.write(v), "\u00a0", " "))
 		}
-		if got := strings.Join(labels, " "); p.X.Min != tt.from || p.X.Max != tt.to || got != tt.labels {
-			t.Errorf("%v to %v: from %v to %v, %q", tt.least, tt.most, p.X.Min, p.X.Max, got)
+		if got := strings.Join(labels, " "); got != tt.labels {
+			t.Errorf("%v to %v: %q, want %q", tt.from, tt.to, got, tt.labels)
+		}
+	}
+	for v, want := range map[float64]string{999.9: "1\u00a0µs", 461: "461\u00a0ns", 2086077: "2.09\u00a0ms", 5e12: "5,000\u00a0s"} {
+		if got := nanosecond(v); got != want {
+			t.Errorf("%v: %q, want %q", v, got, want)
 		}
 	}
 }
@@ -40,22 +42,58 @@ func TestAxis(t *testing.T) {
 // TestGaps: a point that is not above zero divides a line.
 func TestGaps(t *testing.T) {
 	t.Parallel()
-	svg := func(points plotter.XYs) string {
-		f := figure{panels: []panel{{lines: []line{{isReference: true, points: points}}}}}
-		b, err := f.draw()
+	svg := func(points ...point) string {
+		p := &chart{tall: 100, x: axis{write: counted}, y: axis{write: counted}, lines: []line{{"l", reference(0), points}}}
+		if err := fit([]*chart{p}); err != nil {
+			t.Fatal(err)
+		}
+		b, err := (&figure{title: "t", panels: []panel{p}}).draw()
 		if err != nil {
 			t.Fatal(err)
 		}
 		return string(b)
 	}
-	whole := svg(plotter.XYs{{X: 1, Y: 1}, {X: 2, Y: 2}, {X: 3, Y: 3}, {X: 4, Y: 4}})
-	parts := svg(plotter.XYs{{X: 1, Y: 1}, {X: 2, Y: 2}, {X: 2.5, Y: 0}, {X: 3, Y: 3}, {X: 4, Y: 4}})
-	dashed := func(s string) int { return strings.Count(s, "stroke-dasharray:6") }
-	if dashed(parts) != dashed(whole)+1 {
-		t.Errorf("%d pieces and the legend's, want one more than %d", dashed(parts), dashed(whole))
+	whole := svg(point{1, 1}, point{2, 2}, point{3, 3}, point{4, 4})
+	parts := svg(point{1, 1}, point{2, 2}, point{2.5, 0}, point{3, 3}, point{4, 4})
+	dashed := func(s string) int { return strings.Count(s, "stroke-dasharray:7") }
+	if dashed(whole) != 1 || dashed(parts) != 2 {
+		t.Errorf("%d and %d pieces, want 1 and 2", dashed(whole), dashed(parts))
 	}
-	f := figure{panels: []panel{{lines: []line{{points: plotter.XYs{{X: 0, Y: 1}}}}}}}
-	if _, err := f.draw(); err == nil {
-		t.Error("a figure without a point, and no error")
+	if err := fit([]*chart{{lines: []line{{points: []point{{0, 1}}}}}}); err == nil {
+		t.Error("a chart without a point, and no error")
+	}
+}
+
+// TestSpaced: names move apart evenly, and those with room stay.
+func TestSpaced(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ wanted, want []vg.Length }{
+		{nil, []vg.Length{}},
+		{[]vg.Length{0, 10, 25}, []vg.Length{0, 10, 25}},
+		{[]vg.Length{10, 10}, []vg.Length{5, 15}},
+		{[]vg.Length{10, 12, 40}, []vg.Length{6, 16, 40}},
+		{[]vg.Length{10, 12, 22}, []vg.Length{14.0 + 2.0/3 - 10, 14.0 + 2.0/3, 14.0 + 2.0/3 + 10}},
+	} {
+		got := spaced(tt.wanted, 10)
+		if !slices.EqualFunc(got, tt.want, func(a, b vg.Length) bool { return max(a-b, b-a) < 1e-9 }) {
+			t.Errorf("%v: %v, want %v", tt.wanted, got, tt.want)
+		}
+	}
+}
+
+// TestWrap: a text is broken into lines of about the same width, never inside a hard space.
+func TestWrap(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":                                "",
+		"one line":                        "one line",
+		"aaaa aaaa aaaa aaaa aaaa b":      "aaaa aaaa aaaa|aaaa aaaa b",
+		"aaaa aaaa aaaa 99\u00a0%":        "aaaa aaaa|aaaa 99\u00a0%",
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+	} {
+		style := plainText(ink)
+		if got := strings.Join(wrap(style, text, style.Width("aaaa aaaa aaaa 9")), "|"); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
 	}
 }

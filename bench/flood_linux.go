@@ -13,7 +13,7 @@ import (
 const flooded = ", flooded"
 
 // runFlood measures allowed clients beside denied ones.
-func runFlood(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+func runFlood(ctx context.Context, o studyOptions, progress io.Writer) ([]byte, error) {
 	c, find, err := newContest(ctx, progress)
 	if err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func runFlood(ctx context.Context, o studyOptions, progress io.Writer) ([]result
 	if err != nil {
 		return nil, err
 	}
-	return []result{{"flood.md", r.text(o)}}, nil
+	return r.text(o), nil
 }
 
 // enterFlooded has the proxies enter, once with each way to refuse.

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"gonum.org/v1/plot/plotter"
 )
 
 // kubeConfig says how large the study is.
@@ -106,14 +104,19 @@ func mean(values []float64) (m float64) {
 	return m
 }
 
-func (r *kubeResults) files(o studyOptions) ([]result, error) {
-	change, err := drawn("kube-change.svg", r.figure())
-	return []result{{"kube.md", r.text(o)}, change}, err
-}
+// kubeTitle heads the page and its table of figures.
+const kubeTitle = "usher kube with many services"
 
+// The quantiles of a figure that have rows of their own.
+const (
+	medianOf = ", p50"
+	slowOf   = ", p99"
+)
+
+// text is the page of the study.
 func (r *kubeResults) text(o studyOptions) []byte {
 	var b strings.Builder
-	writeStudyHead(&b, "usher kube with many services", o)
+	writeStudyHead(&b, kubeTitle, o)
 	fmt.Fprintf(&b, "- limit of descriptors: %s\n", grouped(int(r.limit)))
 	fmt.Fprintf(&b, "- load averages at the end, of 1, 5 and 15 minutes: %s\n", r.load)
 	fmt.Fprintf(&b, "\n%s, each with processes of its own: `usher kube` runs as an ordinary user in a network namespace that routes all ClusterIPs and endpoints to "+
@@ -138,7 +141,7 @@ func (r *kubeResults) writeFigures(b *strings.Builder) {
 	for _, f := range kubeFigures {
 		summaries := []string{""}
 		if f.hasQuantiles {
-			summaries = []string{", mean", ", p50", ", p99", ", max"}
+			summaries = []string{", mean", medianOf, slowOf, ", max"}
 		}
 		for _, which := range summaries {
 			row := []string{f.name + which}
@@ -157,9 +160,9 @@ func summaryOf(which string, values []float64) string {
 		return none
 	case which == ", mean":
 		return number(mean(values))
-	case which == ", p50":
+	case which == medianOf:
 		return number(quantile(values, 0.5))
-	case which == ", p99":
+	case which == slowOf:
 		return number(quantile(values, 0.99))
 	case which == ", max":
 		return number(quantile(values, 1))
@@ -167,20 +170,24 @@ func summaryOf(which string, values []float64) string {
 	return spreadOf(values).String()
 }
 
-// figure shows how many changes take how long.
-func (r *kubeResults) figure() figure {
-	f := figure{x: "changes that take longer, %", y: "time until a client reaches the new endpoint, ms", columns: 1}
-	var lines []line
-	for _, t := range r.trials() {
-		values := slices.Sorted(slices.Values(r.values[t][changeTime]))
-		l := line{name: t.String()}
-		for i, v := range values {
-			l.points = append(l.points, plotter.XY{X: 100 * float64(len(values)-i) / float64(len(values)), Y: v})
-		}
-		lines = append(lines, l)
+// kubeFigure shows how long a change takes to reach a client.
+func kubeFigure(r *reader) figure {
+	t := r.table("kube.md", kubeTitle, 0)
+	at := func(which string, from trial) cell { return r.cell(t, changeTime+which, from.String()) }
+	b := &bars{title: "From the change until a client reaches the new endpoint", unit: " ms"}
+	for i, from := range kubeStudy.trials() {
+		typical, slow := at(medianOf, from), at(slowOf, from)
+		typical.from, typical.to = typical.value, slow.value
+		b.rows = append(b.rows, bar{name: strings.Replace(from.String(), " of a", ", a", 1), isMain: i == 0, cell: typical})
 	}
-	f.panels = []panel{{title: "one endpoint replaced", lines: lines}}
-	return f
+	many, few := kubeStudy.trials()[0], kubeStudy.trials()[1]
+	r.claim(at(medianOf, many).value < 2*at(medianOf, few).value, "a change takes hardly longer with many services than with few")
+	return figure{
+		title: fmt.Sprintf("With %s services, a client reaches a replaced endpoint after %s (99\u00a0%% within %s); with %s, after %s",
+			grouped(many.services), millisecond(at(medianOf, many).value), millisecond(at(slowOf, many).value), grouped(few.services), millisecond(at(medianOf, few).value)),
+		note:   "Smaller is better. Bars are medians; whiskers reach to what 99\u00a0% of the changes need. " + capital(r.page("kube.md").rounds) + ".",
+		panels: []panel{b},
+	}
 }
 
 // writeKubeProxy writes what others have published about kube-proxy.

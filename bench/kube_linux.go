@@ -27,7 +27,7 @@ const kubePatience = time.Minute
 // nobody is who usher runs as.
 const nobody = 65534
 
-func runKube(ctx context.Context, c kubeConfig, o studyOptions, progress io.Writer) ([]result, error) {
+func runKube(ctx context.Context, c kubeConfig, o studyOptions, progress io.Writer) ([]byte, error) {
 	if os.Getuid() != 0 {
 		return nil, errors.New("it needs a network namespace of its own: run it as root (usher itself runs as nobody)")
 	}
@@ -59,7 +59,7 @@ func runKube(ctx context.Context, c kubeConfig, o studyOptions, progress io.Writ
 		return nil, err
 	}
 	r.load = strings.Join(strings.Fields(string(text))[:3], ", ")
-	return r.files(o)
+	return r.text(o), nil
 }
 
 // enterKubeNamespace moves the calling thread to a network namespace in which all addresses of Services and endpoints are

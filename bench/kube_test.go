@@ -34,13 +34,10 @@ func TestKubeResults(t *testing.T) {
 			}
 		}
 	}
-	files, err := r.files(studyOptions{rounds: 2, command: "go run ./bench kube"})
-	if err != nil || len(files) != 2 {
-		t.Fatal(len(files), err)
-	}
-	for _, want := range []string{"20 services of an API server", "10 services of a folder", "ms, p99", "1980", "–", "issue 138073"} {
-		if !strings.Contains(string(files[0].content), want) {
-			t.Errorf("no %q in\n%s", want, files[0].content)
+	text := string(r.text(studyOptions{rounds: 2, command: "go run ./bench kube"}))
+	for _, want := range []string{"20 services of an API server", "10 services of a folder", "ms, p99", "1980", "–", "issue 138073", "](kube-change.svg)"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
 }

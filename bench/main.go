@@ -28,6 +28,10 @@
 //
 //	sudo go run ./bench dialects -rounds 3 -out bench/results
 //
+// The pictures follow from the tables of the results. Nothing is measured to draw them anew:
+//
+//	go run ./bench pictures
+//
 // # What is measured
 //
 // The proxy is pinned to one CPU. Clients and backends are one process (see package
@@ -73,7 +77,7 @@
 // run side by side and give their loads turns. rules also runs iptables in network namespaces of
 // its own, if started as root. Each subject is measured in all
 // rounds, for about -time, in another order each round. The text goes to stdout. With
-// -out, text and drawings go to that folder as well. Studies have none of the needs
+// -out it goes to that folder as well. Studies have none of the needs
 // below, but tables takes 2 GB of memory for lists and tables of a million.
 //
 // # Needs
@@ -133,6 +137,12 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if len(os.Args) > 1 && os.Args[1] == picturesCommand {
+		folder, err := parsePicturesFlags(os.Args[2:], os.Stderr)
+		exitUnparsed(err)
+		exitFailed(drawPictures(folder))
+		return
+	}
 	if s, ok := lookupStudy(os.Args[1:]); ok {
 		o, err := parseStudyFlags(os.Args[1:], os.Stderr)
 		exitUnparsed(err)

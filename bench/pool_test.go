@@ -63,22 +63,6 @@ func TestFormName(t *testing.T) {
 	}
 }
 
-// TestFamilies: each scheduler is in one panel.
-func TestFamilies(t *testing.T) {
-	t.Parallel()
-	for _, a := range balancer.Algorithms() {
-		n := 0
-		for _, family := range families {
-			if family.has(a) {
-				n++
-			}
-		}
-		if n != 1 {
-			t.Errorf("%s is in %d panels", a.Name, n)
-		}
-	}
-}
-
 func TestWeightToggle(t *testing.T) {
 	t.Parallel()
 	specs := specsOf(3, 5)

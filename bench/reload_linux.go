@@ -37,7 +37,7 @@ func prepareStudy(ctx context.Context) (files uint64, dir, binary string, err er
 	return files, dir, binary, nil
 }
 
-func runReload(ctx context.Context, c reloadConfig, o studyOptions, progress io.Writer) ([]result, error) {
+func runReload(ctx context.Context, c reloadConfig, o studyOptions, progress io.Writer) ([]byte, error) {
 	runtime.LockOSThread() // the kernel ends a child with the thread that began it
 	files, dir, binary, err := prepareStudy(ctx)
 	if err != nil {
@@ -51,7 +51,7 @@ func runReload(ctx context.Context, c reloadConfig, o studyOptions, progress io.
 			return nil, err
 		}
 	}
-	return []result{{"reload.md", r.text(o)}}, nil
+	return r.text(o), nil
 }
 
 // reloadRun is one process that changes.

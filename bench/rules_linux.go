@@ -10,7 +10,7 @@ import (
 )
 
 // runRules measures a new connection and a decision by itself in turn, so that both meet the same machine.
-func runRules(ctx context.Context, c rulesConfig, o studyOptions, progress io.Writer) ([]result, error) {
+func runRules(ctx context.Context, c rulesConfig, o studyOptions, progress io.Writer) ([]byte, error) {
 	contest, find, err := newContest(ctx, progress)
 	if err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func runRules(ctx context.Context, c rulesConfig, o studyOptions, progress io.Wr
 	if r.times, err = newStopwatch(o).measure(ctx, subjects, io.Discard); err != nil {
 		return nil, err
 	}
-	return r.files(o)
+	return r.text(o), nil
 }
 
 // rulesRun has the contenders enter.

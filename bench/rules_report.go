@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"strings"
-
-	"gonum.org/v1/plot/plotter"
 )
 
 // ruleKey is a list that somebody judges by.
@@ -39,6 +37,12 @@ func (r *rulesResults) without(by string) ruleKey {
 	return ruleKey{by, 0, noneFits}
 }
 
+// The headings of its tables.
+const (
+	connectionsHeading = "A new connection, by the number of rules"
+	decisionsHeading   = "A decision by itself"
+)
+
 var judges = [...]string{byUsher, byFile, byLines, byNFT, byLegacy}
 
 // columns are the lists of the tables.
@@ -67,7 +71,8 @@ func (r *rulesResults) title() string {
 	return title
 }
 
-func (r *rulesResults) files(o studyOptions) ([]result, error) {
+// text is the page of the study.
+func (r *rulesResults) text(o studyOptions) []byte {
 	var b strings.Builder
 	writeStudyHead(&b, r.title(), o)
 	for _, note := range r.notes {
@@ -84,12 +89,7 @@ func (r *rulesResults) files(o studyOptions) ([]result, error) {
 		"![cost of rules](rules.svg)\n", count(o.rounds, "round"), o.slot, 100*confidence)
 	r.writeConnections(&b)
 	r.writeDecisions(&b)
-	f := r.figure()
-	drawing, err := drawn("rules.svg", f)
-	if err != nil {
-		return nil, err
-	}
-	return []result{{"rules.md", []byte(b.String())}, drawing}, nil
+	return []byte(b.String())
 }
 
 func (r *rulesResults) writeConnections(b *strings.Builder) {
@@ -105,14 +105,14 @@ func (r *rulesResults) writeConnections(b *strings.Builder) {
 		}
 		rows, than = append(rows, row), append(than, ratio)
 	}
-	fmt.Fprintf(b, "\n## A new connection, by the number of rules\n\nIn microseconds.\n\n")
+	fmt.Fprintf(b, "\n## "+connectionsHeading+"\n\nIn microseconds.\n\n")
 	writeTable(b, 1, rows)
 	fmt.Fprintf(b, "\nIn relation to no rule.\n\n")
 	writeTable(b, 1, than)
 }
 
 func (r *rulesResults) writeDecisions(b *strings.Builder) {
-	fmt.Fprintf(b, "\n## A decision by itself\n\nIn nanoseconds. The walk looks at a prefix and a port of each rule, side by side in memory: no list is faster.\n\n")
+	fmt.Fprintf(b, "\n## "+decisionsHeading+"\n\nIn nanoseconds. The walk looks at a prefix and a port of each rule, side by side in memory: no list is faster.\n\n")
 	rows := [][]string{sizesHead("rules", r.lists)}
 	than := []string{"walk / usher"}
 	for _, by := range []string{decision, listWalk} {
@@ -147,33 +147,26 @@ func (r *rulesResults) slowestDecision() (slowest float64) {
 // partOf writes a part in percent.
 func partOf(v float64) string { return fine(100*v) + " %" }
 
-// figure draws connections and decisions to the same scale.
-func (r *rulesResults) figure() figure {
-	f := figure{x: "rules", y: "microseconds", columns: 2}
-	p := panel{title: "a new connection (dashed: without rules)"}
+// rulesFigure shows what a connection costs past the most rules, and the decision alone.
+func rulesFigure(r *reader) figure {
+	most := grouped(rulesStudy.sizes[len(rulesStudy.sizes)-1])
+	times := r.table("rules.md", connectionsHeading, 1)
+	b := &bars{title: fmt.Sprintf("A new connection past %s rules, none is 1", most), unit: "×"}
 	for _, by := range judges {
-		if len(r.over(r.columns(by)[0])) == 0 {
-			continue
+		if times.has(by) {
+			b.rows = append(b.rows, bar{name: by, isMain: by == byUsher, cell: r.cell(times, by, most)})
 		}
-		l := line{name: by}
-		for _, n := range r.sizes {
-			l.points = append(l.points, plotter.XY{X: float64(n), Y: spreadOf(r.costs[ruleKey{by, n, noneFits}.String()]).median})
-		}
-		p.lines = append(p.lines, l)
 	}
-	none := line{name: "usher, none", isReference: true}
-	for _, n := range []int{r.sizes[0], r.largest()} {
-		none.points = append(none.points, plotter.XY{X: float64(n), Y: spreadOf(r.costs[r.without(byUsher).String()]).median})
+	alone := r.table("rules.md", decisionsHeading, 0)
+	p := &chart{title: "The decision by itself", tall: 190, x: axis{name: "rules", write: counted}, y: axis{write: nanosecond}, lines: []line{
+		{listWalk, reference(0), r.across(alone, listWalk)}, {decision, marked(0), r.across(alone, decision)},
+	}}
+	r.fitted(p)
+	usher, nft := r.cell(times, byUsher, most), r.cell(times, byNFT, most)
+	r.claim(usher.from <= 1 && usher.to >= 1 && nft.value > 2, "rules cost usher's connections nothing, and those of iptables")
+	return figure{
+		title:  fmt.Sprintf("Past %s rules a connection costs usher %s times as much as without any; iptables (nf_tables), %s times", most, usher.text, nft.text),
+		note:   "CPU time; smaller is better. Medians of " + r.page("rules.md").rounds + "; whiskers are where the median is with a confidence of 95 %.",
+		panels: []panel{b, p},
 	}
-	p.lines = append(p.lines, none)
-	alone := panel{title: "a decision by itself"}
-	for _, by := range []string{decision, listWalk} {
-		l := line{name: by, isReference: by == listWalk}
-		for _, n := range r.lists {
-			l.points = append(l.points, plotter.XY{X: float64(n), Y: spreadOf(r.times.of(by, n)).median / 1000})
-		}
-		alone.lines = append(alone.lines, l)
-	}
-	f.panels = []panel{p, alone}
-	return f
 }

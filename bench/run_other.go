@@ -15,27 +15,27 @@ func run(context.Context, options, io.Writer, io.Writer) error { return errNotLi
 
 func runLoad(io.Reader, io.Writer) error { return errNotLinux }
 
-func runReload(context.Context, reloadConfig, studyOptions, io.Writer) ([]result, error) {
+func runReload(context.Context, reloadConfig, studyOptions, io.Writer) ([]byte, error) {
 	return nil, errNotLinux
 }
 
-func runUpgrade(context.Context, upgradeConfig, studyOptions, io.Writer) ([]result, error) {
+func runUpgrade(context.Context, upgradeConfig, studyOptions, io.Writer) ([]byte, error) {
 	return nil, errNotLinux
 }
 
-func runRules(context.Context, rulesConfig, studyOptions, io.Writer) ([]result, error) {
+func runRules(context.Context, rulesConfig, studyOptions, io.Writer) ([]byte, error) {
 	return nil, errNotLinux
 }
 
-func runFlood(context.Context, studyOptions, io.Writer) ([]result, error) { return nil, errNotLinux }
+func runFlood(context.Context, studyOptions, io.Writer) ([]byte, error) { return nil, errNotLinux }
 
-func runDoor(context.Context, studyOptions, io.Writer) ([]result, error) { return nil, errNotLinux }
+func runDoor(context.Context, studyOptions, io.Writer) ([]byte, error) { return nil, errNotLinux }
 
-func runKube(context.Context, kubeConfig, studyOptions, io.Writer) ([]result, error) {
+func runKube(context.Context, kubeConfig, studyOptions, io.Writer) ([]byte, error) {
 	return nil, errNotLinux
 }
 
-func runDialects(context.Context, dialectConfig, studyOptions, io.Writer) ([]result, error) {
+func runDialects(context.Context, dialectConfig, studyOptions, io.Writer) ([]byte, error) {
 	return nil, errNotLinux
 }
 

@@ -9,25 +9,21 @@ import (
 
 // schedulersConfig says how large the study is.
 type schedulersConfig struct {
-	sizes       []int // numbers of backends to choose among
-	baseSize    int   // of them, where the scheduler of the base counts as 1
-	tableSizes  []int // numbers of backends in tables
-	stallAmong  int   // backends, whose weights change while choices are timed
-	schedulers  []balancer.Algorithm
-	tableForms  []form
-	tableLimit  float64 // milliseconds, drawn for comparison
-	limitedSize int     // the number of backends that the limit is for
+	sizes      []int // numbers of backends to choose among
+	baseSize   int   // of them, where the scheduler of the base counts as 1
+	tableSizes []int // numbers of backends in tables
+	stallAmong int   // backends, whose weights change while choices are timed
+	schedulers []balancer.Algorithm
+	tableForms []form
 }
 
 var schedulerStudy = schedulersConfig{
-	sizes:       []int{1, 10, 100, 1000, 10_000},
-	baseSize:    10,
-	tableSizes:  []int{10, 100, 1000, 10_000},
-	stallAmong:  1000,
-	schedulers:  balancer.Algorithms(),
-	tableForms:  tableForms,
-	tableLimit:  20,
-	limitedSize: 1000,
+	sizes:      []int{1, 10, 100, 1000, 10_000},
+	baseSize:   10,
+	tableSizes: []int{10, 100, 1000, 10_000},
+	stallAmong: 1000,
+	schedulers: balancer.Algorithms(),
+	tableForms: tableForms,
 }
 
 // base is the scheduler whose choice counts as 1.
@@ -48,7 +44,7 @@ type schedulersResults struct {
 	stalls  []stall
 }
 
-func runSchedulers(ctx context.Context, c schedulersConfig, o studyOptions, progress io.Writer) ([]result, error) {
+func runSchedulers(ctx context.Context, c schedulersConfig, o studyOptions, progress io.Writer) ([]byte, error) {
 	r := schedulersResults{schedulersConfig: c, bytes: make(map[timingKey]float64)}
 	// First, while the heap is empty otherwise.
 	for _, f := range c.tableForms {
@@ -77,7 +73,7 @@ func runSchedulers(ctx context.Context, c schedulersConfig, o studyOptions, prog
 	if r.choices, err = watch.measure(ctx, subjects, progress); err != nil {
 		return nil, err
 	}
-	return r.files(o)
+	return r.text(o), nil
 }
 
 func (c *schedulersConfig) buildSubjects() ([]subject, error) {
@@ -127,15 +123,4 @@ func (c *schedulersConfig) choiceSubjects() ([]subject, error) {
 		}
 	}
 	return subjects, nil
-}
-
-// families are the schedulers by what they look at, as many as one panel can show.
-var families = [...]struct {
-	title string
-	has   func(balancer.Algorithm) bool
-}{
-	{"by turns, flows and weights", func(a balancer.Algorithm) bool { return !a.Hashes && !a.Random && !a.Destination }},
-	{"at random", func(a balancer.Algorithm) bool { return a.Random }},
-	{"by a hash of the client", func(a balancer.Algorithm) bool { return a.Hashes }},
-	{"by destination", func(a balancer.Algorithm) bool { return a.Destination && !a.Random && !a.Hashes }},
 }

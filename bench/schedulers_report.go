@@ -1,15 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
-
-	"gonum.org/v1/plot/plotter"
 )
 
-// files are the results of the study: the text and two drawings.
-func (r *schedulersResults) files(o studyOptions) ([]result, error) {
+// changeOfWeight heads the table of how long a table takes to be built.
+const changeOfWeight = "Time of a change of weight"
+
+// text is the page of the study.
+func (r *schedulersResults) text(o studyOptions) []byte {
 	var b strings.Builder
 	writeStudyHead(&b, "Cost of a choice and of a table", o)
 	fmt.Fprintf(&b, "\nMedian of %s, each of which measures all subjects once, for about %s, in another order. "+
@@ -18,16 +21,7 @@ func (r *schedulersResults) files(o studyOptions) ([]result, error) {
 	r.writeChoices(&b)
 	r.writeBuilds(&b)
 	r.writeStalls(&b, o)
-
-	cost, err := drawn("scheduler-cost.svg", r.costFigure())
-	if err != nil {
-		return nil, err
-	}
-	build, err := drawn("table-build.svg", r.buildFigure())
-	if err != nil {
-		return nil, err
-	}
-	return []result{{"schedulers.md", []byte(b.String())}, cost, build}, nil
+	return []byte(b.String())
 }
 
 // rows are the names of the subjects, the scans last.
@@ -37,6 +31,11 @@ func (r *schedulersResults) rows() []string {
 		names = append(names, a.Name)
 	}
 	return append(names, scanName, packedName)
+}
+
+// relation heads the table of choices in which the base among that many backends is 1.
+func relation(among int) string {
+	return fmt.Sprintf("In relation to %s among %s", base, grouped(among))
 }
 
 func (r *schedulersResults) writeChoices(b *strings.Builder) {
@@ -51,7 +50,7 @@ func (r *schedulersResults) writeChoices(b *strings.Builder) {
 
 	last := r.sizes[len(r.sizes)-1]
 	growth := fmt.Sprintf("%s / %s", grouped(last), grouped(r.baseSize))
-	fmt.Fprintf(b, "\n### In relation to %s among %s\n\n", base, grouped(r.baseSize))
+	fmt.Fprintf(b, "\n### %s\n\n", relation(r.baseSize))
 	rows := [][]string{sizesHead("backends", r.sizes, growth)}
 	for _, name := range r.rows() {
 		row := []string{name}
@@ -75,11 +74,11 @@ func (r *schedulersResults) writeChoices(b *strings.Builder) {
 }
 
 func (r *schedulersResults) writeBuilds(b *strings.Builder) {
-	fmt.Fprintf(b, "\n## Time of a change of weight\n\n"+
+	fmt.Fprintf(b, "\n## "+changeOfWeight+"\n\n"+
 		"Milliseconds from the call that changes the weight of one backend until choices follow it: median (min–max). "+
 		"The whole table is built anew. %s has no table: its row is the pool's own part of all of them. "+
-		"@100 is with weights of 100 instead of 1. The drawing has a line at %.0f ms, the limit of mh for %s backends.\n\n"+
-		"![time of a change of weight](table-build.svg)\n\n", noTable, r.tableLimit, grouped(r.limitedSize))
+		"@100 is with weights of 100 instead of 1.\n\n"+
+		"![time of a change of weight](table-build.svg)\n\n", noTable)
 	rows := [][]string{sizesHead("backends", r.tableSizes)}
 	for _, f := range r.tableForms {
 		row := []string{f.name()}
@@ -164,45 +163,74 @@ func nanoseconds(list []time.Duration) []float64 {
 	return ns
 }
 
-func (r *schedulersResults) costFigure() figure {
-	costOf := func(name string, isReference bool) line {
-		l := line{name: name, isReference: isReference}
-		for _, n := range r.sizes {
-			l.points = append(l.points, plotter.XY{X: float64(n), Y: spreadOf(r.choices.over(name, n, base, r.baseSize)).median})
-		}
-		return l
+// choicesFigure shows how a choice takes longer among more backends: the range of all
+// schedulers, a few of them, and the search through a list.
+func choicesFigure(r *reader) figure {
+	small, large := grouped(schedulerStudy.baseSize), grouped(slices.Max(schedulerStudy.sizes))
+	t := r.table("schedulers.md", relation(schedulerStudy.baseSize), 0)
+	isScan := func(name string) bool { return name == scanName || name == packedName }
+	schedulers := slices.DeleteFunc(t.names(), isScan)
+	cost := func(name string) float64 { return r.cell(t, name, large).value }
+	slices.SortStableFunc(schedulers, func(a, b string) int { return cmp.Compare(cost(a), cost(b)) })
+	if len(schedulers) == 0 {
+		r.fail("no schedulers")
+		return figure{}
 	}
-	f := figure{
-		x:       "backends",
-		y:       fmt.Sprintf("time, %s among %s is 1", base, grouped(r.baseSize)),
-		columns: 2,
+	cheapest, dearest := schedulers[0], schedulers[len(schedulers)-1]
+	p := &chart{title: fmt.Sprintf("Time of a choice; %s among %s backends is 1×", base, small), tall: 250,
+		x: axis{name: "backends", write: counted}, y: axis{write: timesAsMuch}}
+	p.lines = []line{
+		{"a look at all", reference(0), r.across(t, scanName)}, {"packed", reference(1), r.across(t, packedName)},
+		{dearest + ", the slowest", marked(1), r.across(t, dearest)}, {"lc", marked(2), r.across(t, "lc")},
+		{"mh", marked(3), r.across(t, "mh")}, {cheapest + ", the fastest", marked(0), r.across(t, cheapest)},
 	}
-	for _, family := range families {
-		p := panel{title: family.title}
-		for _, a := range r.schedulers {
-			if family.has(a) {
-				p.lines = append(p.lines, costOf(a.Name, false))
+	for _, name := range schedulers {
+		for i, at := range r.across(t, name) {
+			if i == len(p.band) {
+				p.band = append(p.band, bandPoint{at.x, at.y, at.y})
 			}
+			b := &p.band[i]
+			b.from, b.to = min(b.from, at.y), max(b.to, at.y)
 		}
-		p.lines = append(p.lines, costOf(scanName, true), costOf(packedName, true))
-		f.panels = append(f.panels, p)
 	}
-	return f
+	growth, scans := 0.0, r.cell(t, packedName, large+" / "+small).value
+	for _, name := range schedulers {
+		growth = max(growth, r.cell(t, name, large+" / "+small).value)
+	}
+	r.claim(growth < 5 && scans > 100, "a choice hardly grows with the backends, and a scan does")
+	r.fitted(p)
+	return figure{
+		title:  fmt.Sprintf("A choice among %s backends takes at most %s times as long as among %s; a look at every backend takes %s times or more", large, significant(growth), small, significant(scans)),
+		note:   fmt.Sprintf("Shaded: all %d schedulers. Dashed: least connections by a look at every backend; packed: at their counts alone, side by side in memory. Medians of %s.", len(schedulers), r.page("schedulers.md").rounds),
+		panels: []panel{p},
+	}
 }
 
-func (r *schedulersResults) buildFigure() figure {
-	p := panel{title: "from the call until choices follow it"}
-	for _, f := range r.tableForms {
-		l := line{name: f.name()}
-		for _, n := range r.tableSizes {
-			l.points = append(l.points, plotter.XY{X: float64(n), Y: spreadOf(r.builds.of(f.name(), n)).median / 1e6})
+// buildsFigure shows how long the table of a pool takes to follow a change.
+func buildsFigure(r *reader) figure {
+	const among = 1000
+	t := r.table("schedulers.md", changeOfWeight, 0)
+	p := &chart{title: "From the call until choices follow it", tall: 250,
+		x: axis{name: "backends", write: counted}, y: axis{write: millisecond}}
+	var slowest form
+	for i, f := range tableForms {
+		l := line{f.name(), reference(0), r.across(t, f.name())}
+		if f.name() == noTable {
+			l.name += ", no table"
+		} else {
+			l.style = marked(i - 1)
 		}
 		p.lines = append(p.lines, l)
+		if slowest.scheduler == "" || r.cell(t, f.name(), grouped(among)).value > r.cell(t, slowest.name(), grouped(among)).value {
+			slowest = f
+		}
 	}
-	least, most := float64(r.tableSizes[0]), float64(r.tableSizes[len(r.tableSizes)-1])
-	p.lines = append(p.lines, line{
-		name: fmt.Sprintf("%.0f ms", r.tableLimit), isReference: true,
-		points: plotter.XYs{{X: least, Y: r.tableLimit}, {X: most, Y: r.tableLimit}},
-	})
-	return figure{x: "backends", y: "milliseconds", panels: []panel{p}}
+	mh, most := r.cell(t, "mh", grouped(among)).value, r.cell(t, slowest.name(), grouped(among)).value
+	r.claim(mh < 20 && most < 100, "a change of weight takes effect in milliseconds")
+	r.fitted(p)
+	return figure{
+		title:  fmt.Sprintf("With %s backends, choices follow a change of weight after %s (mh), after %s at most (%s)", grouped(among), millisecond(mh), millisecond(most), slowest.name()),
+		note:   "The whole table is built anew. @100: with weights of 100, not 1. Medians of " + r.page("schedulers.md").rounds + ".",
+		panels: []panel{p},
+	}
 }

@@ -12,43 +12,43 @@ import (
 	"time"
 )
 
-// study measures parts of usher: inside this process, or with processes that it starts. Its name is
-// the first argument of the program, and that of its results.
+// study measures parts of usher: inside this process, or with processes that it starts. It returns
+// a page of results. Its name is the first argument of the program, and that of the page.
 type study struct {
 	name string
-	run  func(context.Context, studyOptions, io.Writer) ([]result, error)
+	run  func(context.Context, studyOptions, io.Writer) ([]byte, error)
 }
 
 // studies are those that there are.
 var studies = [...]study{
-	{"schedulers", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+	{"schedulers", func(ctx context.Context, o studyOptions, progress io.Writer) ([]byte, error) {
 		return runSchedulers(ctx, schedulerStudy, o, progress)
 	}},
-	{"disruption", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+	{"disruption", func(ctx context.Context, o studyOptions, progress io.Writer) ([]byte, error) {
 		return runDisruption(ctx, disruptionStudy, o, progress)
 	}},
-	{"tables", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+	{"tables", func(ctx context.Context, o studyOptions, progress io.Writer) ([]byte, error) {
 		return runTables(ctx, tableStudy, o, progress)
 	}},
-	{"reload", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+	{"reload", func(ctx context.Context, o studyOptions, progress io.Writer) ([]byte, error) {
 		return runReload(ctx, reloadStudy, o, progress)
 	}},
-	{"upgrade", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+	{"upgrade", func(ctx context.Context, o studyOptions, progress io.Writer) ([]byte, error) {
 		return runUpgrade(ctx, upgradeStudy, o, progress)
 	}},
-	{"rules", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+	{"rules", func(ctx context.Context, o studyOptions, progress io.Writer) ([]byte, error) {
 		return runRules(ctx, rulesStudy, o, progress)
 	}},
-	{"flood", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+	{"flood", func(ctx context.Context, o studyOptions, progress io.Writer) ([]byte, error) {
 		return runFlood(ctx, o, progress)
 	}},
-	{"door", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+	{"door", func(ctx context.Context, o studyOptions, progress io.Writer) ([]byte, error) {
 		return runDoor(ctx, o, progress)
 	}},
-	{"kube", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+	{"kube", func(ctx context.Context, o studyOptions, progress io.Writer) ([]byte, error) {
 		return runKube(ctx, kubeStudy, o, progress)
 	}},
-	{"dialects", func(ctx context.Context, o studyOptions, progress io.Writer) ([]result, error) {
+	{"dialects", func(ctx context.Context, o studyOptions, progress io.Writer) ([]byte, error) {
 		return runDialects(ctx, dialectStudy, o, progress)
 	}},
 }
@@ -65,12 +65,6 @@ type studyOptions struct {
 	kernel    string
 	goVersion string // Go's version
 	date      string
-}
-
-// result is a file that a study writes; the first one is the text.
-type result struct {
-	name    string
-	content []byte
 }
 
 // lookupStudy returns the study that the program's arguments ask for, if they do.
@@ -93,7 +87,7 @@ func parseStudyFlags(args []string, stderr io.Writer) (studyOptions, error) {
 	f.SetOutput(stderr)
 	f.IntVar(&o.rounds, "rounds", 9, "how often each subject is measured")
 	f.DurationVar(&o.slot, "time", 20*time.Millisecond, "approximate time of one subject in a round")
-	f.StringVar(&o.out, "out", "", "folder to write the results and drawings to (default: the text on stdout alone)")
+	f.StringVar(&o.out, "out", "", "folder to write the page of results to (default: stdout alone)")
 	if args[0] == "door" {
 		f.StringVar(&o.before, "before", "", "usher binary of an earlier revision to compare with")
 	}
@@ -115,8 +109,7 @@ func parseStudyFlags(args []string, stderr io.Writer) (studyOptions, error) {
 	return studyOptions{}, errors.New(wrong)
 }
 
-// do runs the study, writes its text to stdout, and all its files to the folder that is
-// asked for.
+// do runs the study and writes its page to stdout, and to the folder that is asked for.
 func (s study) do(ctx context.Context, o studyOptions, stdout, stderr io.Writer) error {
 	if o.out != "" { // rather now than after minutes
 		if info, err := os.Stat(o.out); err != nil {
@@ -125,31 +118,24 @@ func (s study) do(ctx context.Context, o studyOptions, stdout, stderr io.Writer)
 			return fmt.Errorf("folder for the results: %s is not a folder", o.out)
 		}
 	}
-	results, err := s.run(ctx, o, stderr)
+	text, err := s.run(ctx, o, stderr)
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
-	if _, err := stdout.Write(results[0].content); err != nil || o.out == "" {
+	if _, err := stdout.Write(text); err != nil || o.out == "" {
 		return err
 	}
-	for _, r := range results {
-		if err := os.WriteFile(filepath.Join(o.out, r.name), r.content, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	return os.WriteFile(filepath.Join(o.out, s.page()), text, 0o644)
 }
+
+// page is the name of the study's file.
+func (s study) page() string { return s.name + ".md" }
 
 // writeStudyHead writes the title of a result, and where it came about.
 func writeStudyHead(b *strings.Builder, title string, o studyOptions) {
 	fmt.Fprintf(b, "# %s\n\n", title)
 	fmt.Fprintf(b, "- command: `%s`\n- usher: %s\n- machine: %s\n- kernel: %s\n- Go: %s\n- date: %s\n",
 		o.command, o.revision, o.machine, o.kernel, o.goVersion, o.date)
-}
-
-func drawn(name string, f figure) (result, error) {
-	svg, err := f.draw()
-	return result{name, svg}, err
 }
 
 // grouped writes a whole number with a comma between thousands.

@@ -44,13 +44,13 @@ const (
 	expire  = "expire"
 )
 
-// abouts says what each operation is, in the order of the report.
-var abouts = [...]struct{ what, about string }{
-	{find, "find the entry of a client that has one, any of them; with affinity also take a hold of it and release it"},
-	{miss, "look for a client that has none"},
-	{replace, "find any entry and remove it, insert one of a new client; with affinity the one that is idle for longest makes room"},
-	{refresh, "move the deadline of any entry; with the list after it has been found, with the table by its number"},
-	{expire, "what a deadline costs from when it is set until it fires, five minutes later, while all entries have one; " +
+// abouts says what each operation is, in the order of the report; short is for its drawing.
+var abouts = [...]struct{ what, short, about string }{
+	{find, "Find an entry", "find the entry of a client that has one, any of them; with affinity also take a hold of it and release it"},
+	{miss, "Look for one that is not there", "look for a client that has none"},
+	{replace, "Replace one by another", "find any entry and remove it, insert one of a new client; with affinity the one that is idle for longest makes room"},
+	{refresh, "Move a deadline", "move the deadline of any entry; with the list after it has been found, with the table by its number"},
+	{expire, "A deadline, until it fires", "what a deadline costs from when it is set until it fires, five minutes later, while all entries have one; " +
 		"the list looks at all of them at each tick of the table, to be as punctual, or once a second, which is later and in lumps; " +
 		"with affinity one is made as well, and removed"},
 }
@@ -58,7 +58,7 @@ var abouts = [...]struct{ what, about string }{
 // idle is how long an entry is kept.
 const idle = 5 * time.Minute
 
-func runTables(ctx context.Context, c tablesConfig, o studyOptions, progress io.Writer) ([]result, error) {
+func runTables(ctx context.Context, c tablesConfig, o studyOptions, progress io.Writer) ([]byte, error) {
 	var subjects []subject
 	for _, n := range c.sizes {
 		subjects = append(subjects, tableSubjects(n)...)
@@ -70,7 +70,7 @@ func runTables(ctx context.Context, c tablesConfig, o studyOptions, progress io.
 		return nil, err
 	}
 	r := tablesResults{c, times}
-	return r.files(o)
+	return r.text(o), nil
 }
 
 // keyOf names the flow of the i-th client.

@@ -2,9 +2,8 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
-
-	"gonum.org/v1/plot/plotter"
 )
 
 // tablesResults is what the study found.
@@ -13,8 +12,8 @@ type tablesResults struct {
 	times timings // by the operation's name and the number of entries
 }
 
-// files are the results of the study: the text and a drawing.
-func (r *tablesResults) files(o studyOptions) ([]result, error) {
+// text is the page of the study.
+func (r *tablesResults) text(o studyOptions) []byte {
 	var b strings.Builder
 	writeStudyHead(&b, "The connection table beside a list", o)
 	fmt.Fprintf(&b, "\nMedian of %s, each of which measures all subjects once, for about %s, in another order. "+
@@ -37,18 +36,14 @@ func (r *tablesResults) files(o studyOptions) ([]result, error) {
 		{inTable, fmt.Sprint(tableEntryBytes)},
 		{inAffinity, fmt.Sprint(affinityEntryBytes)},
 	})
-	drawing, err := drawn("tables.svg", r.figure())
-	if err != nil {
-		return nil, err
-	}
-	return []result{{"tables.md", []byte(b.String())}, drawing}, nil
+	return []byte(b.String())
 }
 
 // wheres are those that are compared, in the order of the report.
 var wheres = [...]string{inTable, inAffinity, inList, inLump}
 
 func (r *tablesResults) write(b *strings.Builder, what, about string) {
-	fmt.Fprintf(b, "\n## %s\n\n%s. In nanoseconds.\n\n", strings.ToUpper(what[:1])+what[1:], strings.ToUpper(about[:1])+about[1:])
+	fmt.Fprintf(b, "\n## %s\n\n%s. In nanoseconds.\n\n", capital(what), capital(about))
 	least, most := r.sizes[0], r.sizes[len(r.sizes)-1]
 	rows := [][]string{sizesHead("entries", r.sizes, fmt.Sprintf("%s / %s", grouped(most), grouped(least)))}
 	for _, where := range wheres {
@@ -74,22 +69,29 @@ func (r *tablesResults) listOver(what string, n int) []float64 {
 	return r.times.over(operation(what, inList), n, operation(what, inTable), n)
 }
 
-func (r *tablesResults) figure() figure {
-	f := figure{x: "entries", y: "nanoseconds", columns: 2}
+func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+
+// tablesFigure shows each operation on the table, on affinity and on lists.
+func tablesFigure(r *reader) figure {
+	styles := [...]lineStyle{marked(0), marked(1), reference(0), reference(1)}
+	f := figure{columns: 2}
+	var charts []*chart
 	for _, a := range abouts {
-		p := panel{title: a.what}
-		for _, where := range wheres {
-			l := line{name: where, isReference: where == inList || where == inLump}
-			name := operation(a.what, where)
-			for _, n := range r.sizes {
-				// A row without times has a point at 0, which is left out.
-				l.points = append(l.points, plotter.XY{X: float64(n), Y: spreadOf(r.times.of(name, n)).median})
-			}
-			if len(r.times.of(name, r.sizes[0])) > 0 {
-				p.lines = append(p.lines, l)
+		t := r.table("tables.md", capital(a.what), 0)
+		p := &chart{title: a.short, tall: 165, hasLegend: true, x: axis{name: "entries", write: counted}, y: axis{write: nanosecond}}
+		for i, where := range wheres {
+			if t.has(where) {
+				p.lines = append(p.lines, line{where, styles[i], r.across(t, where)})
 			}
 		}
-		f.panels = append(f.panels, p)
+		charts, f.panels = append(charts, p), append(f.panels, p)
 	}
+	r.fitted(charts...)
+	most := grouped(slices.Max(tableStudy.sizes))
+	t := r.table("tables.md", capital(find), 0)
+	table, list := r.cell(t, inTable, most).value, r.cell(t, inList, most).value
+	r.claim(table < 2000 && list > 1000*table, "a table finds a flow among many at once, and a list does not")
+	f.title = fmt.Sprintf("Finding one of %s flows takes %s; searching a list of them, %s", most, nanosecond(table), nanosecond(list))
+	f.note = "Time of one operation, by the number of entries. Where the table grows, its entries no longer fit in the caches. Medians of " + r.page("tables.md").rounds + "."
 	return f
 }

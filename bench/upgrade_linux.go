@@ -17,7 +17,7 @@ import (
 	"usher/internal/api"
 )
 
-func runUpgrade(ctx context.Context, c upgradeConfig, o studyOptions, progress io.Writer) ([]result, error) {
+func runUpgrade(ctx context.Context, c upgradeConfig, o studyOptions, progress io.Writer) ([]byte, error) {
 	runtime.LockOSThread() // the kernel ends a child with the thread that began it
 	files, dir, binary, err := prepareStudy(ctx)
 	if err != nil {
@@ -33,7 +33,7 @@ func runUpgrade(ctx context.Context, c upgradeConfig, o studyOptions, progress i
 			}
 		}
 	}
-	return []result{{"upgrade.md", r.text(o)}}, nil
+	return r.text(o), nil
 }
 
 // measure upgrades one process with idle flows.
