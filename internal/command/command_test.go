@@ -118,7 +118,7 @@ func topicNames() string {
 		all = append(all, t)
 	}
 	slices.Sort(all)
-	return strings.Join(all, ", ")
+	return strings.Join(slices.Compact(all), ", ")
 }
 
 func TestHelp(t *testing.T) {

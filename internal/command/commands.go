@@ -41,13 +41,13 @@ func (p *program) processCommands() []*cli.Command {
 			Flags: instanceFlags(), Action: p.reload,
 		},
 		{
-			Name: "upgrade", Usage: "goes on as a new binary, with every flow, as SIGUSR2 does",
+			Name: "upgrade", Usage: "goes on as a new binary, with every flow, as SIGUSR2 does", Description: upgradeHelp,
 			Flags: append([]cli.Flag{
 				&cli.StringFlag{Name: "binary", Usage: "PATH\tdefault: the file that now stands at the path of the running one"},
 			}, instanceFlags()...), Action: p.upgrade,
 		},
 		{
-			Name: "stop", Usage: "ends the running usher, as SIGTERM does, and waits until it has ended",
+			Name: "stop", Usage: "ends the running usher, as SIGTERM does, and waits until it has ended", Description: stopHelp,
 			Flags: append([]cli.Flag{
 				&cli.BoolFlag{Name: "now", Usage: "ends flows at once, in place of letting them finish until --drain-timeout"},
 			}, instanceFlags()...), Action: p.stop,

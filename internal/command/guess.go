@@ -165,5 +165,6 @@ func noHelp(topic string, root *cli.Command) error {
 		have = append(have, t)
 	}
 	slices.Sort(have)
+	have = slices.Compact(have) // config and iptables are both
 	return fmt.Errorf("no help on %q%s", topic, config.OrHave(topic, have))
 }

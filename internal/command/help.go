@@ -84,6 +84,21 @@ const configHelp = `  usher config                     the plan of the running u
 usher -c FILE runs the same plan from what is printed.
 `
 
+const upgradeHelp = `Another binary goes on: the file that now stands where the running one was, or
+--binary PATH. A child tries it on the state first. Then the process becomes that
+binary. Its PID, listeners, flows and what was set by hand stay; the log says how
+long clients had to wait. If the new binary cannot go on, the old one does.
+
+Options of the process stay as they are. usher events connects again. Upgrades
+need Linux and the engine epoll.
+`
+
+const stopHelp = `SIGTERM and Ctrl-C do the same, and so does SIGHUP without a config file, as from
+a terminal that closes (nohup prevents it). usher closes its listeners. Flows may
+go on until --drain-timeout: 30s, or 5s if usher runs on a terminal. A second
+SIGTERM or Ctrl-C ends them at once.
+`
+
 const lsHelp = `Without --name, the services of all running ushers of this user are listed.
 
   STATUS of a service      up: all of its backends are in use; degraded: some; down: none

@@ -24,13 +24,32 @@ func (p *program) importCommand() *cli.Command {
 	}
 }
 
-const importHelp = `  ipvsadm -S -n | usher import - > usher.yaml        iptables-save | usher import - > usher.yaml
-  usher import /etc/haproxy/haproxy.cfg > usher.yaml nginx -T | usher import - > usher.yaml
+const importHelp = `  ipvsadm -S -n | usher import - > usher.yaml
+  iptables-save | usher import - > usher.yaml
+  usher import /etc/haproxy/haproxy.cfg > usher.yaml
+  nginx -T | usher import - > usher.yaml                 with all files that nginx.conf includes
   usher check -c usher.yaml
 
 - is standard input. Of haproxy.cfg the proxies of mode tcp become services, of nginx the servers of stream. A line that
-could not be brought over, or works in another way, is a comment: its number, the line, the reason and what comes
-nearest. Each such comment stands above the service that it is about, or at the end.
+could not be brought over, or works in another way, becomes a comment: its number, the line, the reason and what comes
+nearest. The comment stands above the service that it is about, or at the end.
+
+What there is, and what it is with usher:
+
+  ipvsadm -g, -i               -m: servers see usher's address and answer usher, so they need neither the address of
+                               the service nor a route. --send-proxy tells them the client's address
+  ipvsadm -f MARK, port 0      the addresses and ports, written down
+  iptables INPUT               rules, for the clients of all services. Those of DNAT, which pass FORWARD there, come in
+                               before them
+  DNAT, REDIRECT               a service. This machine needs the address (ip addr add), and the right to low ports
+  FORWARD, OUTPUT, SNAT        nothing: usher forwards no packets
+  mode http, http {}, ssl      nothing: TLS passes through, and the proxy that ends it stays behind usher
+  servers without check        health: off. Without that line the backends have usher's own checks
+  max_fails of nginx           eject
+  timeout connect, retries     connect-timeout bounds all attempts. The next one follows a refusal at once, or 250ms of
+                               silence
+  hash, balance source         ring, mh: a client keeps its backend from then on, which may be another one than before
+  maxconn of a proxy           max-conns for the whole, max-client-conns, max= of a backend
 `
 
 // importFile prints a file of another balancer as one of usher.

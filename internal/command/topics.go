@@ -22,6 +22,8 @@ func topics() map[string]string {
 		"control":    controlHelp + optionsHelp(config.ProcessOptions(), "control"),
 		"health":     healthHelp,
 		"iptables":   iptablesHelp,
+		"limits":     limitsHelp,
+		"logs":       logsHelp,
 		"listeners":  listenersHelp + optionsHelp(config.ServiceOptions(), "listeners"),
 		"udp":        udpHelp + optionsHelp(config.ServiceOptions(), "udp") + udpTail,
 	}
@@ -83,8 +85,9 @@ func schedulersHelp() string {
 }
 
 const schedulersTail = `
-The default is rr, or wrr where backends differ in weight. With the flag ipvs a scheduler behaves exactly as the
-kernel's of that name; without it as suits a proxy (the documentation of package balancer has the table).
+The default is rr, or wrr where backends differ in weight. With the flag ipvs, as in wrr,ipvs, a scheduler chooses
+exactly as the kernel's of that name. Without it, it chooses as suits a proxy; go doc ./balancer has the differences.
+Two ushers with the same backends choose the same one for each client with mh, sh, dh, ring and hrw.
 
 `
 
@@ -108,6 +111,10 @@ const listenersHelp = `Listeners: --listen [NAME=]ADDR, or ADDR=BACKEND[,BACKEND
 An address that systemd has passed a socket for (LISTEN_FDS) is not bound: usher accepts from that socket. Each such
 socket needs a listener of the same address.
 
+How connections end. One side may finish, and the other goes on: a half-close passes as a half-close. A reset passes as
+a reset. A slow reader gets all bytes, also when their sender has closed or failed. A timeout means that no byte was
+passed on, and none was acknowledged. Keepalive finds a peer that has vanished.
+
 Options for clients of tcp and unix, [NAME=]VALUE as all options of services:
 
 `
@@ -123,6 +130,10 @@ const backendsHelp = `Backends: --backend [NAME=]ADDR[@WEIGHT][,OPTION...], or L
   ,check=PORT        address of its checks: another port, or IP:PORT
   ,agent=PORT        address of its agent, in the same way: see --agent
   ,source=ADDR       local address of connections to it: see --source
+
+A refused connect moves on to the next backend at once, a silent one after 250ms, 500ms, 1s and 2s. --connect-timeout
+bounds all attempts for a client. A name without an answer keeps its addresses; usher then asks another name server
+first.
 
 Options, [NAME=]VALUE as all options of services:
 
@@ -161,22 +172,37 @@ for example
   PostgreSQL  --health 'tcp:send=hex:00000017000300007573657200706f7374677265730000,expect=^R'
               (user postgres; while it starts up it answers with an error)
 
+The check tcp connects every 2s, and sends no byte. On Linux it ends with a reset in place of the last step of the
+connect, so that the backend's process never sees a connection.
+
+usher accepts clients when all backends have a first result, or after 2s. Where no backend that is up accepts a client,
+those that are down are tried; with --fail closed the client is refused.
 With --wait 30s and a check that is more than a connect, clients wait until a backend is up, whatever --fail says.
-A backend that has refused a client is up again when its next check passes: it may listen before it is ready.
+A backend that has refused a client then needs another check that passes: it may listen before it is ready.
 `
 
 const udpHelp = `UDP: usher udp:5353=1.1.1.1:53,8.8.8.8:53, or --listen [NAME=]udp://ADDR
 
 A flow is all that one client address sends to one listener. It keeps its backend, and replies leave from the address
-that the client asked. Flows end when they are idle, or when they have their replies. Options, [NAME=]VALUE as all of
+that the client asked. It ends when it is idle, or when it has had its replies. Options, [NAME=]VALUE as all options of
 services:
 
 `
 
 const udpTail = `  --health udp:send=TEXT,expect=TEXT, dns:NAME ...   (usher help health)
 
-In a full service, flows without a reply and flows that are idle for long end in favour of new clients. Datagrams have
-0 to 65,507 bytes, and pass whole and in order. usher counts and logs those that it drops.
+Datagrams have 0 to 65,507 bytes, and pass whole and in order. usher counts and logs those that it drops. With --ops a
+datagram counts as a flow of its backend until its reply, or for 1s to 2s.
+
+A backend that refuses (ICMP unreachable) loses its flows at once, and usher sends the refused datagrams to another one.
+The backend gets no flows for 1s, and for up to 10s if it refuses again, unless it or its check answers before.
+
+In a full service, flows without a reply and flows that are idle for long end in favour of new clients (usher help
+limits).
+
+On Linux a successor can bind the address as soon as usher drains. Up to 512 flows a worker go on until they are silent
+for 1s. A successor that does not set SO_REUSEADDR has to wait; usher, nginx and dnsmasq set it. On other systems every
+successor has to wait.
 `
 
 const configFileHelp = `The config file: usher -c usher.yaml
@@ -216,19 +242,18 @@ const controlHelp = `Control: a running usher is seen and changed through a unix
   usher drain, maint, resume            a backend without new clients, without new flows, as it was
   usher reload, upgrade, stop           as SIGHUP, SIGUSR2 and SIGTERM, but with an answer
 
-An upgrade has another binary go on: the file that now stands where the running one was, or --binary PATH. It first
-looks at the state in a child. Then the process executes it: the PID, listeners, flows and what was set by hand stay,
-and clients wait for the pause that the log tells. If it cannot go on after all, the binary before does. Options of the
-process stay as they are. Followers of events connect again. It needs Linux and the engine epoll.
-
 Commands find the only running usher by themselves; with several, --name chooses. Exit status: 0 done, 1 refused by the
 running usher, or none runs, 2 wrong words.
 
-A service belongs to where it came from: flags, file or api (usher add). Only there it can be changed. What is set by
-hand (drain, maint, and the weight by usher set backend) is above that: it survives a reload, and is shown by usher ls
-SERVICE until usher resume, or for --timeout.
+Owners. A service belongs to where it came from: flags, file, api (usher add), kube, ipvsadm or iptables. It can only be
+changed there. Three things are set by hand and stand above that: drain, maint, and the weight by usher set backend.
+They survive a reload, and usher ls SERVICE shows them until usher resume, or for --timeout.
 
-The same is served as HTTP and JSON under /v1 (/v1/openapi.yaml describes it), to be read also at --admin ADDR:
+SIGHUP reads the config file again, SIGUSR2 upgrades, SIGTERM and Ctrl-C stop (usher help upgrade, usher help stop).
+systemd learns when usher is ready (types notify-reload, and notify before version 253), and may pass sockets that usher
+takes in place of binding their addresses (LISTEN_FDS).
+
+The API is HTTP and JSON under /v1, which /v1/openapi.yaml describes. --admin ADDR serves it as well, to be read:
 
   curl --unix-socket $XDG_RUNTIME_DIR/usher/web.sock http://usher/v1/services
   curl http://127.0.0.1:9090/metrics        for Prometheus; usher_config_last_reload_successful 0: a reload failed

@@ -2,7 +2,6 @@ package command
 
 import (
 	"fmt"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -11,6 +10,7 @@ import (
 	"usher/internal/config"
 	"usher/internal/configfile"
 	"usher/internal/flags"
+	"usher/proxy/flow"
 )
 
 // The help has the defaults of package health.
@@ -44,39 +44,35 @@ func TestHelpExamplesOfHealth(t *testing.T) {
 	}
 }
 
-// The examples of config files, in the help and in the README, are such files.
-func TestExamplesOfConfig(t *testing.T) {
+// The help has every word for the end of a flow.
+func TestHelpTellsTheEnds(t *testing.T) {
 	t.Parallel()
-	readme := readReadme(t)
-	texts := []string{between(configFileHelp, "\n\n", "\n\n")}
-	for rest := readme; strings.Contains(rest, "```yaml\n"); {
-		if text := between(rest, "```yaml\n", "```"); !strings.Contains(text, "\nkind: ") { // those are Kubernetes'
-			texts = append(texts, text)
+	for o := range flow.Outcomes() {
+		if !regexp.MustCompile(`(?m)^  (\S+, )*` + o.String() + `(,| |$)`).MatchString(topics()["logs"]) {
+			t.Errorf("usher help logs lacks %s", o)
 		}
-		_, rest, _ = strings.Cut(rest, "```yaml\n")
-	}
-	for _, text := range texts {
-		file, err := configfile.Parse("usher.yaml", []byte(text), nil)
-		if err == nil {
-			plan := config.Config{Services: file.Services, Process: config.DefaultProcess()}
-			err = plan.Complete()
-		}
-		if err != nil || len(file.Services) == 0 {
-			t.Errorf("%v\n%s", err, text)
-		}
-	}
-	if len(texts) != 4 {
-		t.Errorf("%d examples, want one of the help and three of the README", len(texts))
 	}
 }
 
-// The command lines about access, in the help and in the README, are valid.
+// The example of a config file is one.
+func TestExampleOfConfig(t *testing.T) {
+	t.Parallel()
+	text := between(configFileHelp, "\n\n", "\n\n")
+	file, err := configfile.Parse("usher.yaml", []byte(text), nil)
+	if err == nil {
+		plan := config.Config{Services: file.Services, Process: config.DefaultProcess()}
+		err = plan.Complete()
+	}
+	if err != nil || len(file.Services) == 0 {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
+
+// The command lines about access are valid.
 func TestExamplesOfAccess(t *testing.T) {
 	t.Parallel()
-	for name, text := range map[string]string{
-		"README":   between(readReadme(t), "## Who may come in", "```yaml"),
-		"iptables": topics()["iptables"], "proxy": topics()["proxy"], "sni": topics()["sni"],
-	} {
+	for _, name := range []string{"iptables", "proxy", "sni"} {
+		text := topics()[name]
 		text = regexp.MustCompile(`\\\n *`).ReplaceAllString(text, "")
 		examples := regexp.MustCompile(`(?m)^ *usher ((?:-l|:|\d).*)$`).FindAllStringSubmatch(text, -1)
 		if len(examples) == 0 {
@@ -111,15 +107,6 @@ func shellWords(line string) []string {
 		}
 	}
 	return out
-}
-
-func readReadme(t *testing.T) string {
-	t.Helper()
-	b, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
 }
 
 // between returns the text between two marks.

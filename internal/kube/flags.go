@@ -19,22 +19,39 @@ import (
 const help = `  usher kube --manifests FOLDER --dns 127.0.0.1:5300
           Services, EndpointSlices and Nodes of YAML files; no cluster is needed
   usher kube --kubeconfig ~/.kube/config
-          those of a cluster
+          those of a cluster, on a machine that reaches its pods
   usher kube --print-manifests | kubectl apply -f -
           on each node of a cluster, in place of kube-proxy, without privilege
 
-Each port of a Service is a service of usher. Its name NAMESPACE/NAME[:PORT] is
-a word of usher ls, flows, drain and all others. Clients of IPv6 have a service
-/ipv6, and those from outside the cluster a service /external, where they have
-other endpoints. /loadbalancer is for those of loadBalancerSourceRanges.
-Without an endpoint a port is closed: the kernel refuses its clients.
+usher serves ClusterIPs, node ports, addresses of load balancers and, with
+--external-ips, externalIPs, over TCP and UDP, of both families. It chooses
+endpoints as kube-proxy does: by readiness, traffic policies, topology hints and
+session affinity. An endpoint that terminates keeps its flows and gets no new
+ones. If an endpoint refuses a connect, usher tries the next one.
 
-ClusterIPs are listened on as they are where this host routes them to itself
-(as root: ip route add local CIDR dev lo). Elsewhere a.b.c.d is at 127.b.c.d,
-and an address of IPv6 at one of 127.0.0.0/8 that is made of it. There, ports
-that usher may not bind are raised by 10000 (sysctl
-net.ipv4.ip_unprivileged_port_start). usher ls -o wide shows both. --dns answers
-with the addresses that usher listens on, and in SRV records with the ports.
+Each port of a Service is a service of usher. Its name NAMESPACE/NAME[:PORT] is
+a word of usher ls, flows, drain and all others. Where they have other
+endpoints, clients of IPv6 have a service of their own, NAME/ipv6, and clients
+from outside of the cluster NAME/external. NAME/loadbalancer is for the clients
+in loadBalancerSourceRanges.
+
+Without an endpoint a port is closed: the kernel refuses its clients. Clients
+get no answer where the policy Local has no local endpoint, and outside of
+loadBalancerSourceRanges.
+
+ClusterIPs are listened on as they are where this host routes them to itself.
+That takes root once after each boot, as do ports below 1024. In a rootless
+cluster root of the node's user namespace is enough:
+
+  ip route add local 10.96.0.0/16 dev lo       the service CIDR of the cluster
+  sysctl -w net.ipv4.ip_unprivileged_port_start=0
+
+Elsewhere a.b.c.d is at 127.b.c.d, for processes of this host alone, and an
+address of IPv6 at one of 127.0.0.0/8 that is made of it. There, ports that
+usher may not bind are raised by 10000. usher ls -o wide shows both.
+
+--dns serves A, AAAA, SRV, PTR and CNAME records of Services, over UDP and TCP,
+with the addresses and ports that usher listens on. Other names it passes on.
 
 The flags of usher --help are flags of usher kube too, without --listen,
 --backend and --reserve. Options of services are those of all Services, unless
@@ -43,12 +60,46 @@ an annotation usher.dev/OPTION sets another value for one:
   usher.dev/scheduler: lc        usher.dev/wait: 30s
   usher.dev/persist: 10m         usher.dev/health: http:/ready
   usher.dev/send-proxy: v2       usher.dev/max: "100"  (of each endpoint)
+  usher.dev/queue: 50,5s         usher.dev/allow: 10.0.0.0/8
 
+With wait, clients of a Service without an endpoint wait until there is one.
 Health checks are off by default, as the kubelet has its own. Programs and files
 of the node (health exec: and ca=) are for --health alone.
 
 A Service that cannot be had, as its port is in use, holds up no other. The log
-and usher events say why, and usher tries again.
+and usher events say why, and usher tries again. If the API server is gone,
+usher goes on with what it knows. usher upgrade keeps all flows.
+
+On a node, :10256 has /healthz and /livez, and 127.0.0.1:10249 has /metrics and
+/proxyMode, as kube-proxy has them; metrics have its names beside usher's own.
+Above 5,000 backends those of single ones are left out. The ports of
+healthCheckNodePort answer as those of kube-proxy do.
+
+A folder for --manifests, for which curl 127.96.0.10:8080 reaches port 9001:
+
+  apiVersion: v1
+  kind: Service
+  metadata:
+    name: web
+    annotations: {usher.dev/scheduler: lc, usher.dev/wait: 30s}
+  spec: {clusterIP: 10.96.0.10, ports: [{port: 8080}]}
+  ---
+  apiVersion: discovery.k8s.io/v1
+  kind: EndpointSlice
+  metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}
+  addressType: IPv4
+  ports: [{port: 9001}]
+  endpoints: [{addresses: [127.0.0.1]}]
+
+The DaemonSet of --print-manifests is not root, and has no capability and a
+read-only root. kube-proxy must be off. internal/kube/deploy/README.md says how,
+for kind, k3s and kubeadm.
+
+Limits: pods see the node as the client, also under the external policy Local,
+unless they read PROXY v2. SCTP is not served. Pods do not reach a ClusterIP at
+127.0.0.0/8. Where the host routes ClusterIPs to itself, a program that listens
+on all addresses is at each ClusterIP too, and no Service can have its port.
+Each address and port of a Service takes a descriptor a worker.
 `
 
 // imageDefault is an image that was built and loaded by hand: none is published.

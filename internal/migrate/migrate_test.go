@@ -211,25 +211,6 @@ func TestRealProgramsAcceptFixtures(t *testing.T) {
 	}
 }
 
-// The example of the README is what comes out.
-func TestReadmeExample(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(text), "```haproxy\n")
-	in, rest, _ := strings.Cut(rest, "```\n\n```yaml\n")
-	want, _, _ := strings.Cut(rest, "```")
-	r, err := Import(HAProxy, in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, string(r.YAML("haproxy.cfg"))); diff != "" {
-		t.Error(diff)
-	}
-}
-
 func FuzzImport(f *testing.F) {
 	for path, text := range fixtures(f) {
 		for i, kind := range Kinds() {

@@ -30,7 +30,7 @@ func TestExamples(t *testing.T) {
 		}
 		return s, err
 	}
-	for name, text := range map[string]string{"README": strings.ReplaceAll(readmeSection(t), "\\\n", ""), "help": help} {
+	for name, text := range map[string]string{"README": readText(t), "help": strings.ReplaceAll(help, "\\\n", "")} {
 		lines := regexp.MustCompile("(?m)^ *usher (kube .*)|`usher (kube [^`]*-[^`]*)`").FindAllStringSubmatch(text, -1)
 		if len(lines) < 3 {
 			t.Errorf("%s: %d examples, want those of a folder, of a kubeconfig and of manifests", name, len(lines))
@@ -60,11 +60,12 @@ func (valid) Name() string                                      { return "valid"
 func (valid) Settings() ([]byte, error)                         { return nil, nil }
 func (valid) Run(context.Context, app.SourceHost, func()) error { return errors.New(valid{}.Name()) }
 
-// The manifest of the README is served, with its options.
-func TestManifestOfReadme(t *testing.T) {
+// The manifest of the help is served, with its options.
+func TestManifestOfHelp(t *testing.T) {
 	t.Parallel()
-	text, ip, at := between(readmeSection(t), "```yaml\n", "```"), anyClusterIP(), backend(t, "tcp", "a")
-	text = strings.Replace(text, "10.96.0.10", ip, 1)
+	text, ip, at := between(help, "reaches port 9001:\n\n", "\n\n"), anyClusterIP(), backend(t, "tcp", "a")
+	text = strings.ReplaceAll(text, "\n  ", "\n")
+	text = strings.Replace(strings.TrimPrefix(text, "  "), "10.96.0.10", ip, 1)
 	text = strings.Replace(text, "9001", strconv.Itoa(int(at.Port())), 1)
 	w, dir := newWorld(t), t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "web.yaml"), []byte(text), 0o600); err != nil {
@@ -86,14 +87,14 @@ func TestManifestOfReadme(t *testing.T) {
 	await(t, "tcp", services[0].Listeners[0].String(), is("a"))
 }
 
-// readmeSection returns what the README says about Kubernetes.
-func readmeSection(t *testing.T) string {
+// readText returns the README.
+func readText(t *testing.T) string {
 	t.Helper()
 	b, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return between(string(b), "## Kubernetes Services\n", "\n## ")
+	return string(b)
 }
 
 // between returns the text between two marks.
