@@ -11,6 +11,7 @@ type chooser struct {
 	latency   latencyObserver // scheduler, if it is one
 	heap      *heapScheduler  // scheduler's, if it has one
 	local     bool
+	algorithm *Algorithm
 }
 
 // rules say who is a member, and with which weight.
@@ -68,7 +69,7 @@ func (p *Pool) prepare(o *Options, a *algorithm) *chooser {
 		p.countFlows(true)
 	}
 	settings.count, settings.heap = p.count, p.heap
-	next := &chooser{scheduler: a.make(settings), local: a.Destination || o.HashKey.Of >= LocalAddr}
+	next := &chooser{scheduler: a.make(settings), local: a.Destination || o.HashKey.Of >= LocalAddr, algorithm: &a.Algorithm}
 	next.latency, _ = next.scheduler.(latencyObserver)
 	if h, is := next.scheduler.(interface{ owner() *heapScheduler }); is {
 		next.heap = h.owner()

@@ -143,6 +143,12 @@ func (p *Pool) AcquireSticky(b *Backend, allow AffinityPolicy) bool {
 // UsesDestination reports whether choices depend on Flow.Local.
 func (p *Pool) UsesDestination() bool { return p.chooser.Load().local }
 
+// Scheduler returns the name of the scheduler, and whether it hashes.
+func (p *Pool) Scheduler() (name string, hashes bool) {
+	a := p.chooser.Load().algorithm
+	return a.Name, a.Hashes
+}
+
 // ObservesLatency reports whether Observe and ObserveConnect have an effect.
 func (p *Pool) ObservesLatency() bool { return p.chooser.Load().latency != nil }
 

@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,18 +21,20 @@ const accessBacklog = 16384
 // accessRecord is what the access log says of one flow.
 type accessRecord flow.Record
 
-// accessLog writes one line a flow, away from the loops that end them.
+// accessLog writes one line a flow, away from the loops that end them. While the server traces, it writes the choices of
+// backends, too.
 // A nil *accessLog writes nothing.
 type accessLog struct {
 	log     *zap.Logger
+	isFull  bool // every flow has a line, not those of some services alone
 	records chan flow.Record
 	flushes chan chan struct{}
 	dropped atomic.Uint64
 	writer  sync.WaitGroup
 }
 
-func newAccessLog(log *zap.Logger) *accessLog {
-	l := &accessLog{log: log, records: make(chan flow.Record, accessBacklog), flushes: make(chan chan struct{})}
+func newAccessLog(log *zap.Logger, isFull bool) *accessLog {
+	l := &accessLog{log: log, isFull: isFull, records: make(chan flow.Record, accessBacklog), flushes: make(chan chan struct{})}
 	l.writer.Go(l.write)
 	return l
 }
@@ -101,6 +105,17 @@ func (l *accessLog) flush(most time.Duration) {
 
 // line writes a record. A name that ends in _ms is a number of milliseconds, with microseconds behind its point.
 func (l *accessLog) line(r accessRecord) {
+	if r.Outcome == flow.Running {
+		l.choice(&r)
+		return
+	}
+	level := zap.InfoLevel
+	if !l.isFull && !r.Settings.LogAccess {
+		level = zap.DebugLevel // the record is there because the server traces
+	}
+	if !l.log.Core().Enabled(level) {
+		return
+	}
 	connect := zap.Skip()
 	if r.Connect >= 0 {
 		connect = milliseconds("connect_ms", r.Connect)
@@ -116,7 +131,7 @@ func (l *accessLog) line(r accessRecord) {
 	if r.Others > 0 {
 		others = zap.Uint64("others", r.Others)
 	}
-	l.log.Info("flow",
+	l.log.Log(level, "flow",
 		zap.String("client", r.clientText()),
 		peer,
 		zap.String("listener", r.listenerText()),
@@ -133,6 +148,42 @@ func (l *accessLog) line(r accessRecord) {
 		zap.Stringer("end", r.Outcome),
 		others,
 	)
+}
+
+// choice writes which backend a flow has got, and why.
+func (l *accessLog) choice(r *accessRecord) {
+	if !l.log.Core().Enabled(zap.DebugLevel) {
+		return
+	}
+	l.log.Debug("backend chosen",
+		zap.String("client", r.clientText()),
+		zap.String("listener", r.listenerText()),
+		zap.String("service", r.Settings.Service.Name),
+		zap.String("backend", r.backendText()),
+		zap.String("why", r.whyText()),
+		milliseconds("after_ms", r.Duration),
+	)
+}
+
+// whyText says what a backend was chosen by, as in "lc, failover, try 2".
+func (r *accessRecord) whyText() string {
+	by, hashes := r.Settings.Pool.Scheduler()
+	if hashes {
+		by += ", hash"
+	}
+	if r.Why&flow.WhyAffinity != 0 {
+		by = ""
+	}
+	words := make([]string, 0, 3)
+	for _, w := range []string{by, r.Why.String()} {
+		if w != "" {
+			words = append(words, w)
+		}
+	}
+	if r.Tries > 1 {
+		words = append(words, fmt.Sprintf("failover, try %d", r.Tries))
+	}
+	return strings.Join(words, ", ")
 }
 
 func textUnlessEmpty(name, text string) zap.Field {

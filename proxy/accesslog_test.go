@@ -58,7 +58,8 @@ func TestAccessLogLine(t *testing.T) {
 		},
 	} {
 		core, lines := observer.New(zap.InfoLevel)
-		(&accessLog{log: zap.New(core)}).line(tt.record)
+		tt.record.Outcome = max(tt.record.Outcome, flow.Finished)
+		(&accessLog{log: zap.New(core), isFull: true}).line(tt.record)
 		got := lines.All()[0].ContextMap()
 		for _, same := range []string{"service", "bytes_up", "bytes_down", "tries", "end"} {
 			if _, has := got[same]; !has {

@@ -217,7 +217,7 @@ func (s *Server) commit(p *plan) {
 	persists := false
 	for _, now := range p.changed {
 		if now.settings.LogAccess && s.access.Load() == nil {
-			s.access.Store(newAccessLog(s.log))
+			s.access.Store(newAccessLog(s.log, !s.admission.RecordSome))
 		}
 		now.service.SetSettings(now.settings)
 		persists = persists || now.settings.Persist.On

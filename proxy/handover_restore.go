@@ -79,7 +79,9 @@ func (x *restoring) restore(services []*ServiceConfig) error {
 	s.epoch = time.Now().Add(-age)
 	x.refs.Now, x.refs.Admission = x.state.Clock, &s.admission
 	for i := range x.state.Services {
-		x.services = append(x.services, flow.RestoreService(&x.state.Services[i], s.seed))
+		svc := flow.RestoreService(&x.state.Services[i], s.seed)
+		svc.Trace = s.admission.Trace
+		x.services = append(x.services, svc)
 	}
 	if err := x.restorePools(); err != nil {
 		return err

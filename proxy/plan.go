@@ -109,6 +109,7 @@ func (s *Server) newInstance(c *ServiceConfig, before *instance) *instance {
 	var settings *flow.Settings
 	if before == nil {
 		now.service = flow.NewService(c.Name, s.seed)
+		now.service.Trace = s.admission.Trace
 	} else {
 		now.service, settings = before.service, before.settings
 	}

@@ -31,7 +31,7 @@ type Options struct {
 	// MaxConns bounds the flows at any one time; zero derives it from the
 	// descriptor limit, and a greater value than that limit allows is cut to it.
 	MaxConns int
-	// Logger gets what the data path has to say, rarely; nil is silence.
+	// Logger gets what the data path has to say, rarely, and each flow at debug (see [Server.SetTrace]); nil is silence.
 	Logger *zap.Logger
 	// AccessLog writes one line to Logger for each flow that ended. Without it those of services with LogAccess have one.
 	AccessLog bool
@@ -145,14 +145,27 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s.admission.Record = func(r flow.Record) { s.access.Load().add(r) }
+	s.admission.Trace = flow.NewTrace(s.admission.Record)
 	if s.admission.RecordSome = !o.AccessLog; o.AccessLog {
-		s.access.Store(newAccessLog(s.log))
+		s.access.Store(newAccessLog(s.log, !s.admission.RecordSome))
 	}
+	s.SetTrace(s.log.Core().Enabled(zap.DebugLevel))
 	if err := s.Apply(nil); err != nil { // a server without services has its limits, too
 		s.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// SetTrace has each choice of a backend and each end of a flow logged at debug, or not. New does so if the logger's level is
+// debug.
+func (s *Server) SetTrace(on bool) {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	if on && s.access.Load() == nil && !s.draining.Load() {
+		s.access.Store(newAccessLog(s.log, !s.admission.RecordSome))
+	}
+	s.admission.Trace.Set(on)
 }
 
 // maxClients bounds the clients that a server keeps at their backends. Memory is taken

@@ -81,6 +81,7 @@ func (r *running) adopt(next settings) {
 		case "log-level":
 			r.settings.process.LogLevel = next.process.LogLevel
 			r.log.setLevel(next.process.LogLevel)
+			r.control.Server().SetTrace(r.log.Core().Enabled(zap.DebugLevel))
 		default:
 			r.log.Warn(string(f) + " cannot change while usher runs: restart it")
 			continue

@@ -9,22 +9,23 @@ import (
 	"usher/proxy/rules"
 )
 
-// Record is what there is to say of a flow that has ended, or was refused.
+// Record is what there is to say of a flow that has ended, was refused, or has got a backend (see [Trace]).
 type Record struct {
 	Origin
 	Settings *Settings
 	Backend  *balancer.Backend // the last one reserved; nil if none was
 	Connect  time.Duration     // until a backend accepted; negative if none did
-	Duration time.Duration
+	Duration time.Duration     // so far, while it runs
 	Up, Down uint64
 	Tries    uint8
-	Outcome  Outcome
-	Others   uint64 // that ended so before the client was let in, and have no record
+	Outcome  Outcome // Running: it has got Backend
+	Why      Why     // while Running
+	Others   uint64  // that ended so before the client was let in, and have no record
 }
 
 // records reports whether flows with these settings have records.
 func (a *Admission) records(c *Settings) bool {
-	return a.Record != nil && (!a.RecordSome || c.LogAccess)
+	return a.Record != nil && (!a.RecordSome || c.LogAccess || a.Trace.IsOn())
 }
 
 func (a *Admission) write(r Record) {

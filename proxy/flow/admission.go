@@ -13,8 +13,9 @@ import (
 type Admission struct {
 	Idle   chan struct{} // signalled when the last flow ends; buffered
 	Record func(Record)  // gets each flow that has ended or was refused; nil: nobody does
-	// RecordSome has Record get the flows of services with LogAccess alone.
+	// RecordSome has Record get the flows of services with LogAccess alone, and all while Trace is on.
 	RecordSome bool
+	Trace      *Trace // nil: it is never on
 
 	Seed uint64        // of ids; no two servers have the same
 	ids  atomic.Uint64 // given so far

@@ -20,14 +20,16 @@ type Persist struct {
 // that its client has, if the service keeps clients together and it may be used, else
 // the scheduler's choice, which the client has from then on; also if its own is merely
 // full, because a choice for each flow would scatter it while that lasts. h is the flow's part in
-// that, to be given back by forget. busy is as of Pool.Acquire.
-func (s *Settings) choose(f balancer.Flow, tried *balancer.Tried, h *conntrack.AffinityRef) (b *balancer.Backend, busy bool) {
+// that, to be given back by forget. rejoins is set to whether the client had b. busy is as of Pool.Acquire.
+func (s *Settings) choose(f balancer.Flow, tried *balancer.Tried, h *conntrack.AffinityRef, rejoins *bool) (b *balancer.Backend, busy bool) {
+	*rejoins = false
 	if s.affinity == nil {
 		return s.Pool.Acquire(f, tried)
 	}
 	who := conntrack.NewAffinityClient(s.Service, f.Client.Addr(), s.Persist.AffinityConfig)
 	had := s.affinity.Get(h, who, f.Now)
 	if had != nil && !tried.Has(had) && s.canRejoin(f, had) && s.Pool.AcquireSticky(had, s.Persist.Allow) {
+		*rejoins = true
 		return had, false
 	}
 	if b, busy = s.Pool.Acquire(f, tried); b == nil {
@@ -41,6 +43,7 @@ func (s *Settings) choose(f balancer.Flow, tried *balancer.Tried, h *conntrack.A
 		// Another flow of the client was faster.
 		if !tried.Has(has) && s.Pool.AcquireSticky(has, s.Persist.Allow) {
 			s.release(b) // another client may have found b full meanwhile
+			*rejoins = true
 			return has, false
 		}
 		had = has

@@ -36,13 +36,14 @@ func TestRefusedClientStaysWhereItMoved(t *testing.T) {
 			f := balancer.Flow{Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i % clients)}), 1000), Local: netip.MustParseAddrPort("127.0.0.1:80"), Now: now}
 			var tried balancer.Tried
 			var hold conntrack.AffinityRef
-			b, _ := svc.choose(f, &tried, &hold)
+			var rejoins bool
+			b, _ := svc.choose(f, &tried, &hold, &rejoins)
 			if b == dead {
 				first++
 				b.CountFailure(balancer.FailedRefused)
 				svc.release(b)
 				tried.Add(b)
-				b, _ = svc.choose(f, &tried, &hold)
+				b, _ = svc.choose(f, &tried, &hold, &rejoins)
 			}
 			if b == nil || b == dead {
 				t.Fatalf("%s: client %d ends with %v", scheduler, i, b)

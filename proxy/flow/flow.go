@@ -83,6 +83,7 @@ type Flow struct {
 	isAnnounced bool  // the feed was told that the flow has begun, if there was a reader
 
 	isHeld   bool  // while silent: it is one of Admission.dropped
+	rejoins  bool  // backend is the one that its client had
 	tries    uint8 // saturates
 	step     uint8 // tries since the client was last held; saturates
 	portless uint8 // tries that found no local port; saturates
@@ -194,7 +195,7 @@ func (f *Flow) choose(now time.Duration) (b *balancer.Backend, busy bool) {
 // up, a refusal is newer than the status: then that backend has to pass a check first.
 func (f *Flow) pick(now time.Duration, upOnly bool) (b *balancer.Backend, busy bool) {
 	for !f.tried.Full() {
-		b, busy = f.Settings.choose(balancer.Flow{Client: f.Client, Local: f.Local, Now: now, UpOnly: upOnly}, &f.tried, &f.sticky)
+		b, busy = f.Settings.choose(balancer.Flow{Client: f.Client, Local: f.Local, Now: now, UpOnly: upOnly}, &f.tried, &f.sticky, &f.rejoins)
 		if b == nil || !b.HasRefused() || !f.waitsForUp(now) {
 			return b, busy
 		}
@@ -244,6 +245,9 @@ func (f *Flow) dial(b *balancer.Backend, now time.Duration) Action {
 	f.ent.SetBackend(b)
 	f.ent.SetState(conntrack.Connecting)
 	f.ent.SetTries(f.tries)
+	if f.Service.Trace.IsOn() {
+		f.trace(now)
+	}
 	return Action{Do: Dial, Until: f.attempt}
 }
 

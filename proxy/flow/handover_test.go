@@ -21,7 +21,7 @@ func TestEveryFieldIsSaved(t *testing.T) {
 			"Settings", "backend", "holding", "phase", "gentle", "answered", "endState", "asked", "told", "Origin",
 			"tries", "step", "portless", "accepted", "connected", "attempt", "redial", "budget", "began", "hold", "patience",
 			"ends", "doubted", "given", "tried", "sticky", "ticket", "at", "needs",
-		}, []string{"ent", "Service", "ID", "idle", "pass", "isHeld", "Feed", "isAnnounced"}},
+		}, []string{"ent", "Service", "ID", "idle", "pass", "isHeld", "Feed", "isAnnounced", "rejoins"}},
 		{endState{}, []string{
 			"fins", "finished", "muted", "failedSide", "endsAs", "failedAt", "quiet", "inspected", "settled", "progress",
 			"unacked", "undelivered",
@@ -34,16 +34,16 @@ func TestEveryFieldIsSaved(t *testing.T) {
 			"Settings", "Binding", "backend", "chosenDown", "madeRoom", "places", "stale", "aged", "Origin", "opened",
 			"counted", "told", "ends", "sticky", "asked", "replies", "waiting", "refused", "heard", "kept", "header", "peer",
 			"judged",
-		}, []string{"Service", "ent", "ID", "idle", "pass", "isAnnounced"}},
+		}, []string{"Service", "ent", "ID", "idle", "pass", "isAnnounced", "rejoins"}},
 		{unconfirmed{}, []string{"first", "last", "since", "datagrams", "bytes"}, []string{"used", "copies"}},
 		{Sessions{}, []string{"table", "slots", "once", "named", "resend"}, []string{
 			"InterfaceName", "door", "Feed",
-			"admission", "cut", "others", "fire", "lines", "counts", "sticky", "now", "closed",
+			"admission", "cut", "others", "fire", "lines", "counts", "sticky", "rejoins", "now", "closed",
 		}},
 		{Service{}, []string{
 			"Name", "running", "isRemoved", "persisted", "accepted", "starved", "ended", "up", "down", "in", "out", "connects", "lifetime",
 			"dropped", "fellBack",
-		}, []string{"places", "ports", "most", "clientMost", "seed", "limits", "lines"}}, // rates begin anew
+		}, []string{"places", "ports", "most", "clientMost", "seed", "limits", "lines", "Trace"}}, // rates begin anew
 		{Settings{}, []string{"ServiceConfig", "Service", "queue"}, []string{"affinity", "access"}},
 		{Binding{}, []string{"to", "isGone"}, nil},
 		{Destination{}, []string{"Claim", "last"}, nil},

@@ -101,7 +101,7 @@ func (m *Sessions) PeerAbsent(x *Session, now time.Duration) Action {
 	lost := m.takeBack(x, now)
 	var b *balancer.Backend
 	if !x.refused.Full() {
-		b, _ = x.Settings.choose(balancer.Flow{Client: x.Client, Local: x.Local, Now: now}, &x.refused, &x.sticky)
+		b, _ = x.Settings.choose(balancer.Flow{Client: x.Client, Local: x.Local, Now: now}, &x.refused, &x.sticky, &x.rejoins)
 	}
 	copies := x.kept.copies // more than lost if the last backend was not sent them all
 	if b != nil && m.resend.header(x.kept.first) != nil {

@@ -117,7 +117,8 @@ type UDPConfig struct {
 // Service is a running service: its identity, its counters, and one pointer to its
 // config. Any goroutine may call its methods.
 type Service struct {
-	Name string
+	Name  string
+	Trace *Trace // of the choices of backends; nil: nobody ever asks for them
 
 	running   atomic.Pointer[Settings] // of new flows
 	isRemoved atomic.Bool

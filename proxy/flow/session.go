@@ -19,6 +19,7 @@ type Session struct {
 	ID          conntrack.ID
 	backend     *balancer.Backend // the last one reserved, or nil
 	chosenDown  bool              // backend was chosen because all were down
+	rejoins     bool              // backend is the one that its client had
 	isAnnounced bool              // the feed was told that the session has begun, if there was a reader
 	madeRoom    bool              // another session has ended for a socket to backend
 
@@ -72,14 +73,15 @@ type Sessions struct {
 	cut           func(*Session)
 	// others makes room where there is no session to end for it: it ends a connection, or
 	// asks other workers, which are not waited for. It reports whether there is room.
-	others func(Shortage) bool
-	fire   func(conntrack.ID)    // bound once
-	lines  int                   // of refused clients in the access log, since counted
-	counts time.Duration         // since when
-	sticky conntrack.AffinityRef // of the session that is about to be opened
-	resend resendBuffer
-	now    time.Duration // of the call of expire
-	closed bool          // draining: no new sessions
+	others  func(Shortage) bool
+	fire    func(conntrack.ID)    // bound once
+	lines   int                   // of refused clients in the access log, since counted
+	counts  time.Duration         // since when
+	sticky  conntrack.AffinityRef // of the session that is about to be opened
+	resend  resendBuffer
+	rejoins bool          // the session that is about to be opened gets the backend that its client had
+	now     time.Duration // of the call of expire
+	closed  bool          // draining: no new sessions
 }
 
 const SessionChunk = 64
@@ -143,7 +145,7 @@ func (m *Sessions) choose(a *arrival, now time.Duration) (b *balancer.Backend, o
 	if m.closed {
 		return nil, Draining
 	}
-	b, busy := a.Settings.choose(balancer.Flow{Client: a.Client, Local: a.Origin.Local, Now: now}, nil, &m.sticky)
+	b, busy := a.Settings.choose(balancer.Flow{Client: a.Client, Local: a.Origin.Local, Now: now}, nil, &m.sticky, &m.rejoins)
 	switch {
 	case b != nil:
 		return b, Running
@@ -180,6 +182,9 @@ func (x *Session) given(b *balancer.Backend, now time.Duration) {
 	x.header = 0
 	x.ent.SetBackend(b)
 	x.ent.SetTries(x.tries())
+	if x.Service.Trace.IsOn() {
+		x.trace(now)
+	}
 }
 
 // begin begins a session with b, which is reserved; without room b is released.
@@ -196,7 +201,7 @@ func (m *Sessions) begin(a *arrival, b *balancer.Backend, now time.Duration) (*S
 	x := m.At(id)
 	*x = Session{
 		Service: svc, Settings: a.Settings, Binding: a.Binding, ent: ent, ID: id, Origin: a.Origin,
-		opened: now, counted: now, sticky: m.sticky, pass: m.door.TakePass(), judged: a.judged,
+		opened: now, counted: now, sticky: m.sticky, rejoins: m.rejoins, pass: m.door.TakePass(), judged: a.judged,
 	}
 	x.given(b, now)
 	m.sticky = conntrack.AffinityRef{}
