@@ -86,6 +86,14 @@ func (f *fake) view(s *config.Service) api.Service {
 	return v
 }
 
+func (f *fake) Overview() []api.Service {
+	all := f.Services()
+	for i := range all {
+		all[i].Backends = []api.Backend{}
+	}
+	return all
+}
+
 func (f *fake) Services() (all []api.Service) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -33,6 +33,7 @@ import (
 // events gets the count of those that it has missed.
 type Controller interface {
 	Services() []api.Service
+	Overview() []api.Service // without the backends
 	Service(name string) (api.Service, error)
 	Plan() *config.Config
 	Flows(control.FlowQuery) iter.Seq[api.Flow]

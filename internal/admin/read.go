@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 
 	"usher/internal/api"
 	"usher/internal/configfile"
@@ -12,12 +13,22 @@ import (
 )
 
 // listServices answers with a list whose text is never there as a whole.
-func (h *Handler) listServices(w http.ResponseWriter, _ *request) error {
+func (h *Handler) listServices(w http.ResponseWriter, r *request) error {
+	list := h.control.Services
+	if word := r.query.Get("backends"); word != "" {
+		isWanted, err := strconv.ParseBool(word)
+		if err != nil {
+			return badRequest("backends: %q is neither true nor false", word)
+		}
+		if !isWanted {
+			list = h.control.Overview
+		}
+	}
 	w.Header().Set("Content-Type", "application/json")
 	out := newLines(w)
 	_ = out.text(`{"services":[`)
 	separator := ""
-	for _, s := range h.control.Services() {
+	for _, s := range list() {
 		if out.text(separator) != nil || out.write(s) != nil {
 			return nil // the reader is gone
 		}

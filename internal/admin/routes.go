@@ -30,7 +30,7 @@ const (
 // routes are all that can be asked. GET only reads; everything else changes something. Where an answer ends soon, HEAD is
 // for those who only want to know the status.
 var routes = []route{
-	{method: "GET", path: servicesPath, serve: (*Handler).listServices},
+	{method: "GET", path: servicesPath, query: []string{"backends"}, serve: (*Handler).listServices},
 	{method: "POST", path: servicesPath, hasBody: true, serve: (*Handler).addService},
 	{method: "GET", path: servicePath, serve: (*Handler).showService},
 	{method: "PATCH", path: servicePath, hasBody: true, serve: (*Handler).setService},

@@ -61,6 +61,11 @@ func (c *Client) Services(ctx context.Context) (s Services, err error) {
 	return s, c.get(ctx, "/v1/services", &s)
 }
 
+// Overview returns all services without their backends.
+func (c *Client) Overview(ctx context.Context) (s Services, err error) {
+	return s, c.get(ctx, "/v1/services?backends=false", &s)
+}
+
 // Service returns one service, as the only one of the list.
 func (c *Client) Service(ctx context.Context, name string) (s Services, err error) {
 	return s, c.get(ctx, servicePath(name), &s)

@@ -27,7 +27,10 @@ type Service struct {
 	Refused   map[string]uint64 `json:"refused,omitempty"`
 	BytesUp   uint64            `json:"bytes_up"`
 	BytesDown uint64            `json:"bytes_down"`
-	Backends  []Backend         `json:"backends"`
+	Backends  []Backend         `json:"backends"` // none with ?backends=false
+	// BackendsUp are the backends that are up, of BackendsAll.
+	BackendsUp  int `json:"backends_up"`
+	BackendsAll int `json:"backends_all"`
 }
 
 // Virtual is an address that clients know, and the listener that stands for it.

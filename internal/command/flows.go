@@ -45,18 +45,19 @@ func ofMilliseconds(n int64) time.Duration { return time.Duration(n) * time.Mill
 
 // flowHelp are the parameters of control.ParseFlowQuery, as flags.
 var flowHelp = map[string]string{
-	"client":    "ADDR[/BITS]\tthe client's address, with or without its port, or a prefix",
+	"client":    "ADDR[/BITS]\tthe client's address, ADDR:PORT, or a prefix",
 	"listener":  "ADDR\tthe address that the client asked for, as the table shows it",
 	"service":   "SERVICE[,...]\tof these services",
 	"backend":   "ADDR[,...]\tat these backends; - is a flow without one",
 	"network":   "tcp|unix|udp\tof this network",
 	"state":     "STATE[,...]\t" + strings.Join(conntrack.StateNames(), ", "),
+	"match":     "TEXT\tin any column; of several words each",
 	"id":        "ID[,...]\tthe flows with these ids, which -o json prints",
 	"min-age":   "TIME\tat least that old",
 	"min-idle":  "TIME\tidle for at least that long",
 	"min-bytes": "N\tat least as many bytes, both ways together",
-	"min-tries": "N\tsent to at least as many backends, one after the other",
-	"sort":      "COLUMN\t" + strings.Join(control.FlowColumns(), ", ") + "; the largest number first",
+	"min-tries": "N\tat least as many backends were tried",
+	"sort":      "COLUMN\t" + strings.Join(control.FlowColumns(), ", ") + "; -COLUMN: the other way",
 	"top":       fmt.Sprintf("N\tonly the first N; with --sort at most %d, which is then the default", control.MaxTop),
 }
 

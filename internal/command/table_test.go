@@ -89,7 +89,7 @@ ADDRESS  WEIGHT  BACKUP  STATUS  SINCE  OVERRIDE  ACTIVE  TOTAL  FAILED  CONNECT
 clients refused: denied 1, rate-limited 4
 `},
 		{"object", lister{out: output{form: "json"}, instances: one, samples: []sample{{services: []api.Service{dns}}}}, `
-{"services":[{"name":"dns","owner":"flags","network":"udp","listen":["udp://127.0.0.1:53"],"scheduler":"rr","status":"down","active":0,"queued":0,"total":0,"failed":0,"bytes_up":0,"bytes_down":0,"backends":null}]}
+{"services":[{"name":"dns","owner":"flags","network":"udp","listen":["udp://127.0.0.1:53"],"scheduler":"rr","status":"down","active":0,"queued":0,"total":0,"failed":0,"bytes_up":0,"bytes_down":0,"backends":null,"backends_up":0,"backends_all":0}]}
 `},
 		{"object of several", lister{out: output{form: "yaml"}, instances: []instance{{name: "a"}, {name: "b"}}, samples: []sample{
 			{instance: "a", services: []api.Service{dns}}, {instance: "b"}}}, `
@@ -109,6 +109,8 @@ services:
   bytes_up: 0
   bytes_down: 0
   backends: null
+  backends_up: 0
+  backends_all: 0
 `},
 	} {
 		var got bytes.Buffer

@@ -29,6 +29,7 @@ type FlowFilter struct {
 	MinBytes   uint64 // both ways together
 	MinTries   int
 	ID         map[proxy.FlowID]bool
+	Words      []string // each in a column of the flow as it is listed; in small letters
 	Denied     bool // that today's rules, or the lists of clients of their service, would refuse
 }
 
@@ -38,8 +39,9 @@ type FlowQuery struct {
 	// All says that a filter which lets all pass is meant so. Kill needs it then.
 	All bool
 	// Sort is a column, or empty for no order. With it there are the first Top rows, at most
-	// MaxTop.
-	Sort string
+	// MaxTop; with IsReversed the last ones, from the end.
+	Sort       string
+	IsReversed bool
 	// Top is how many rows there are at most; zero is all, with Sort MaxTop.
 	Top int
 	// RTT has the kernel asked for the round trip time to each client, Sockets also for the other addresses of the
@@ -66,6 +68,7 @@ var flowParameters = map[string]func(*FlowQuery, string) error{
 	"sort":      (*FlowQuery).setSort,
 	"top":       func(q *FlowQuery, v string) error { return setInt(&q.Top, v) },
 	"id":        func(q *FlowQuery, v string) error { return addIDs(&q.ID, v) },
+	"match":     func(q *FlowQuery, v string) error { q.Words = strings.Fields(strings.ToLower(v)); return nil },
 	"sockets":   func(q *FlowQuery, v string) error { return setSwitch(&q.Sockets, v) },
 	"rtt":       func(q *FlowQuery, v string) error { return setSwitch(&q.RTT, v) },
 	"all":       func(q *FlowQuery, v string) error { return setSwitch(&q.All, v) },
@@ -138,7 +141,9 @@ func (q *FlowQuery) setClient(v string) error {
 	return nil
 }
 
+// setSort takes a column, with a minus in front for the other way round.
 func (q *FlowQuery) setSort(v string) error {
+	v, q.IsReversed = strings.CutPrefix(v, "-")
 	if flowOrders[v] == nil {
 		return fmt.Errorf("unknown column %q%s", v, config.OrHave(v, FlowColumns()))
 	}
@@ -212,7 +217,7 @@ func setSwitch(to *bool, v string) (err error) {
 // IsAll reports whether the filter lets all pass.
 func (f *FlowFilter) IsAll() bool {
 	return !f.Denied && !f.Client.IsValid() && f.ClientPort == 0 && f.MinAge == 0 && f.MinIdle == 0 && f.MinBytes == 0 && f.MinTries == 0 &&
-		len(f.Listener)+len(f.Service)+len(f.Backend)+len(f.Network)+len(f.State)+len(f.ID) == 0
+		len(f.Listener)+len(f.Service)+len(f.Backend)+len(f.Network)+len(f.State)+len(f.ID)+len(f.Words) == 0
 }
 
 // Match reports whether a flow passes, as far as its row says: not whether it is denied. now is the time on the server's
@@ -234,7 +239,23 @@ func (f *FlowFilter) Match(r *proxy.Row, now time.Duration) bool {
 		len(f.Listener) > 0 && !slices.Contains(f.Listener, listenerText(r)):
 		return false
 	}
-	return true
+	return len(f.Words) == 0 || f.hasWords(r)
+}
+
+// hasWords reports whether each of the words is in a column.
+func (f *FlowFilter) hasWords(r *proxy.Row) bool {
+	text := strings.ToLower(strings.Join([]string{
+		clientText(r), listenerText(r), r.Service.Name, backendText(r), r.Network(), r.State.String(),
+	}, "\n"))
+	return !slices.ContainsFunc(f.Words, func(word string) bool { return !strings.Contains(text, word) })
+}
+
+// clientText is the client's address as it is listed.
+func clientText(r *proxy.Row) string {
+	if c := r.Client(); c.IsValid() {
+		return c.String()
+	}
+	return "unix"
 }
 
 // backendText is the backend's address as it is listed; "-" if there is none yet.

@@ -134,6 +134,11 @@ func TestFlowQueries(t *testing.T) {
 		{"sort=age&top=3", "012"},
 		{"sort=rtt&top=2&rtt", "76"},
 		{"sort=client&service=ns/dns:udp", "1357"},
+		{"sort=-age&top=3", "765"},
+		{"sort=-bytes&top=2", "01"},
+		{"match=0.0.5", "5"},
+		{"match=UDP+-", "1357"},
+		{"match=dns+established", ""},
 	} {
 		values, err := url.ParseQuery(test.query)
 		if err != nil {

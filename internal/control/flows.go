@@ -64,7 +64,11 @@ func flows(s flowServer, q FlowQuery) iter.Seq[api.Flow] {
 		if top == 0 {
 			top = MaxTop
 		}
-		rows = first(rows, flowOrders[q.Sort], min(top, MaxTop))
+		order := flowOrders[q.Sort]
+		if q.IsReversed {
+			order = func(a, b *proxy.Row) int { return flowOrders[q.Sort](b, a) }
+		}
+		rows = first(rows, order, min(top, MaxTop))
 	} else if q.Top > 0 {
 		rows = atMost(rows, q.Top)
 	}
@@ -122,7 +126,7 @@ func (f *FlowFilter) matcher(s flowServer) func(*proxy.Row) bool {
 // flowOf is a row as the API shows it.
 func flowOf(r *proxy.Row, now time.Duration) api.Flow {
 	f := api.Flow{
-		Client:    "unix",
+		Client:    clientText(r),
 		Listener:  listenerText(r),
 		Service:   r.Service.Name,
 		Network:   r.Network(),
@@ -134,9 +138,6 @@ func flowOf(r *proxy.Row, now time.Duration) api.Flow {
 		Tries:     int(r.Tries),
 		RTTMS:     float64(r.RTT.Microseconds()) / 1000,
 		ID:        r.FlowID().String(),
-	}
-	if c := r.Client(); c.IsValid() {
-		f.Client = c.String()
 	}
 	if to := r.Key.Local(); to.IsValid() {
 		f.Destination = to.String()

@@ -13,7 +13,12 @@ import (
 
 // Services returns all services, in the order of their owners. Those of a cluster are sorted by name: they come and go
 // in any order.
-func (c *Controller) Services() []api.Service {
+func (c *Controller) Services() []api.Service { return c.views((*service).view) }
+
+// Overview returns all services in the same order, without their backends.
+func (c *Controller) Overview() []api.Service { return c.views((*service).overview) }
+
+func (c *Controller) views(of func(*service) api.Service) []api.Service {
 	c.server.CountBytes()
 	running := slices.Clone(*c.running.Load())
 	isKube := func(s *service) bool { return s.owner == Kube }
@@ -26,7 +31,7 @@ func (c *Controller) Services() []api.Service {
 	}
 	all := make([]api.Service, len(running))
 	for i, s := range running {
-		all[i] = s.view()
+		all[i] = of(s)
 	}
 	return all
 }
@@ -53,6 +58,17 @@ func (c *Controller) Plan() *config.Config {
 
 // view is what readers see of a service.
 func (s *service) view() api.Service {
+	v := s.overview()
+	states := s.keeper.Backends()
+	v.Backends = make([]api.Backend, len(states))
+	for i := range states {
+		v.Backends[i] = backendView(&states[i])
+	}
+	return v
+}
+
+// overview is what readers see of a service without its backends.
+func (s *service) overview() api.Service {
 	up, down := s.running.Bytes()
 	v := api.Service{
 		Name:      s.plan.Name,
@@ -68,16 +84,13 @@ func (s *service) view() api.Service {
 		Refused:   refusedBy(s.running),
 		BytesUp:   up,
 		BytesDown: down,
+		Backends:  []api.Backend{},
 	}
+	v.BackendsUp, v.BackendsAll = s.keeper.Counts()
 	for _, a := range s.plan.Virtual {
 		if slices.ContainsFunc(s.config.Listeners, func(l config.Addr) bool { return l.HostPort() == a.Listen }) { // not refused
 			v.Virtual = append(v.Virtual, api.Virtual(a))
 		}
-	}
-	states := s.keeper.Backends()
-	v.Backends = make([]api.Backend, len(states))
-	for i := range states {
-		v.Backends[i] = backendView(&states[i])
 	}
 	return v
 }

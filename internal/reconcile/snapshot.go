@@ -41,6 +41,17 @@ func (s *Service) Backends() []BackendState {
 	return all
 }
 
+// Counts returns how many backends are up, and how many there are. It waits for nothing.
+func (s *Service) Counts() (up, all int) {
+	rows := s.shown.Load().rows
+	for i := range rows {
+		if rows[i].spec.Status() == balancer.Up {
+			up++
+		}
+	}
+	return up, len(rows)
+}
+
 // Status returns how many of the backends are in use. It waits for nothing.
 func (s *Service) Status() ServiceStatus { return s.shown.Load().status }
 
