@@ -35,15 +35,25 @@ func costsFigure(r *reader) figure {
 		rows := []bar{usher, haproxy, {name: "nginx", cell: r.cell(t, "nginx", p.column)}}
 		f.panels = append(f.panels, &bars{title: p.title, unit: p.unit, rows: rows})
 		if p.workload == "crr" {
-			f.title = "A connection costs usher as much CPU as HAProxy or nginx; bytes, datagrams and idle connections cost it far less"
 			ratio := r.cell(r.table("tcp.md", "Cost of a unit of work", 0), "crr", "usher / best peer")
-			r.claim(ratio.from <= 1 && ratio.to >= 1, "a connection costs usher as much as the best peer")
+			f.title = fmt.Sprintf("A connection costs usher %s HAProxy or nginx; bytes, datagrams and idle connections cost it far less", comparedCPU(ratio))
 			continue
 		}
 		isLess := !slices.ContainsFunc(rows[1:], func(peer bar) bool { return peer.isThere && usher.value > 0.7*peer.value })
 		r.claim(isLess, "usher does "+p.workload+" for far less than any peer")
 	}
 	return f
+}
+
+// comparedCPU is what a ratio and its range say. Where they include 1, there is no difference.
+func comparedCPU(ratio cell) string {
+	switch {
+	case ratio.to < 1:
+		return "less CPU than"
+	case ratio.from > 1:
+		return "more CPU than"
+	}
+	return "as much CPU as"
 }
 
 // release is the first three numbers of a package's version.

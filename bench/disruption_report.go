@@ -154,8 +154,8 @@ func movesFigure(r *reader) figure {
 	}
 	r.fitted(charts...)
 	r.claim(most["mh"].from < 1 && len(noneMove) > 0 && most["sh,ipvs"].from > 90, "mh moves less than one client in a hundred needlessly")
-	f.title = fmt.Sprintf("When backends change, mh moves at most %s of the clients needlessly; %s, none; the kernel's sh, up to %s",
-		percents(most["mh"].from), strings.Join(noneMove, " and "), percents(most["sh,ipvs"].from))
+	f.title = fmt.Sprintf("When backends change, at most %s of the clients move needlessly with mh (Maglev), none with %s; with the kernel's sh, up to %s",
+		percents(most["mh"].from), strings.Join(noneMove, " or "), percents(most["sh,ipvs"].from))
 	f.note = "Clients that change from one backend to another though neither changed, in percent of all. With ipvs: the hash of the kernel, in a table of its size."
 	return f
 }
@@ -179,7 +179,7 @@ func evennessFigure(r *reader) figure {
 	at := func(column string) float64 { return r.cell(t, grouped(most), column).value }
 	r.claim(at("mh") < 1.1*at(random) && at("ring") > 2*at("mh") && at("hrw") > 2*at("mh"), "mh spreads clients as evenly as chance does")
 	return figure{
-		title: fmt.Sprintf("mh spreads clients over %s backends as evenly as drawing lots: ±%s, where lots give ±%s, ring ±%s and hrw ±%s",
+		title: fmt.Sprintf("Over %s backends, mh spreads clients as evenly as chance: ±%s, chance ±%s, ring ±%s, hrw ±%s",
 			grouped(most), percents(at("mh")), percents(at(random)), percents(at("ring")), percents(at("hrw"))),
 		note:   "How far the clients of a backend are from the mean. @100: with weights of 100. With ipvs: the hash of the kernel, in a table of its size.",
 		panels: []panel{p},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"time"
 )
 
 // machine names the processor and how many of it there are.
@@ -15,6 +16,9 @@ func machine() string {
 	}
 	return fmt.Sprintf("%s, %s", model, count(runtime.NumCPU(), "CPU"))
 }
+
+// today is the date of a measurement.
+func today() string { return time.Now().UTC().Format(time.DateOnly) }
 
 // compiler names Go's version and what it compiles for.
 func compiler() string { return runtime.Version() + " " + runtime.GOARCH }

@@ -63,19 +63,28 @@ func drawPictures(folder string) error {
 
 // svg draws the picture from the pages in a folder.
 func (p *picture) svg(folder string) ([]byte, error) {
-	r := &reader{pages: make(map[string]*page)}
-	for _, name := range p.pages {
-		text, err := os.ReadFile(filepath.Join(folder, name))
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", p.name, err)
-		}
-		r.pages[name] = parsePage(name, string(text))
+	r, err := p.read(folder)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.name, err)
 	}
 	f := p.draw(r)
 	if r.err != nil {
 		return nil, fmt.Errorf("%s from %s: %w", p.name, strings.Join(p.pages, ", "), r.err)
 	}
 	return f.draw()
+}
+
+// read returns a reader of the picture's pages.
+func (p *picture) read(folder string) (*reader, error) {
+	r := &reader{pages: make(map[string]*page)}
+	for _, name := range p.pages {
+		text, err := os.ReadFile(filepath.Join(folder, name))
+		if err != nil {
+			return nil, err
+		}
+		r.pages[name] = parsePage(name, string(text))
+	}
+	return r, nil
 }
 
 // The ways to write a figure on an axis. A hard space keeps it with its unit.

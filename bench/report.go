@@ -15,7 +15,8 @@ import (
 type setup struct {
 	machine  string
 	kernel   string
-	compiler string   // Go's version
+	compiler string // Go's version
+	date     string
 	proxies  []string // one line each: name and version
 	skipped  []string // one line each: name and why
 	notes    []string // one line each: other facts for the reader
@@ -31,7 +32,7 @@ func writeReport(w io.Writer, s setup, r *results) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# usher beside its peers\n\n")
 	fmt.Fprintf(&b, "- command: `%s`\n", s.command)
-	fmt.Fprintf(&b, "- machine: %s\n- kernel: %s\n- Go: %s\n", s.machine, s.kernel, s.compiler)
+	fmt.Fprintf(&b, "- machine: %s\n- kernel: %s\n- Go: %s\n- date: %s\n", s.machine, s.kernel, s.compiler, s.date)
 	for _, line := range s.proxies {
 		fmt.Fprintf(&b, "- %s\n", line)
 	}

@@ -62,7 +62,7 @@ func TestReport(t *testing.T) {
 	}
 	var b strings.Builder
 	err = writeReport(&b, setup{
-		machine: "a CPU, 2 CPUs", kernel: "Linux 6.1", compiler: "go1.26 amd64",
+		machine: "a CPU, 2 CPUs", kernel: "Linux 6.1", compiler: "go1.26 amd64", date: "2026-01-02",
 		proxies: []string{"usher: 1", "haproxy: 2.6"}, skipped: []string{"nginx: not found"},
 		notes: []string{"idle with usher: 90 connections"}, files: 20000,
 		user: "nobody", command: "go run ./bench", rounds: 2, duration: 3 * time.Second,

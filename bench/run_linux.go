@@ -73,7 +73,7 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) error {
 		return err
 	}
 	s := setup{
-		machine: machine(), kernel: kernel(), compiler: compiler(),
+		machine: machine(), kernel: kernel(), compiler: compiler(), date: today(),
 		skipped: skipped, user: r.userName(), command: o.command, rounds: o.rounds, duration: o.duration,
 		files: r.files,
 	}

@@ -81,7 +81,7 @@ func parseStudyFlags(args []string, stderr io.Writer) (studyOptions, error) {
 	o := studyOptions{
 		command: strings.Join(append([]string{"go run ./bench"}, args...), " "),
 		machine: machine(), kernel: kernel(), goVersion: compiler(),
-		date: time.Now().UTC().Format(time.DateOnly),
+		date: today(),
 	}
 	f := flag.NewFlagSet("bench "+args[0], flag.ContinueOnError)
 	f.SetOutput(stderr)
