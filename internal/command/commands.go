@@ -81,6 +81,7 @@ func (p *program) seeCommands() []*cli.Command {
 			Name: "events", Usage: "prints changes as they happen, until Ctrl-C", Description: eventsHelp,
 			Flags: append([]cli.Flag{outputFlag()}, instanceFlags()...), Action: p.events,
 		},
+		p.doctorCommand(),
 		{
 			Name: "ready", Usage: "says whether clients should come, by its exit status", ArgsUsage: "[SERVICE]",
 			Description: readyHelp, Flags: instanceFlags(), Action: p.ready,
