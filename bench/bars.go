@@ -43,9 +43,9 @@ func (b *bars) label(row bar) string {
 func (b *bars) describe() string {
 	var said []string
 	for _, row := range b.rows {
-		said = append(said, row.name+" "+b.label(row))
+		said = append(said, row.name+": "+b.label(row))
 	}
-	return fmt.Sprintf("%s: %s.", b.title, strings.Join(said, ", "))
+	return fmt.Sprintf("%s. %s.", b.title, strings.Join(said, "; "))
 }
 
 func (b *bars) draw(c draw.Canvas) {
