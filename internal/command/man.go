@@ -2,7 +2,10 @@ package command
 
 import (
 	"io"
+	"maps"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,17 +18,25 @@ import (
 
 // man prints the manual page: what the help says of the commands, the flags and the topics, in one text.
 func (p *program) man(*cli.Context) error {
-	_, err := io.WriteString(p.stdout, manual(p.root, version.Get()))
+	info := version.Get()
+	_, err := io.WriteString(p.stdout, manual(p.root, info.Version, manDate(info)))
 	return err
 }
 
-// manual is the source of usher(1). Its date is that of the build's commit, else today.
-func manual(root *cli.Command, info version.Info) string {
-	date, ok := info.Date()
-	if !ok {
-		date = time.Now()
+// manDate is the date of the page: the one that a packager asks for, else that of the build's commit, else today.
+func manDate(info version.Info) time.Time {
+	if seconds, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
+		return time.Unix(seconds, 0).UTC()
 	}
-	page := roff.New("usher", 1, date, "usher "+info.Version, "User Commands")
+	if date, ok := info.Date(); ok {
+		return date
+	}
+	return time.Now()
+}
+
+// manual is the source of usher(1).
+func manual(root *cli.Command, of string, date time.Time) string {
+	page := roff.New("usher", 1, date, "usher "+of, "User Commands")
 	page.Section("Name")
 	page.Paragraph("usher - layer-4 load balancer for TCP and UDP in one binary that runs as you")
 	page.Section("Synopsis")
@@ -166,7 +177,10 @@ func linesBetween(text, before, behind string) []string {
 // section is a part of the manual page that no page of the help has.
 type section struct{ title, text string }
 
-// manTopics are the topics in the order of the manual page.
+// manTopics are the topics in the order of the manual page: those about services first, and the rest by name.
 func manTopics() []string {
-	return []string{"listeners", "backends", "schedulers", "health", "udp", "access", "iptables", "proxy", "sni", "config", "control", "dialects"}
+	first := []string{"listeners", "backends", "schedulers", "health", "udp", "access", "iptables", "proxy", "sni"}
+	return append(first, slices.DeleteFunc(slices.Sorted(maps.Keys(topics())), func(topic string) bool {
+		return slices.Contains(first, topic)
+	})...)
 }
