@@ -17,13 +17,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"usher/internal/api"
 	"usher/internal/app"
 	"usher/internal/configfile"
+	"usher/internal/terminal"
 	"usher/internal/version"
 )
 
@@ -83,22 +82,7 @@ func message(err error) string {
 }
 
 // printable escapes invisible characters, and those that move the cursor or end the line. Errors repeat words as typed.
-func printable(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); {
-		r, size := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r == utf8.RuneError && size == 1:
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case strconv.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
-		}
-		i += size
-	}
-	return b.String()
-}
+func printable(s string) string { return terminal.Printable(s) }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer, sources []Source) error {
 	root := newRoot(stdout, stderr, sources...)

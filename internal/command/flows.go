@@ -15,6 +15,7 @@ import (
 	"usher/conntrack"
 	"usher/internal/api"
 	"usher/internal/control"
+	"usher/internal/figures"
 )
 
 var flowColumns = []column[api.Flow]{
@@ -24,13 +25,13 @@ var flowColumns = []column[api.Flow]{
 	{name: "BACKEND", cell: func(f api.Flow) string { return f.Backend }},
 	{name: "NETWORK", wide: true, cell: func(f api.Flow) string { return f.Network }},
 	{name: "STATE", cell: func(f api.Flow) string { return f.State }},
-	{name: "AGE", cell: func(f api.Flow) string { return span(ofMilliseconds(f.AgeMS)) }},
-	{name: "IDLE", cell: func(f api.Flow) string { return span(ofMilliseconds(f.IdleMS)) }},
-	{name: "UP", cell: func(f api.Flow) string { return bytesText(f.BytesUp) }},
-	{name: "DOWN", cell: func(f api.Flow) string { return bytesText(f.BytesDown) }},
+	{name: "AGE", cell: func(f api.Flow) string { return figures.Span(ofMilliseconds(f.AgeMS)) }},
+	{name: "IDLE", cell: func(f api.Flow) string { return figures.Span(ofMilliseconds(f.IdleMS)) }},
+	{name: "UP", cell: func(f api.Flow) string { return figures.Bytes(f.BytesUp) }},
+	{name: "DOWN", cell: func(f api.Flow) string { return figures.Bytes(f.BytesDown) }},
 	{name: "RATE", cell: meanRate},
 	{name: "TRIES", wide: true, cell: func(f api.Flow) string { return fmt.Sprint(f.Tries) }},
-	{name: "RTT", wide: true, cell: func(f api.Flow) string { return millisecondsText(f.RTTMS) }},
+	{name: "RTT", wide: true, cell: func(f api.Flow) string { return figures.Milliseconds(f.RTTMS) }},
 }
 
 // meanRate is a flow's bytes per second, both ways, over its age. A rate of the last moment would need each flow twice.
@@ -38,7 +39,7 @@ func meanRate(f api.Flow) string {
 	if f.AgeMS <= 0 {
 		return ""
 	}
-	return amount(float64(f.BytesUp+f.BytesDown)/ofMilliseconds(f.AgeMS).Seconds(), "B") + "/s"
+	return figures.Amount(float64(f.BytesUp+f.BytesDown)/ofMilliseconds(f.AgeMS).Seconds(), "B") + "/s"
 }
 
 func ofMilliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }

@@ -13,6 +13,7 @@ import (
 
 	"usher/internal/api"
 	"usher/internal/config"
+	"usher/internal/figures"
 )
 
 // sample is what one running usher has said of itself.
@@ -27,14 +28,14 @@ type sample struct {
 type serviceRow struct {
 	api.Service
 	instance string
-	rates    *rates
+	rates    *figures.Rates
 }
 
 // backendRow is a backend with its rates.
 type backendRow struct {
 	api.Backend
 	now   time.Time
-	rates *rates
+	rates *figures.Rates
 }
 
 var serviceColumns = slices.Concat([]column[serviceRow]{
@@ -51,24 +52,24 @@ var serviceColumns = slices.Concat([]column[serviceRow]{
 	{name: "TOTAL", cell: func(s serviceRow) string { return fmt.Sprint(s.Total) }},
 	{name: "FAILED", cell: func(s serviceRow) string { return fmt.Sprint(s.Failed) }},
 	{name: "REFUSED", wide: true, cell: func(s serviceRow) string { return fmt.Sprint(refused(s.Refused)) }},
-	{name: "UP", cell: func(s serviceRow) string { return bytesText(s.BytesUp) }},
-	{name: "DOWN", cell: func(s serviceRow) string { return bytesText(s.BytesDown) }},
-}, rateColumns(func(s serviceRow) *rates { return s.rates }))
+	{name: "UP", cell: func(s serviceRow) string { return figures.Bytes(s.BytesUp) }},
+	{name: "DOWN", cell: func(s serviceRow) string { return figures.Bytes(s.BytesDown) }},
+}, rateColumns(func(s serviceRow) *figures.Rates { return s.rates }))
 
 var backendColumns = slices.Concat([]column[backendRow]{
 	{name: "ADDRESS", cell: func(b backendRow) string { return b.Address }},
 	{name: "WEIGHT", cell: func(b backendRow) string { return fmt.Sprint(b.Weight) }},
 	{name: "BACKUP", wide: true, cell: func(b backendRow) string { return fmt.Sprint(b.Backup) }},
 	{name: "STATUS", cell: func(b backendRow) string { return b.Status }},
-	{name: "SINCE", cell: func(b backendRow) string { return sinceText(b.Since, b.now) }},
+	{name: "SINCE", cell: func(b backendRow) string { return figures.Since(b.Since, b.now) }},
 	{name: "OVERRIDE", cell: func(b backendRow) string { return b.Override }},
 	{name: "ACTIVE", cell: func(b backendRow) string { return fmt.Sprint(b.Active) }},
 	{name: "TOTAL", cell: func(b backendRow) string { return fmt.Sprint(b.Total) }},
 	{name: "FAILED", cell: func(b backendRow) string { return fmt.Sprint(b.Failed) }},
-	{name: "CONNECT", cell: func(b backendRow) string { return millisecondsText(b.ConnectMS) }},
-	{name: "UP", wide: true, cell: func(b backendRow) string { return bytesText(b.BytesUp) }},
-	{name: "DOWN", wide: true, cell: func(b backendRow) string { return bytesText(b.BytesDown) }},
-}, rateColumns(func(b backendRow) *rates { return b.rates }), []column[backendRow]{
+	{name: "CONNECT", cell: func(b backendRow) string { return figures.Milliseconds(b.ConnectMS) }},
+	{name: "UP", wide: true, cell: func(b backendRow) string { return figures.Bytes(b.BytesUp) }},
+	{name: "DOWN", wide: true, cell: func(b backendRow) string { return figures.Bytes(b.BytesDown) }},
+}, rateColumns(func(b backendRow) *figures.Rates { return b.rates }), []column[backendRow]{
 	{name: "REASON", cell: func(b backendRow) string { return b.Reason }},
 })
 
@@ -244,16 +245,16 @@ func (l *lister) printServices(w io.Writer) error {
 	t := newTable(w, columns, l.out.wide())
 	for i := range l.samples {
 		s := &l.samples[i]
-		before, passed := make(map[string]counters), l.passed(i)
+		before, passed := make(map[string]figures.Counters), l.passed(i)
 		if passed > 0 {
 			for _, service := range l.before[i].services {
-				before[service.Name] = countersOfService(&service)
+				before[service.Name] = figures.OfService(&service)
 			}
 		}
 		for _, service := range s.services {
 			row := serviceRow{Service: service, instance: s.instance}
 			if c, ok := before[service.Name]; ok {
-				row.rates = countersOfService(&service).since(c, passed)
+				row.rates = figures.OfService(&service).Since(c, passed)
 			}
 			if err := t.row(row); err != nil {
 				return err
@@ -266,16 +267,16 @@ func (l *lister) printServices(w io.Writer) error {
 // printBackends writes the backends of the only service.
 func (l *lister) printBackends(w io.Writer) error {
 	t := newTable(w, backendColumns, l.out.wide())
-	before, passed := make(map[string]counters), l.passed(0)
+	before, passed := make(map[string]figures.Counters), l.passed(0)
 	if passed > 0 {
 		for _, b := range backendsOf(&l.before[0]) {
-			before[b.Address] = countersOfBackend(&b)
+			before[b.Address] = figures.OfBackend(&b)
 		}
 	}
 	for _, b := range backendsOf(&l.samples[0]) {
 		row := backendRow{Backend: b, now: l.samples[0].at}
 		if c, ok := before[b.Address]; ok {
-			row.rates = countersOfBackend(&b).since(c, passed)
+			row.rates = figures.OfBackend(&b).Since(c, passed)
 		}
 		if err := t.row(row); err != nil {
 			return err
@@ -354,7 +355,7 @@ func (l *lister) printProcesses(w io.Writer) error {
 			continue // it did not answer
 		}
 		line := fmt.Sprintf("%s: pid %d, version %s, up %s, engine %s, workers %d, flows %d of %d, cpu user %.2fs system %.2fs",
-			p.Name, p.PID, p.Version, span(at.Sub(p.Started)), p.Engine, p.Workers, p.Flows, p.MaxConns, p.UserSeconds, p.SystemSeconds)
+			p.Name, p.PID, p.Version, figures.Span(at.Sub(p.Started)), p.Engine, p.Workers, p.Flows, p.MaxConns, p.UserSeconds, p.SystemSeconds)
 		if p.Upgrades > 0 {
 			line += fmt.Sprintf(", upgrades %d", p.Upgrades)
 		}

@@ -30,7 +30,7 @@ type FlowFilter struct {
 	MinTries   int
 	ID         map[proxy.FlowID]bool
 	Words      []string // each in a column of the flow as it is listed; in small letters
-	Denied     bool // that today's rules, or the lists of clients of their service, would refuse
+	Denied     bool     // that today's rules, or the lists of clients of their service, would refuse
 }
 
 // FlowQuery is what a reader of flows asks for.
