@@ -2,7 +2,7 @@ package command
 
 const accessHelp = `Access: who may come in, how often, and as whom
 
-A client passes these, in this order. The access log and the metrics count who is refused by the word in brackets:
+A client passes these, in this order. In the access log and the metrics a refused client has the word in brackets:
 
   1. a PROXY protocol header from a peer that sends them (usher help proxy) names the client [bad-proxy-header]
   2. the rules, in the syntax of iptables (usher help iptables) [denied]
@@ -12,13 +12,12 @@ A client passes these, in this order. The access log and the metrics count who i
   5. the server name, where services share an address (usher help sni) [no-sni]; then 3 and 4 of the service that has it
 
 A refused client of tcp is reset. It has seen its connection accepted, since the kernel does that before usher is asked.
-A refused datagram is ignored. A rule may also drop: the client is neither served nor told, is held for a while, and is
-closed then. It knows that a port is there; only a packet filter can hide that. Clients of unix sockets have no address
-and pass 1 to 4. Flows that live are not touched; usher flows --denied shows those that 2 and 3 would refuse now.
-Refused clients have at most a line a second in the access log. --max-client-conns counts connections that came since
-it was first set, and rates of services begin anew after usher upgrade.
+A refused datagram is ignored. A rule may also drop a client: it gets no answer, and is closed after --drop-timeout. It
+knows that a port is there; only a packet filter can hide that. Clients of unix sockets have no address and pass 1 to 4.
+Running flows stay; usher flows --denied shows those that 2 and 3 would refuse now. The access log has at most one line
+a second for each service and reason of refusal.
 
-Options of services, [NAME=]VALUE as all of them; CIDR,... are prefixes or addresses, off is none:
+Options, [NAME=]VALUE as all options of services; CIDR,... are prefixes or addresses, off is none:
 
 `
 
@@ -27,7 +26,7 @@ Options of the process:
 
 `
 
-const sniHelp = `Server names: services share an address, and the ClientHello with which a client begins TLS says whose it is
+const sniHelp = `Server names: services share an address, and the name in the first message of TLS (ClientHello) chooses the service
 
   usher -l 'web=:443,sni=www.example.com' -b web=10.0.0.1:443 -l 'api=:443,sni=*.api.example.com' -b api=10.0.0.2:443 \
         -l 'grpc=:443,alpn=h2' -b grpc=10.0.0.3:443 -l rest=:443 -b rest=10.0.0.4:443
@@ -35,22 +34,22 @@ const sniHelp = `Server names: services share an address, and the ClientHello wi
   ,sni=NAME      clients that ask for this name; *.NAME stands for all names below NAME, of any depth
   ,alpn=PROTO    clients that offer this protocol; with sni both must match
 
-They follow any address of tcp or unix. The name itself comes before a wildcard, a longer wildcard before a shorter one,
-and these before alpn alone; of one name, a protocol that the client offers comes before any protocol. A listener
-without both takes all other clients. Without one these are reset [no-sni], and so is a client whose hello is late.
-Lists and limits of a service judge a client once its hello has come. Until then it has a place of --max-conns, which
+They follow any address of tcp or unix. The name itself wins over a wildcard, a longer wildcard over a shorter one, and
+any name over alpn alone. Of two listeners for one name, the one whose protocol the client offers wins. A listener
+without both takes all other clients. If there is none, they are reset [no-sni], and so is a client whose hello is late.
+Lists and limits of a service judge a client once its hello has come. Until then it takes a place of --max-conns, which
 --sni-timeout and rules bound: --rule '-p tcp --dport 443 -m connlimit --connlimit-above 20 -j REJECT'
 
-Nothing is decrypted: the hello passes unchanged to the backend, which has the certificate. Until the hello is there, a
-client counts for the listener without both, else for the first one, and that service's timeouts hold. Services at one
+Nothing is decrypted: the hello passes unchanged to the backend, which has the certificate. Until the hello has come, a
+client counts for the listener without both, or for the first one, and has the timeouts of that service. Services at one
 address have the same --accept-proxy and --accept-proxy-only. Where the server speaks first, as in SMTP, FTP, MySQL, or
-before STARTTLS, no client would ever say hello: such a service needs an address of its own.
+before STARTTLS, clients send no hello first: such a service needs an address of its own.
 
-Options, [NAME=]VALUE as all of services:
+Options, [NAME=]VALUE as all options of services:
 
 `
 
-const proxyHelp = `PROXY protocol: a header before the first byte says whose connection it is, as HAProxy, nginx and clouds send it
+const proxyHelp = `PROXY protocol: a header before the first byte names the client, as HAProxy, nginx and load balancers of clouds send it
 
   usher 8080=9001 --accept-proxy 10.0.0.5,10.0.0.6      behind two other balancers
   usher 8080=9001 --send-proxy v2                       in front of a server that shall know its clients
@@ -60,13 +59,13 @@ peer as well) and usher flows. From the peers of --accept-proxy the header is re
 missing one ends that client [bad-proxy-header]. Health checks of usher from such a peer must send it, too; a header
 without addresses (v1 UNKNOWN, v2 LOCAL) leaves the peer as the client. A peer can name any client: list trusted ones.
 
-A backend must expect what --send-proxy sends, or it takes the header for what the client says. --health ...,proxy has
-the checks send one.
+A backend must expect what --send-proxy sends, or it takes the header for data of the client. With --health ...,proxy
+checks send one as well.
 
 Datagrams have v2 alone. The first one of a flow from a listed peer needs the header, later ones may have it. A backend
-gets it with the first one, and again while it does not reply, since datagrams get lost; with ,every on each one.
+gets it with the first one, and with the next ones until it replies, since datagrams get lost; with ,every on each one.
 
-Options, [NAME=]VALUE as all of services (of a switch: --send-proxy-id=NAME=true); CIDR,... are prefixes or addresses,
-off is none:
+Options, [NAME=]VALUE as all options of services (a switch: --send-proxy-id=NAME=true); CIDR,... are prefixes or
+addresses, off is none:
 
 `

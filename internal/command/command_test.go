@@ -96,7 +96,7 @@ func TestMistakes(t *testing.T) {
 		"udp:53=1 --udp-replies -1":       "usher: --udp-replies -1: -1 is out of range (0 to 1000000000)\n",
 		"udp:53=1 --ops=perhaps":          `usher: --ops perhaps: "perhaps" is neither true nor false` + "\n",
 		"udp:53=1 --ops=":                 `usher: --ops : "" is neither true nor false` + "\n",
-		"8080=1 --ops":                    "usher: --ops true: this is for udp services: add one, or leave it out\n",
+		"8080=1 --ops":                    "usher: --ops true: only udp services have this option, and there is none here\n",
 		"udp:53=1 --opps":                 "usher: unknown flag --opps (did you mean --ops? see usher --help)\n",
 		"8080=1 --watch-config":           "usher: --watch-config has no effect without --config FILE\n",
 		"--config= 8080=1":                "usher: --config lacks the path of the file\n",

@@ -10,7 +10,7 @@ import (
 func (p *program) runCommands() []*cli.Command {
 	return []*cli.Command{
 		{
-			Name: "serve", Usage: "runs usher, if need be without a service at first",
+			Name: "serve", Usage: "runs usher, which may begin without a service",
 			ArgsUsage: "[LISTEN=BACKEND...]", Description: serveHelp, Flags: allFlags(), Action: p.serve,
 		},
 		{
@@ -28,20 +28,20 @@ func (p *program) runCommands() []*cli.Command {
 func (p *program) processCommands() []*cli.Command {
 	return []*cli.Command{
 		{
-			Name: "check", Usage: "says whether usher could begin with these words, and starts nothing",
+			Name: "check", Usage: "checks a command line or a config file, and starts nothing",
 			ArgsUsage: "[LISTEN=BACKEND...]", Description: checkHelp, Flags: allFlags(), Action: p.check,
 		},
 		{
-			Name: "config", Usage: "prints the plan of the running usher, or of these words, as a config file",
+			Name: "config", Usage: "prints what the running usher, or a command line, says, as a config file",
 			ArgsUsage: "[LISTEN=BACKEND...]", Description: configHelp, Flags: allFlags(), Action: p.config,
 		},
 		p.importCommand(),
 		{
-			Name: "reload", Usage: "reads the file again, as SIGHUP does, and says what is wrong with it",
+			Name: "reload", Usage: "reads the config file again, as SIGHUP does, and says what is wrong with it",
 			Flags: instanceFlags(), Action: p.reload,
 		},
 		{
-			Name: "upgrade", Usage: "goes on as a new binary, with every flow, as SIGUSR2 does", Description: upgradeHelp,
+			Name: "upgrade", Usage: "replaces the running binary and keeps every flow, as SIGUSR2 does", Description: upgradeHelp,
 			Flags: append([]cli.Flag{
 				&cli.StringFlag{Name: "binary", Usage: "PATH\tdefault: the file that now stands at the path of the running one"},
 			}, instanceFlags()...), Action: p.upgrade,
@@ -125,7 +125,7 @@ func (p *program) changeCommands() []*cli.Command {
 					Name: "rules", ArgsUsage: "[RULE...]", Usage: "makes these all rules of the API, in one step",
 					Description: setRulesHelp,
 					Flags: append([]cli.Flag{
-						&cli.StringFlag{Name: "policy", Usage: "ACCEPT|DROP\twhat becomes of flows that no rule decides"},
+						&cli.StringFlag{Name: "policy", Usage: "ACCEPT|DROP\tfor flows that no rule decides"},
 					}, instanceFlags()...), Action: p.setRules,
 				},
 			},
@@ -158,7 +158,7 @@ func (p *program) handCommands() []*cli.Command {
 			ArgsUsage: "SERVICE ADDR", Flags: overrideFlags(), Action: p.override("drain"),
 		},
 		{
-			Name: "maint", Usage: "gives a backend no new flows at all, also not of clients that persist",
+			Name: "maint", Usage: "gives a backend no new flows, not even of clients that --persist keeps there",
 			ArgsUsage: "SERVICE ADDR", Flags: overrideFlags(), Action: p.override("maint"),
 		},
 		{
@@ -166,7 +166,7 @@ func (p *program) handCommands() []*cli.Command {
 			ArgsUsage: "SERVICE ADDR", Flags: instanceFlags(), Action: p.resume,
 		},
 		{
-			Name: "rebalance", Usage: "ends the surplus of long flows slowly, and waits for it",
+			Name: "rebalance", Usage: "spreads long flows again: ends the surplus of a backend slowly, and waits for that",
 			ArgsUsage: "SERVICE", Description: rebalanceHelp,
 			Flags: append([]cli.Flag{
 				&cli.StringFlag{Name: "rate", Usage: "N\tflows to end a second, at most; default: all within a minute"}, outputFlag(),

@@ -33,18 +33,17 @@ Examples
 Addresses (usher help listeners, usher help backends)
   8080 (of 127.0.0.1)   :8080 (all, IPv4 and IPv6)   [::]:8080 (IPv6 alone)   10.0.0.1:80   [fd00::1]:80   10000-10100
   udp:5353   unix:///run/app.sock[,mode=660]   unix:@app   db.local:5432, srv:_http._tcp.x   '{{ GetPrivateIP }}:8080'
-Flags of services, repeatable: NAME=VALUE is for one (LISTEN=BACKEND makes one named after its port), VALUE for all
+Flags of services, repeatable. VALUE is for all services, NAME=VALUE for one; 8080=9001 makes one with the name 8080
   -l, --listen ADDR              where clients connect
   -b, --backend ADDR[@WEIGHT]    where usher sends them; ,backup ,max=N ... may follow (usher help backends)
   -s, --scheduler ALG[,FLAG]     rr, wrr, lc, wlc, p2c, ewma, mh ... (usher help schedulers); --hash-key addr/24,
        --hash-balance 125 and --persist 300s/24 keep clients together
   --health SPEC                  off, tcp, http:/path, grpc, exec: ... (usher help health); default tcp, of udp auto
   --fail open|closed             while no backend is up: try those that are down (default), or refuse clients
-  about backends, all off by default (usher help backends): --panic 50%   --eject 5   --slow-start 30s
+  about backends, all off by default (usher help backends): --panic 50%   --eject 5   --slow-start 30s   --source ADDR
        --max-age 1h   --agent 9100   --on-down keep|fin|reset, --on-drain, --on-remove   --on-empty close|drop|refuse
-       --source ADDR (the local address of connections to them)
   of tcp and unix: --connect-timeout 5s   --idle-timeout off   --half-close-timeout 5m   --queue off (or 100,5s)
-       --wait off (how long to hold a client while none is up)   --abort-on-close (or less)   --reclaim-idle off
+       --wait off (how long clients wait while no backend is up)   --abort-on-close   --reclaim-idle off
   who may come in, all off by default (usher help access): --allow CIDR,...   --deny CIDR,...   --on-deny drop
        --max-client-conns 10   --client-rate 10/s,burst=20   --rate 1000/s   --sni-timeout 5s (help sni, help proxy)
        --accept-proxy CIDR,...   --accept-proxy-only   --accept-proxy-timeout 5s   --send-proxy v1|v2   --send-proxy-id
@@ -52,15 +51,15 @@ Flags of services, repeatable: NAME=VALUE is for one (LISTEN=BACKEND makes one n
        --max-flows 0   --max-client-flows N|off (of one address, default half)   --ops[=NAME=true] (no flows)
 Flags of the process
   -c, --config FILE              more services and options, from usher.yaml (usher help config); SIGHUP reads it again
-  --drain-timeout 30s            on a terminal 5s; how long flows may go on after Ctrl-C, SIGTERM or SIGHUP; 0 ends them
-  --max-conns N, --workers N     default: from descriptors, from CPUs; --reserve [NAME=]N keeps some for a service
+  --drain-timeout 30s            on a terminal 5s; how long flows may go on after Ctrl-C or SIGTERM (usher help stop)
+  --max-conns N, --workers N     default: from descriptors, from CPUs; --reserve [NAME=]N keeps some (usher help limits)
   --rule RULE, --policy DROP   (usher help iptables)     --max-dropped 1000, --drop-timeout 30s   (usher help access)
   --engine auto|epoll|portable   default auto; --access-log logs each flow, --log-access[=NAME=true] those of a service
-  --log-format console|json      default: console on a terminal, json elsewhere; --log-level debug|info|warn|error
+  --log-format console|json      default: console on a terminal, json elsewhere; --log-level LEVEL (usher help logs)
   --name, --control, --admin, --admin-token-file, --watch-config, --proc (usher help control)  -v, --version  -h, --help
 `
 
-const serveHelp = `It runs as usher without a command does, but may begin without a service: commands and the config file bring them.
+const serveHelp = `It runs as usher does without a command, but needs no service: usher add and the config file bring them.
 Its flags are those of usher --help.
 `
 
@@ -113,8 +112,8 @@ With -o wide there are rates, for which usher ls looks twice, a second apart, or
 the process with its CPU seconds.
 `
 
-const flowsHelp = `A flow is one TCP connection, or all that one client address sends to one UDP listener. Rows come in no order and as
-they are found, so that there may be any number of them; --sort keeps and orders the first ones.
+const flowsHelp = `A flow is one TCP connection, or all that one client address sends to one UDP listener. Rows come as they are
+found, in no order. --sort orders them, and keeps as many as --top says.
 
   RATE                     the flow's bytes per second, both ways, over its whole age
   RTT                      to the client, as the kernel measures it (with -o wide, json or yaml)
@@ -127,9 +126,9 @@ they are found, so that there may be any number of them; --sort keeps and orders
 recent, statistic) are passed over, and the limits of services say nothing of flows that live.
 `
 
-const rulesHelp = `The columns are those of iptables. PKTS counts each flow once, at the rules that it matched: a TCP connection, or the
-first datagram of a UDP client; and each datagram that was refused. BYTES are of these datagrams, and of the flows that
-the rule decided, both ways. -o wide has all digits, -o json the rules as iptables -S prints them, and their owners.
+const rulesHelp = `The columns are those of iptables. A rule's PKTS are the flows that it matched, each of them once, and the datagrams
+that were refused. BYTES are of these datagrams, and of the flows that the rule decided, both ways. -o wide has all
+digits, -o json the rules as iptables -S prints them, and their owners.
 
   usher rules
   usher rules INPUT --watch
@@ -144,9 +143,9 @@ Each rule is one word, in quotes. usher help iptables explains them.
 const setRulesHelp = `  usher set rules --policy DROP '-s 10.0.0.0/8 -j ACCEPT' '-i lo -j ACCEPT'
   usher set rules '-N web' '-A web -s 192.0.2.0/24 -j REJECT' '-p tcp --dport 8080 -j web'
 
-Each rule is one word, in quotes (usher help iptables). They take the place of all rules of the API before, and stand
-behind those of the command line and of the file. Rules that stay keep their counters. Flows that live stay: usher flows
---denied.
+Each rule is one word, in quotes (usher help iptables). They replace all rules of the API, and come after those of
+the command line and of the file. Rules that stay keep their counters. Running flows stay: usher flows --denied shows
+those that the rules would refuse now.
 `
 
 const eventsHelp = `  status                   of a service (up, degraded, down) or a backend (up, down, drain, maint, unknown)
@@ -154,9 +153,9 @@ const eventsHelp = `  status                   of a service (up, degraded, down)
   ejected, readmitted      a backend, by --eject
   weight                   of a backend
   override                 what is set by hand
-  rules                    new rules judge; TO is how many, and the policy
+  rules                    the rules have changed; TO is their number, and the policy
   reload                   of the config file; TO is done or refused
-  upgrade                  of the program; TO is done or refused. The list goes on, and ends with the process
+  upgrade                  of the program; TO is done or refused
   lost                     how many events are missing here, because they were not read in time
 `
 
@@ -168,7 +167,7 @@ access, proxy and sni explain them.
 const addServiceHelp = `  usher add service 8081=9001,9002
   usher add service web -l :8081 -b 10.0.0.1:80 -b 10.0.0.2:80@3 --scheduler lc
 
-` + serviceFlagsHelp + `Without NAME= they are of this service.
+` + serviceFlagsHelp + `A value without NAME= is for this service.
 `
 
 const addBackendHelp = `  usher add backend web 10.0.0.3:80@2,max=100
@@ -178,18 +177,18 @@ The options of a backend are those of usher help backends.
 
 const setServiceHelp = `  usher set service web --scheduler mh --idle-timeout 1h
 
-` + serviceFlagsHelp + `--listen and --backend take the place of all listeners and backends before.
+` + serviceFlagsHelp + `--listen and --backend replace all listeners and backends.
 A service belongs to the source that it came from: one of a file is changed in the file.
 `
 
 const setBackendHelp = `  usher set backend web 10.0.0.1:80@3
   usher set backend web 10.0.0.1:80,max=100
 
-The weight of a backend whose service is not of the API is set by hand, as with usher drain: usher resume takes it back.
+If usher add has not made the service, the weight is set by hand, as by usher drain, and usher resume takes it back.
 `
 
-const rebalanceHelp = `Backends that have more flows than their weight's share lose those, the longest idle first. Their clients connect again
-and go where the scheduler sends new flows. Ctrl-C ends it where it stands.
+const rebalanceHelp = `Backends that have more flows than the share of their weight lose the surplus, the longest idle first. Their clients
+connect again, and go where the scheduler sends new flows. Ctrl-C stops it where it is.
 
 With -o json there is a line for each step.
 `
@@ -237,7 +236,7 @@ func (p *program) help(c *cli.Context) error {
 // helpPage is the page of a command: what it does, its words, its flags.
 func helpPage(path []string, c *cli.Command) string {
 	if len(path) == 0 {
-		return rootHead + commandsHelp(c) + rootTail
+		return rootHead + commandsHelp(c) + topicsLine() + rootTail
 	}
 	var b strings.Builder
 	name := "usher " + strings.Join(path, " ")
@@ -284,6 +283,11 @@ func commandsHelp(root *cli.Command) string {
 		b.WriteString("   " + c.Name)
 	}
 	return b.String()[1:] + "\n"
+}
+
+// topicsLine lists the pages that are about no command.
+func topicsLine() string {
+	return "  usher help " + strings.Join(manTopics(), "|") + "\n"
 }
 
 // usageOf splits the usage of a flag, "FORM\ttext", into its parts. A form that is not empty follows a blank, or = if it

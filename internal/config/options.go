@@ -123,7 +123,7 @@ var serviceOptions = slices.Concat([]Option[Service]{
 	option("deny", func(s *Service) *Prefixes { return &s.Access.Deny }, parsePrefixes, Prefixes.String).asList().
 		help("access", "CIDR,...", "refuses these clients"),
 	option("on-deny", func(s *Service) *bool { return &s.Access.DropDenied }, either("refuse", "drop"), formatDeny).
-		help("access", "refuse|drop", "what clients get whom these refuse: a reset (default), or no answer, as from a rule "+
+		help("access", "refuse|drop", "what refused clients get: a reset (default), or no answer, as from a rule "+
 			"that drops; datagrams are ignored either way"),
 	option("client-rate", func(s *Service) *ClientRate { return &s.Access.ClientRate }, parseClientRate, ClientRate.String).
 		help("access", "N/s[,burst=N][/24[/64]]", "how often a client (of a /24) may come: in a second, m, h or d; at once "+
@@ -183,9 +183,9 @@ var processOptions = []Option[Process]{
 	option("max-conns", func(p *Process) *int { return &p.MaxConns }, number(1, maxCount), strconv.Itoa).
 		help("", "N", "the number of flows"),
 	option("max-dropped", func(p *Process) *int { return &p.MaxDropped }, number(0, maxCount), strconv.Itoa).
-		help("access", "1000", "how many clients that a rule drops are held at once; more are closed at once"),
+		help("access", "1000", "how many dropped clients are held; any more are closed at once"),
 	option("drop-timeout", func(p *Process) *time.Duration { return &p.DropTimeout }, duration(minTimeout), Delay).
-		help("access", "30s", "how long each of them is held"),
+		help("access", "30s", "how long a dropped client is held"),
 	option("workers", func(p *Process) *int { return &p.Workers }, number(1, maxWorkers), strconv.Itoa).
 		help("", "N", "the number of event loops"),
 	option("engine", func(p *Process) *string { return &p.Engine }, oneOf("auto", "epoll", "portable"), asIs).
@@ -290,7 +290,7 @@ func parse[S any](options []Option[S], name Field, value string) (o *Option[S], 
 func (s *Service) Set(name Field, value string) error {
 	if o := find(serviceOptions, name); o != nil {
 		if network := o.NetworkOf(value); network != "" && network != s.Network() {
-			return otherNetwork(s.Name, name, value, network, "service %q is %s, this is for %s services", s.Name, s.Network())
+			return otherNetwork(s.Name, name, value, network, "service %q is %s, and only %s services have this option", s.Name, s.Network())
 		}
 	}
 	_, set, err := parse(serviceOptions, name, value)
@@ -316,7 +316,7 @@ func SetAll(services []*Service, name Field, value string) error {
 		}
 	}
 	if !found {
-		return otherNetwork("", name, value, network, "this is for %s services: add one, or leave it out")
+		return otherNetwork("", name, value, network, "only %s services have this option, and there is none here")
 	}
 	return nil
 }
