@@ -29,6 +29,7 @@ type asyncWriter struct {
 	mu      sync.Mutex
 	pending []byte
 	dropped uint64 // lines after pending
+	lostAll uint64 // lines dropped so far
 	closed  bool
 
 	isWriting bool // lines that are not pending any more
@@ -51,7 +52,9 @@ func (w *asyncWriter) Write(p []byte) (int, error) {
 		return 0, io.ErrClosedPipe
 	}
 	if w.dropped > 0 || len(w.pending) > 0 && len(w.pending)+len(p) > mostPending {
-		w.dropped += uint64(bytes.Count(p, []byte("\n")))
+		n := uint64(bytes.Count(p, []byte("\n")))
+		w.dropped += n
+		w.lostAll += n
 		return len(p), nil
 	}
 	w.pending = append(w.pending, p...)
@@ -60,6 +63,13 @@ func (w *asyncWriter) Write(p []byte) (int, error) {
 	default:
 	}
 	return len(p), nil
+}
+
+// lostLines returns how many lines were dropped so far.
+func (w *asyncWriter) lostLines() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.lostAll
 }
 
 // run writes what is pending until close.

@@ -77,6 +77,9 @@ func TestAsyncWriterNeverWaits(t *testing.T) {
 		_, _ = fmt.Sscanf(text, "lost %d", &lost)
 	}
 	<-w.done
+	if n := w.lostLines(); n != uint64(lost) {
+		t.Errorf("%d lines are counted as lost, of %d", n, lost)
+	}
 	if got+lost != lines || got < mostPending/1000 {
 		t.Errorf("%d lines came through and %d were said to be lost, of %d", got, lost, lines)
 	}

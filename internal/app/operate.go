@@ -41,6 +41,9 @@ var (
 // metrics returns what is measured of the process itself.
 func (r *running) metrics() metrics.Process {
 	m := metrics.Process{Upgrades: r.upgraded.done}
+	if r.out != nil {
+		m.LostLines = r.out.lostLines()
+	}
 	if f := r.file.Load(); f != nil {
 		m.Taken, m.IsRefused = f.Taken, f.IsRefused
 	}

@@ -21,6 +21,7 @@ var (
 	reloadSuccessful = gauge("usher_config_last_reload_successful", "1 if the config file was taken when it was last read, else 0.")
 	reloadSuccess    = gauge("usher_config_last_reload_success_timestamp_seconds", "When the config file was last taken, at the start or later.")
 	upgrades         = counter("usher_upgrades_total", "Upgrades of the process that have succeeded.")
+	logDropped       = counter("usher_log_lines_dropped_total", "Log lines that were not written, since their reader was too slow.")
 
 	workerBusy        = counter("usher_worker_busy_seconds_total", "Time that an event loop did not wait for events.", "worker")
 	workerLongestTurn = gauge("usher_worker_longest_turn_seconds", "Longest turn of an event loop in the last one to two minutes.", "worker")
@@ -56,7 +57,7 @@ var (
 
 // families are all of the above.
 var families = []*family{
-	openFlows, flowsLimit, reloadSuccessful, reloadSuccess, upgrades, workerBusy, workerLongestTurn, workerFlows,
+	openFlows, flowsLimit, reloadSuccessful, reloadSuccess, upgrades, logDropped, workerBusy, workerLongestTurn, workerFlows,
 	serviceFlows, serviceActive, serviceQueued, serviceFailed, serviceEnded, serviceBytes, serviceConnect, serviceLifetime,
 	serviceDropped, serviceShortages, serviceBackends,
 	rulesNumber, ruleFlows, ruleDatagrams, ruleBytes, policyFlows, policyDatagrams, policyBytes, heldClients, heldClientsLimit,
@@ -111,6 +112,7 @@ func countBackends(services []*proxy.Service) (n int) {
 
 func collectProcess(to series, p Process) {
 	to.count(upgrades, uint64(max(p.Upgrades, 0)))
+	to.count(logDropped, p.LostLines)
 	if p.Taken.IsZero() {
 		return
 	}

@@ -33,6 +33,7 @@ type Process struct {
 	Upgrades  int       // that have succeeded
 	Taken     time.Time // when the config file was last taken; the zero value: there is no file
 	IsRefused bool      // it was read again since, and refused
+	LostLines uint64    // of the log, since the process began or was upgraded
 }
 
 // scrapesMost bounds the scrapes at any one time: each holds all series in memory.

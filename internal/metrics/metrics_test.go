@@ -42,7 +42,7 @@ func (s *fakeSource) Workers() []proxy.WorkerStats {
 
 // testProcess was upgraded twice, and its file is wrong by now.
 func testProcess() Process {
-	return Process{Upgrades: 2, Taken: time.UnixMilli(1_500), IsRefused: true}
+	return Process{Upgrades: 2, Taken: time.UnixMilli(1_500), IsRefused: true, LostLines: 5}
 }
 
 // add adds a service with so many backends, each of which has had a connection.
@@ -167,6 +167,9 @@ usher_service_backends{service="web",status="up"} 1
 # HELP usher_service_resource_shortages_total Pauses of a listener and refused sockets for lack of descriptors, memory or ports.
 # TYPE usher_service_resource_shortages_total counter
 usher_service_resource_shortages_total{service="web"} 1
+# HELP usher_log_lines_dropped_total Log lines that were not written, since their reader was too slow.
+# TYPE usher_log_lines_dropped_total counter
+usher_log_lines_dropped_total 5
 # HELP usher_upgrades_total Upgrades of the process that have succeeded.
 # TYPE usher_upgrades_total counter
 usher_upgrades_total 2
