@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -191,10 +192,13 @@ func TestReadmeFigures(t *testing.T) {
 	text := strings.Join(strings.Fields(readFile(t, "README.md")), " ")
 	tcp := func(row, column string) string { return cell(t, "tcp.md", row, column) }
 	udp := func(row, column string) string { return cell(t, "udp.md", row, column) }
+	if p, err := strconv.ParseFloat(tcp("crr", "p"), 64); err != nil || p < 0.05 {
+		t.Errorf("the costs of a connection differ (p %v, %v), README.md says they do not", p, err)
+	}
 	for _, want := range []string{
-		fmt.Sprintf("A connection costs %s µs of CPU time (HAProxy %s, nginx %s), a Gbit up %s ms (%s and %s),",
+		fmt.Sprintf("A connection costs %s µs of CPU time (HAProxy %s, nginx %s; that is no real difference), a Gbit down %s ms (%s and %s),",
 			tcp("crr", "usher"), tcp("crr", "haproxy"), tcp("crr", "nginx"),
-			tcp("bulk-up", "usher"), tcp("bulk-up", "haproxy"), tcp("bulk-up", "nginx")),
+			tcp("bulk-down", "usher"), tcp("bulk-down", "haproxy"), tcp("bulk-down", "nginx")),
 		fmt.Sprintf("a datagram and its reply %s µs (nginx %s),", udp("udp-128", "usher"), udp("udp-128", "nginx")),
 		fmt.Sprintf("an idle connection %s KiB of memory (%s and %s).", tcp("idle", "usher"), tcp("idle", "haproxy"), tcp("idle", "nginx")),
 		"past 10,000 rules costs " + withoutSpread(cell(t, "rules.md", "usher", "10,000", "times none")) + " times as much",
