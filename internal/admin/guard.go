@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
@@ -50,7 +51,11 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
-	g.next.ServeHTTP(w, r)
+	need := "token"
+	if g.tokenFile == "" {
+		need = "none"
+	}
+	g.next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), changesKey{}, need)))
 }
 
 func (g *Guard) check(r *http.Request) error {

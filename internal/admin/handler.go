@@ -5,7 +5,7 @@
 //	admin address ─── Listener ─────────── and room ──▶ Guard ───┘
 //	                                                    Host, Origin, token
 //
-// Every answer is JSON, or what its route says, and ends: a request, a body and a piece of an answer have bounds of time
+// At / a browser gets the page of package page, which asks the same API. Every other answer is JSON, or what its route says, and ends: a request, a body and a piece of an answer have bounds of time
 // and size. A reader that is slow holds up nobody but itself.
 package admin
 
@@ -23,6 +23,7 @@ import (
 	"strings"
 	"time"
 
+	"usher/internal/admin/page"
 	"usher/internal/api"
 	"usher/internal/config"
 	"usher/internal/control"
@@ -78,20 +79,23 @@ type Handler struct {
 	dialects Dialects
 	process  Process
 	metrics  http.Handler
+	page     *page.Page
+	live     snapshots
 	mux      *http.ServeMux
 	timeout  time.Duration // for each piece of an answer
 }
 
 // NewHandler returns a handler. metrics answers /metrics.
 func NewHandler(c Controller, d Dialects, p Process, metrics http.Handler) *Handler {
-	h := &Handler{control: c, dialects: d, process: p, metrics: metrics, mux: http.NewServeMux(), timeout: writeTimeout}
-	paths := make(map[string]map[string]*route) // by path and method
+	h := &Handler{control: c, dialects: d, process: p, metrics: metrics, page: page.New(), mux: http.NewServeMux(), timeout: writeTimeout}
+	paths := make(map[string]map[string]*route) // by pattern and method
 	for i := range routes {
 		r := &routes[i]
-		if paths[r.path] == nil {
-			paths[r.path] = make(map[string]*route)
+		pattern := r.pattern()
+		if paths[pattern] == nil {
+			paths[pattern] = make(map[string]*route)
 		}
-		paths[r.path][r.method] = r
+		paths[pattern][r.method] = r
 	}
 	for path, methods := range paths {
 		h.mux.Handle(path, h.byMethod(methods))

@@ -127,7 +127,7 @@ func TestDescriptionOfRoutes(t *testing.T) {
 func TestDescriptionOfTypes(t *testing.T) {
 	t.Parallel()
 	types := []any{
-		api.Services{}, api.Service{}, api.Virtual{}, api.Backend{}, api.Flow{}, api.Event{}, api.Process{}, api.Override{},
+		api.Services{}, api.Snapshot{}, api.Service{}, api.Virtual{}, api.Backend{}, api.Flow{}, api.Event{}, api.Process{}, api.Override{},
 		api.Rules{}, api.Chain{}, api.Rule{}, api.RuleLines{}, api.Killed{}, api.FlowEvent{}, api.Rebalance{}, api.Rebalanced{}, api.Upgrade{}, api.Stop{}, api.Error{},
 		api.Lines{}, api.LineErrors{}, api.LineError{}, api.Tables{}, api.TableChange{}, api.TableResult{},
 		ipvsadm.View{}, ipvsadm.Timeouts{}, ipvsadm.ServiceView{}, ipvsadm.DestinationView{}, ipvsadm.Stats{}, ipvsadm.Rates{}, ipvsadm.Connection{},

@@ -88,6 +88,14 @@ func (h *Handler) showReady(w http.ResponseWriter, r *request) error {
 	return writeText(w, "text/plain; charset=utf-8", []byte("ok\n"))
 }
 
+// showPage answers with a file of the page.
+func (h *Handler) showPage(w http.ResponseWriter, r *request) error {
+	if name := r.PathValue("file"); !h.page.Serve(w, r.Request, name) {
+		return &statusError{http.StatusNotFound, fmt.Sprintf("the page has no file %.100q", name)}
+	}
+	return nil
+}
+
 func writeText(w http.ResponseWriter, kind string, text []byte) error {
 	w.Header().Set("Content-Type", kind)
 	_, _ = w.Write(text) // or the reader is gone

@@ -25,11 +25,15 @@ const (
 	backendPath  = backendsPath + "/{address}"
 	overridePath = backendPath + "/override"
 	rulesPath    = "/v1/rules"
+	pagePath     = "/"
 )
 
 // routes are all that can be asked. GET only reads; everything else changes something. Where an answer ends soon, HEAD is
 // for those who only want to know the status.
 var routes = []route{
+	{method: "GET", path: pagePath, serve: (*Handler).showPage},
+	{method: "GET", path: "/page/{file}", serve: (*Handler).showPage},
+	{method: "GET", path: "/v1/live", isStream: true, serve: (*Handler).followLive},
 	{method: "GET", path: servicesPath, query: []string{"backends"}, serve: (*Handler).listServices},
 	{method: "POST", path: servicesPath, hasBody: true, serve: (*Handler).addService},
 	{method: "GET", path: servicePath, serve: (*Handler).showService},
@@ -64,6 +68,14 @@ var routes = []route{
 	{method: "GET", path: "/metrics", serve: (*Handler).showMetrics},
 	{method: "GET", path: "/healthz", serve: (*Handler).showHealth},
 	{method: "GET", path: "/readyz", query: []string{"service"}, serve: (*Handler).showReady},
+}
+
+// pattern returns the route's pattern for http.ServeMux, where the path of the page would mean all paths.
+func (r *route) pattern() string {
+	if r.path == pagePath {
+		return pagePath + "{$}"
+	}
+	return r.path
 }
 
 // orHavePath ends an error about an unknown path.

@@ -90,7 +90,7 @@ func enterStream(request context.Context) (ctx context.Context, leave func(), er
 	default:
 		cancel()
 		return nil, nil, &statusError{http.StatusServiceUnavailable,
-			fmt.Sprintf("flows and events have %d readers, and no room for more", maxStreams)}
+			fmt.Sprintf("flows, events and the page have %d readers, and no room for more", maxStreams)}
 	}
 	stop := context.AfterFunc(s.open, cancel)
 	return ctx, func() {

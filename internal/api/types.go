@@ -122,6 +122,15 @@ type Process struct {
 	UpgradeError  string    `json:"upgrade_error,omitempty"` // why the last binary that had taken over could not go on; empty: it did
 }
 
+// Snapshot ends a snapshot in the stream of GET /v1/live, behind the services that have changed since the last one.
+type Snapshot struct {
+	Time    time.Time `json:"time"`
+	IsWhole bool      `json:"whole,omitempty"`   // it is the first one: what was not named in it is not there
+	Removed []string  `json:"removed,omitempty"` // names of services that are gone
+	Changes string    `json:"changes"`           // what changes by this reader need: free, token, or none can be made
+	Process Process   `json:"process"`
+}
+
 // Override is what an operator wants of a backend: the body of PUT /v1/services/NAME/backends/ADDRESS/override. What it
 // does not name stays as it is.
 type Override struct {
