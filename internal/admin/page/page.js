@@ -312,7 +312,7 @@ class Grid {
   }
 
   #sortBy(column) {
-    if (this.sort.id === column.id && !this.onSort) this.isDown = !this.isDown;
+    if (this.sort.id === column.id) this.isDown = !this.isDown;
     else this.isDown = column.isMostFirst ?? false;
     this.sort = column;
     this.#markHead();
@@ -877,8 +877,8 @@ class Flows {
       flowColumn('service', 'Service', f => f.service, {kind: 'quiet', isLong: true}),
       flowColumn('backend', 'Backend', f => f.backend || 'none yet', {kind: 'wide', isLong: true, label: 'to', tone: f => f.backend ? '' : 'zero'}),
       flowColumn('state', 'State', f => f.state),
-      flowColumn('age', 'Age', f => duration(f.age_ms), {kind: 'number', label: 'age'}),
-      flowColumn('idle', 'Idle', f => duration(f.idle_ms), {kind: 'number quiet'}),
+      flowColumn('age', 'Age', f => duration(f.age_ms), {kind: 'number', label: 'age', isMostFirst: true}),
+      flowColumn('idle', 'Idle', f => duration(f.idle_ms), {kind: 'number quiet', isMostFirst: true}),
       flowColumn('bytes-up', 'Up', f => bytes(f.bytes_up), {kind: 'number quiet', isMostFirst: true}),
       flowColumn('bytes-down', 'Down', f => bytes(f.bytes_down), {kind: 'number', label: '↓', isMostFirst: true}),
       {id: 'rate', title: 'Rate', kind: 'number', text: f => bytesPerSecond(f.rate), tone: f => f.rate > 0 ? '' : 'zero'},
@@ -926,7 +926,7 @@ class Flows {
   // query are the filters as the API has them.
   #query() {
     const query = new URLSearchParams();
-    for (const name of ['client', 'service', 'backend', 'state']) {
+    for (const name of ['match', 'client', 'service', 'backend', 'state']) {
       const value = this.form[name].value.trim();
       if (value) query.set(name, value);
     }
@@ -935,7 +935,8 @@ class Flows {
 
   async #ask() {
     const query = this.#query(), isAll = query.size === 0, top = Number(this.form.top.value);
-    query.set('sort', this.grid.sort.id);
+    const {sort, isDown} = this.grid, isUsual = isDown === (sort.isMostFirst ?? false);
+    query.set('sort', (isUsual ? '' : '-') + sort.id);
     query.set('top', top);
     query.set('rtt', 'true');
     try {
@@ -973,7 +974,7 @@ class Flows {
   }
 
   #killAll() {
-    const query = this.#query(), words = [...query].map(([name, value]) => `${name} ${value}`);
+    const query = this.#query(), words = [...query].map(([name, value]) => `${name === 'match' ? 'the words' : name} ${value}`);
     const text = words.length > 0 ? `All flows with ${words.join(', ')}, also those that are not shown.` : 'All flows of all services, also those that are not shown.';
     if (words.length === 0) query.set('all', 'true');
     this.#kill(text + ' Their clients get a reset.', query);

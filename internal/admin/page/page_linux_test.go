@@ -336,7 +336,7 @@ func isAccessible(b *browser) {
 	}
 	b.t.Logf("Tab goes to %q", stops)
 	last := -1
-	for _, want := range []string{"services-title services-filter", "services-title row", "backends-title backends-filter", "backends-title row", "flows-title client", "flows-title kill-all", "events-title events-filter"} {
+	for _, want := range []string{"services-title services-filter", "services-title row", "backends-title backends-filter", "backends-title row", "flows-title match", "flows-title client", "flows-title kill-all", "events-title events-filter"} {
 		at := slices.Index(stops, want)
 		if at <= last {
 			b.t.Errorf("Tab reaches %q at %d, in %q", want, at, stops)
