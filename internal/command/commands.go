@@ -63,6 +63,7 @@ func (p *program) seeCommands() []*cli.Command {
 			Description: lsHelp,
 			Flags:       append([]cli.Flag{outputFlag(), watchFlag()}, instanceFlags()...), Action: p.ls,
 		},
+		p.topCommand(),
 		{
 			Name: "flows", Usage: "lists flows, or ends them", Description: flowsHelp,
 			Flags: slices.Concat(flowFlags(), []cli.Flag{

@@ -36,6 +36,19 @@ func Cut(s string, cells int, ellipsis string) string {
 	return s
 }
 
+// CutStart returns the end of s that fits into some cells, as Cut does its beginning.
+func CutStart(s string, cells int, ellipsis string) string {
+	if len(s) <= cells || Width(s) <= cells {
+		return s
+	}
+	for left := Width(s) + Width(ellipsis) - cells; left > 0 && s != ""; {
+		r, n := utf8.DecodeRuneInString(s)
+		left -= runeWidth(r)
+		s = s[n:]
+	}
+	return Cut(ellipsis+s, cells, "")
+}
+
 // Pad returns s in a field of some cells, cut or filled with blanks: on the right, or on the left of a number.
 func Pad(s string, cells int, isNumber bool, ellipsis string) string {
 	s = Cut(s, cells, ellipsis)

@@ -34,6 +34,15 @@ func TestTextInCells(t *testing.T) {
 	}
 }
 
+func TestTextIsCutAtTheStart(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{"": "", "abcd": "abcd", "abcdef": "…def", "漢字漢": "…漢", "漢ab": "漢ab"} {
+		if got := CutStart(text, 4, "…"); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestSupport(t *testing.T) {
 	t.Parallel()
 	type variables map[string]string
