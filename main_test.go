@@ -51,7 +51,7 @@ const patience = time.Minute
 //	                          What comes through the pipe goes to NAME.log
 //	terminal NAME WORD...     run usher in a terminal of its own, whose text goes to NAME.log (Linux); close NAME closes
 //	                          the terminal
-//	press NAME                press Ctrl-C in that terminal
+//	press NAME [KEYS]         press keys in that terminal; without KEYS Ctrl-C
 //	signal NAME SIGNAL        send a running usher TERM, INT, HUP, KILL or USR2 (Linux)
 //	ended NAME STATUS         wait until it has ended, with this exit status
 //	backend NAME [ADDRESS]    serve clients: greet them with NAME, then echo; $NAME is the address. Over udp:// answer

@@ -70,6 +70,11 @@ func commandOf(ts *testscript.TestScript, program string, words []string) *exec.
 	cmd := exec.Command(path, words...)
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+ts.Getenv("XDG_RUNTIME_DIR"))
+	for _, name := range []string{"TERM", "NO_COLOR"} {
+		if value := ts.Getenv(name); value != "" {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+	}
 	return cmd
 }
 

@@ -38,13 +38,17 @@ func startInTerminal(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func press(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: press NAME")
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: press NAME [KEYS]")
 	}
 	terminal, ok := stageOf(ts).closers[args[0]].(*os.File)
 	if !ok {
 		ts.Fatalf("%s has no terminal", args[0])
 	}
-	_, err := io.WriteString(terminal, "\x03")
+	keys := "\x03"
+	if len(args) == 2 {
+		keys = args[1]
+	}
+	_, err := io.WriteString(terminal, keys)
 	ts.Check(err)
 }

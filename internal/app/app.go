@@ -62,7 +62,7 @@ func Run(ctx context.Context, begin Start, env Env) error {
 	return host(ctx, settings.process, env, func(h hosted) (*running, error) {
 		h.stop = watchSignals(h.ctx, begin.File != "", signal.Ignored(syscall.SIGHUP))
 		run := newRunning(begin, settings, h.log, h.stop, env)
-		run.out, run.isUpgradable, run.inherited = h.out, true, inherited
+		run.out, run.inherited = h.out, inherited
 		err := startOrCut(h.stop, func() error { return run.start(h.stop.drain) })
 		if err != nil && h.stop.drain.Err() != nil {
 			err = nil // ended before the start was done
@@ -148,9 +148,8 @@ type running struct {
 
 	inherited []proxy.Inherited // of a service manager
 
-	isUpgradable bool
-	upgrading    sync.Mutex // held by the one upgrade that is under way
-	upgraded     upgrades
+	upgrading sync.Mutex // held by the one upgrade that is under way
+	upgraded  upgrades
 
 	reloading chan struct{} // has room for the one reload that is under way, which alone writes settings
 	settings  settings

@@ -2,27 +2,25 @@ package app
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"net/netip"
 	"os"
 	"os/signal"
-	"sync"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
 	"usher/internal/config"
 	"usher/internal/demo"
+	"usher/internal/terminal"
 )
 
-// demoDrain bounds how long the demo's clients may take to leave, and its backends to end.
+// demoDrain bounds how long what has connected to the demo may go on after its end.
 const demoDrain = 2 * time.Second
 
-// Demo runs small HTTP backends, a service before them, some clients, and a live view. It ends with a signal or with
-// ctx. The options of cfg's one service hold; its addresses are replaced.
+// Demo runs the demo around a usher in a process of its own. It ends with a key, a signal or ctx. The options of cfg's
+// one service hold, and those of its process; addresses are replaced.
 func Demo(ctx context.Context, cfg *config.Config, env Env) error {
 	defer ignorePipe()()
-	screen := isTerminal(env.Stdout) && os.Getenv("TERM") != "dumb"
 	// A demo without a viewer has no purpose: a pipe whose reader has closed ends it.
 	ctx, unseen := context.WithCancel(ctx)
 	defer unseen()
@@ -30,90 +28,32 @@ func Demo(ctx context.Context, cfg *config.Config, env Env) error {
 	defer out.close()
 	stop := watchSignals(ctx, false, signal.Ignored(syscall.SIGHUP))
 	defer stop.release()
-
-	backends, err := demo.Start([]int{9001, 9002, 9003}) // or on others, if these are taken
+	executable, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), demoDrain)
-		defer cancel()
-		backends.Close(ctx)
-	}()
-
-	var run *running
-	rows := func() []demo.Row { return run.demoRows() }
-	view := demo.NewView(out, screen, rows)
-	if os.Getenv("NO_COLOR") != "" {
-		view.NoColour()
+	o := demo.Options{
+		Service: cfg.Services[0], Executable: executable, Command: commandOf(os.Args[0]), Out: out, Log: env.Stderr, Cut: stop.cut,
 	}
-	if screen && isTerminal(env.Stderr) {
-		env.Stderr = view // the log must not write into the live lines
-		cfg.Process.LogFormat = "console"
+	if terminal.CanMove(env.Stdout) {
+		o.Screen = env.Stdout.(*os.File)
 	}
 	cfg.Process.DrainTimeout = demoDrain
-	log, logOut := openLog(cfg.Process, env.Stderr)
-	defer logOut.close()
-	run, err = startDemo(cfg, backends.Addrs(), log, stop, env)
-	if err != nil {
-		if stop.drain.Err() != nil {
-			return nil
-		}
-		return err
+	if isTerminal(env.Stderr) {
+		cfg.Process.LogFormat = "console"
+		o.LogsToView = o.Screen != nil // the log must not write into the live lines
 	}
-	address := run.control.Services()[0].Listen[0]
-	fmt.Fprintf(out, demoText, len(backends.Addrs()), address, cfg.Services[0].Scheduler)
-
-	// The view outlives the clients and the service, so that its last frame shows how it ended.
-	var watching sync.WaitGroup
-	viewing, blind := context.WithCancel(context.WithoutCancel(ctx))
-	watching.Go(func() { view.Run(viewing) })
-	demo.Traffic(stop.drain, address)
-	run.terminal = screen
-	run.end(stop.cut)
-	blind()
-	watching.Wait()
-	return nil
+	for _, option := range options(&cfg.Process) {
+		o.Flags = append(o.Flags, "--"+string(option.Name)+"="+option.Value)
+	}
+	return demo.Run(stop.drain, o)
 }
 
-const demoText = `%d backends behind http://%s, scheduler %s. Try, again and again:
-
-  curl http://%[2]s
-
-or open it in a browser. A few clients are connected already. Ctrl-C ends it.
-
-`
-
-// startDemo starts the one service of cfg on the demo's usual port, or on one that the kernel chooses.
-func startDemo(cfg *config.Config, backends []netip.AddrPort, log *logger, stop *stopper, env Env) (*running, error) {
-	s := cfg.Services[0]
-	s.Backends = nil
-	for _, b := range backends {
-		s.Backends = append(s.Backends, config.Backend{Weight: 1, Addr: tcpAddr(b)})
+// commandOf returns what the user types to run the program that was started as arg0. The compiler's go run leaves its
+// program in a folder that ends with it.
+func commandOf(arg0 string) string {
+	if strings.Contains(arg0, "go-build") && filepath.Base(filepath.Dir(arg0)) == "exe" {
+		return "go run ."
 	}
-	start := func(port uint16) (*running, error) {
-		s := s.Clone()
-		s.Listeners = []config.Addr{tcpAddr(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port))}
-		run := newRunning(Start{Services: []*config.Service{s}}, settings{process: cfg.Process}, log, stop, env)
-		return run, run.start(stop.drain)
-	}
-	run, err := start(8080)
-	if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EACCES) {
-		run, err = start(0)
-	}
-	return run, err
-}
-
-func tcpAddr(at netip.AddrPort) config.Addr {
-	return config.Addr{Network: config.TCP, IP: at.Addr(), Port: at.Port(), Ports: 1}
-}
-
-// demoRows is what the view shows now.
-func (r *running) demoRows() []demo.Row {
-	backends := r.control.Services()[0].Backends
-	rows := make([]demo.Row, len(backends))
-	for i, b := range backends {
-		rows[i] = demo.Row{Name: fmt.Sprintf("backend-%d", i+1), Address: b.Address, Status: b.Status, Active: b.Active, Total: b.Total}
-	}
-	return rows
+	return arg0
 }

@@ -1,14 +1,12 @@
 package app
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -103,64 +101,4 @@ func TestNamesThatLeadBack(t *testing.T) {
 	if got, err := io.ReadAll(conn); string(got) != "hello" {
 		t.Errorf("got %q, %v", got, err)
 	}
-}
-
-// A terminal without control sequences receives none.
-func TestDemoOnADumbTerminal(t *testing.T) {
-	for _, kind := range []string{"dumb", "xterm"} {
-		t.Setenv("TERM", kind)
-		master, slave := pty(t)
-		ctx, cancel := context.WithCancel(t.Context())
-		c := parse(t, flags.Words{Listen: []string{"demo=8080"}, Backend: []string{"demo=9001"}})
-		var seen lines
-		var reading sync.WaitGroup
-		reading.Go(func() {
-			buf := make([]byte, 4096)
-			for {
-				n, err := master.Read(buf) // fails when the slave is closed
-				_, _ = seen.Write(buf[:n])
-				if err != nil {
-					return
-				}
-			}
-		})
-		result := make(chan error, 1)
-		go func() { result <- Demo(ctx, c, Env{Stdout: slave, Stderr: slave}) }()
-		seen.await(t, "Ctrl-C ends it")
-		if kind == "xterm" {
-			seen.await(t, "\x1b")
-		}
-		cancel()
-		if err := <-result; err != nil {
-			t.Error(err)
-		}
-		slave.Close()
-		reading.Wait()
-		seen.await(t, "backend-1 ") // the last frame, or the summary
-		if got := strings.Contains(seen.String(), "\x1b"); got != (kind != "dumb") {
-			t.Errorf("TERM=%s: control sequences %v:\n%q", kind, got, &seen)
-		}
-	}
-}
-
-// pty returns both ends of a new pseudo terminal.
-func pty(t *testing.T) (master, slave *os.File) {
-	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Skipf("no pseudo terminals here: %v", err)
-	}
-	t.Cleanup(func() { master.Close() })
-	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0)
-	}
-	if err == nil {
-		slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	}
-	if err != nil {
-		t.Skipf("no pseudo terminals here: %v", err)
-	}
-	t.Cleanup(func() { slave.Close() })
-	return master, slave
 }

@@ -188,23 +188,3 @@ func TestWarningsAtStart(t *testing.T) {
 		run(t, c, book{}).await(t, tt.want)
 	}
 }
-
-// broken is an output without a reader.
-type broken struct{}
-
-func (broken) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
-
-func TestDemoEndsWithItsReader(t *testing.T) {
-	t.Parallel()
-	c := parse(t, flags.Words{Listen: []string{"demo=8080"}, Backend: []string{"demo=9001"}})
-	result := make(chan error, 1)
-	go func() { result <- Demo(t.Context(), c, Env{Stdout: broken{}, Stderr: new(lines)}) }()
-	select {
-	case err := <-result:
-		if err != nil {
-			t.Error(err)
-		}
-	case <-time.After(patience):
-		t.Fatal("the demo goes on for nobody")
-	}
-}

@@ -90,7 +90,7 @@ func succeed(ctx context.Context, start *upgrade.Start, env Env) error {
 		h.stop = watchSignals(h.ctx, st.File != "", st.IgnoresHangup)
 		early.release(st)
 		run := newRunning(Start{Options: st.Options, File: st.File, Source: source}, s, h.log, h.stop, env)
-		run.out, run.isUpgradable = h.out, true
+		run.out = h.out
 		listeners, err := run.restoreSafely(st)
 		if !watchdog.Stop() {
 			select {} // it is executing the image before

@@ -31,10 +31,7 @@ type upgrades struct {
 	failure string // of the last one, if another image had taken over and has come back
 }
 
-var (
-	errUpgrading = errors.New("an upgrade is under way already")
-	errNoUpgrade = errors.New("the demo is not upgraded: its backends are part of it")
-)
+var errUpgrading = errors.New("an upgrade is under way already")
 
 // followUpgrades upgrades after each SIGUSR2, until ctx ends.
 func (r *running) followUpgrades(ctx context.Context) {
@@ -58,9 +55,6 @@ func (p process) Upgrade(ctx context.Context, binary string) error {
 }
 
 func (r *running) upgrade(ctx context.Context, path string) error {
-	if !r.isUpgradable {
-		return errNoUpgrade
-	}
 	if !r.upgrading.TryLock() {
 		return errUpgrading
 	}

@@ -63,7 +63,17 @@ const serveHelp = `It runs as usher does without a command, but needs no service
 Its flags are those of usher --help.
 `
 
-const demoHelp = `Everything is on 127.0.0.1 alone. Ctrl-C ends it.
+const demoHelp = `A usher runs as a process of its own, and around it what a user brings along: three small HTTP servers, clients that
+come and go, and 20 long connections. Everything is on 127.0.0.1 alone, and all of it ends with the demo.
+
+  1 2 3   kill a backend, as kill -9 does: requests in its hand are lost, and their clients ask again. Press the key again,
+          or wait 10s, and it is back. While all are dead, clients wait (--wait 15s).
+  r       adds a fourth backend to the config file and reloads it, or takes it away again
+  u       upgrades usher to the program that now stands at its path: the same process, every connection stays (Linux)
+  q       ends the demo, as Ctrl-C does
+
+Where there is no terminal, this happens by itself, a step every 5s. A client has failed when it got no reply in 20s, or
+when its long connection ended while the backend lived. "asked again" and "opened again" count what a dead backend cost.
 
 Flags
   -s, --scheduler ALG              rr (default), lc, mh ... (usher help schedulers)

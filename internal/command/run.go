@@ -52,11 +52,20 @@ func begin(c *cli.Context, words flags.Words) (app.Start, error) {
 	return begin, nil
 }
 
+// demoOptions are those that make a demo quick: a dead backend is noticed in a second, and while all are dead, clients
+// wait until one has come back.
+func demoOptions() []flags.Option {
+	return []flags.Option{
+		{Name: "log-level", Value: "warn"}, {Name: "health", Value: "tcp,interval=500ms,timeout=500ms,rise=1,fall=2"},
+		{Name: "wait", Value: "15s"},
+	}
+}
+
 func (p *program) demo(c *cli.Context) error {
-	// The demo's own addresses replace these. Its view shows the content of the log, which is off unless asked for.
+	// The demo's own addresses replace these. Of the log, its view shows no more than warnings unless asked for.
 	words := gather(c)
 	words.Listen, words.Backend = []string{"demo=8080"}, []string{"demo=9001"}
-	words.Options = slices.Insert(words.Options, 0, flags.Option{Name: "log-level", Value: "warn"})
+	words.Options = slices.Insert(words.Options, 0, demoOptions()...)
 	cfg, err := flags.Parse(words)
 	if err != nil {
 		return usageError{err}

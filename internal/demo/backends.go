@@ -3,81 +3,70 @@ package demo
 import (
 	"context"
 	"fmt"
-	"io"
-	"log"
 	"net"
-	"net/http"
 	"net/netip"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
 )
 
-// Backends are small HTTP servers on 127.0.0.1. Each closes a connection after one
-// reply, so that the next request is a new flow.
-type Backends struct {
-	servers []*http.Server
-	addrs   []netip.AddrPort
-	serving sync.WaitGroup
-}
+// Backends are small HTTP servers on 127.0.0.1, which can be killed and brought back.
+// Each closes a connection after one reply, so that the next request is a new flow.
+type Backends []*Backend
 
 // Start starts a backend on each of the preferred ports, or on one that the kernel
 // chooses if the port is 0 or taken. Their names are backend-1, backend-2, and so on.
-func Start(preferredPorts []int) (*Backends, error) {
-	b := new(Backends)
+func Start(preferredPorts []int) (Backends, error) {
+	var all Backends
 	for i, port := range preferredPorts {
 		ln, err := listen(port)
 		if err != nil {
-			b.closeNow()
+			all.closeNow()
 			return nil, fmt.Errorf("start demo backend %d: %w", i+1, err)
 		}
-		addr := ln.Addr().(*net.TCPAddr).AddrPort()
-		server := &http.Server{
-			Handler:           &backend{number: i + 1, addr: addr},
-			ReadHeaderTimeout: 10 * time.Second,
-			WriteTimeout:      10 * time.Second,
-			// Errors of clients do not matter to the demo.
-			ErrorLog: log.New(io.Discard, "", 0),
-		}
-		server.SetKeepAlivesEnabled(false) // each reply says Connection: close
-		b.servers = append(b.servers, server)
-		b.addrs = append(b.addrs, addr)
-		b.serving.Go(func() {
-			// Serve ends when the server is closed. If accept fails before, the health
-			// checks take the backend down.
-			_ = server.Serve(ln)
-		})
+		b := &Backend{number: i + 1, addr: ln.Addr().(*net.TCPAddr).AddrPort()}
+		b.serve(ln)
+		all = append(all, b)
 	}
-	return b, nil
+	return all, nil
 }
 
 // Addrs returns where the backends listen, in order of their names.
-func (b *Backends) Addrs() []netip.AddrPort {
-	return slices.Clone(b.addrs)
+func (all Backends) Addrs() []netip.AddrPort {
+	addrs := make([]netip.AddrPort, len(all))
+	for i, b := range all {
+		addrs[i] = b.addr
+	}
+	return addrs
+}
+
+// lives reports whether the life of a backend that a reply named still goes on.
+func (all Backends) lives(id string) bool {
+	for _, b := range all {
+		if b.id() == id {
+			return true
+		}
+	}
+	return false
 }
 
 // Close stops accepting and waits for open requests. It closes their connections when
 // ctx ends.
-func (b *Backends) Close(ctx context.Context) {
+func (all Backends) Close(ctx context.Context) {
 	var stopping sync.WaitGroup
-	for _, s := range b.servers {
-		stopping.Go(func() {
-			if s.Shutdown(ctx) != nil {
-				_ = s.Close()
-			}
-		})
+	for _, b := range all {
+		stopping.Go(func() { b.close(ctx) })
 	}
 	stopping.Wait()
-	b.serving.Wait()
 }
 
 // closeNow does not wait for requests.
-func (b *Backends) closeNow() {
-	for _, s := range b.servers {
-		_ = s.Close()
+func (all Backends) closeNow() {
+	for _, b := range all {
+		b.Kill()
+		b.release()
+		b.running.Wait()
 	}
-	b.serving.Wait()
 }
 
 // listen listens on port of 127.0.0.1, or on one that the kernel chooses.

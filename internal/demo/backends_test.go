@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-func start(t *testing.T, ports ...int) *Backends {
+func start(t *testing.T, ports ...int) Backends {
 	t.Helper()
 	b, err := Start(ports)
 	if err != nil {
@@ -127,6 +127,50 @@ func TestBackendsMoveAwayFromTakenPorts(t *testing.T) {
 	}
 }
 
+// A killed backend ends its connections and refuses new ones, and it comes back at the
+// same address.
+func TestBackendsDieAndReturn(t *testing.T) {
+	t.Parallel()
+	all := start(t, 0)
+	b, addr := all[0], all.Addrs()[0].String()
+	for life := range 3 {
+		quiet, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer quiet.Close()
+		long, err := dialEcho(t.Context(), addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer long.Close()
+		if want := fmt.Sprintf("backend-1/%d", life); long.backend != want || !all.lives(want) || long.ask() != nil || long.ask() != nil {
+			t.Errorf("the connection is %+v, want %s", long, want)
+		}
+		b.Kill()
+		b.Kill()
+		for name, conn := range map[string]net.Conn{"quiet": quiet, "long": long} {
+			_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
+			if _, err := conn.Read(make([]byte, 1)); err == nil || strings.Contains(err.Error(), "timeout") {
+				t.Errorf("the %s client read %v, want the end", name, err)
+			}
+		}
+		if b.IsAlive() || all.lives(long.backend) {
+			t.Error("it lives")
+		}
+		if conn, err := net.Dial("tcp", addr); err == nil {
+			conn.Close()
+			t.Error("it accepts while it is dead")
+		}
+		if err := b.Return(); err != nil {
+			t.Fatal(err)
+		}
+		if _, got := get(t, b.addr, "/", "*/*"); !strings.HasPrefix(got, "hello from backend-1") {
+			t.Errorf("it says %q", got)
+		}
+	}
+}
+
 func TestBackendsClose(t *testing.T) {
 	t.Parallel()
 	b, err := Start([]int{0, 0})
@@ -139,12 +183,20 @@ func TestBackendsClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	long, err := dialEcho(t.Context(), b.Addrs()[1].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer long.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	b.Close(ctx)
 	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 	if _, err := conn.Read(make([]byte, 1)); err == nil || strings.Contains(err.Error(), "timeout") {
 		t.Errorf("the silent client read %v, want the end", err)
+	}
+	if long.ask() == nil {
+		t.Error("the long connection goes on")
 	}
 	for _, addr := range b.Addrs() {
 		if conn, err := net.Dial("tcp", addr.String()); err == nil {

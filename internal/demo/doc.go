@@ -1,4 +1,9 @@
-// Package demo is what `usher demo` puts around a service, all on loopback: small HTTP
-// backends ([Start]), a trickle of clients ([Traffic]), and a live line for each backend
-// ([View]). internal/app calls it.
+// Package demo is `usher demo`: a usher that runs as a child process, and around it what a
+// user brings along, all on loopback. internal/app calls it.
+//
+//	Run ─┬─ Child     the usher; everything is asked of it by its API
+//	     ├─ Backends  small HTTP servers, which die and come back
+//	     ├─ Load      clients that come and go;  Kept, clients that stay
+//	     ├─ operator  obeys keys, or a script where nobody can press them
+//	     └─ View      live lines, or two lines every 5 s
 package demo

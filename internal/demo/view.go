@@ -5,70 +5,93 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
+
+	"usher/internal/terminal"
 )
 
 const (
 	frameTime   = 250 * time.Millisecond // between two frames on a terminal
 	summaryTime = 5 * time.Second        // between two summaries elsewhere
+	summaryLag  = 3 * time.Second        // until the first: the script changes something in between
 )
 
-// Control sequences of ECMA-48 and DECAWM. Without automatic wrapping a long line is cut
-// at the edge, so a frame has as many lines on the screen as rows.
-const (
-	wrapOff    = "\x1b[?7l"
-	wrapOn     = "\x1b[?7h"
-	upLines    = "\x1b[%dA"
-	lineStart  = "\r"
-	eraseLine  = "\x1b[K" // from the cursor
-	eraseBelow = "\x1b[J" // from the cursor to the end of the screen
-)
-
-// View shows the backends: on a terminal one live line each, redrawn four times a
-// second; elsewhere one summary line every 5 s without control sequences.
+// View shows frames: on a terminal live lines, drawn four times a second; elsewhere two
+// lines every 5 s without control sequences.
 //
 // A View is also an io.Writer for other output to the same terminal, such as a log,
 // which appears above the live lines. Write is safe for concurrent use.
 type View struct {
-	out      io.Writer
-	terminal bool
-	colour   bool
-	rows     func() []Row
+	out  io.Writer
+	size func() (width, height int) // of the terminal; nil: there is none
+	look *Look
+	next func(context.Context) Frame
 
-	mu    sync.Mutex // guards out and the screen
-	lines []string   // on the screen, above the cursor
+	mu            sync.Mutex // guards out and the screen
+	lines         []string   // on the screen, above the cursor
+	width, height int        // when they were drawn
 }
 
-// NewView returns a View on w that shows rows(), on a terminal in colours.
-func NewView(w io.Writer, isTerminal bool, rows func() []Row) *View {
-	return &View{out: w, terminal: isTerminal, colour: isTerminal, rows: rows}
+// NewView returns a View on w that shows what next returns, on a terminal of some size.
+// Without size w is none.
+func NewView(w io.Writer, size func() (width, height int), look *Look, next func(context.Context) Frame) *View {
+	return &View{out: w, size: size, look: look, next: next}
 }
 
-// NoColour turns colours off (no-color.org). Call it before Run.
-func (v *View) NoColour() { v.colour = false }
-
-// Run shows the rows until ctx ends, and once more then. The last frame stays on the
-// screen; later output goes below it.
+// Run shows frames until ctx ends.
 func (v *View) Run(ctx context.Context) {
-	pause, show := summaryTime, v.summary
-	if v.terminal {
-		pause, show = frameTime, v.frame
-		show()
+	first, pause := summaryLag, summaryTime
+	if v.size != nil {
+		first, pause = 0, frameTime
 	}
-	ticker := time.NewTicker(pause)
-	defer ticker.Stop()
+	timer := time.NewTimer(first)
+	defer timer.Stop()
 	for {
 		select {
-		case <-ticker.C:
-			show()
+		case <-timer.C:
+			v.Show(ctx)
+			timer.Reset(pause)
 		case <-ctx.Done():
-			show()
-			v.mu.Lock()
-			v.lines = nil
-			v.mu.Unlock()
 			return
 		}
+	}
+}
+
+// Show shows what is so now.
+func (v *View) Show(ctx context.Context) {
+	frame := v.next(ctx)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.size == nil {
+		_, _ = io.WriteString(v.out, strings.Join(summarize(&frame), "\n")+"\n")
+		return
+	}
+	var b bytes.Buffer
+	v.rewind(&b)
+	v.width, v.height = v.size()
+	v.lines = v.look.render(&frame, v.width)
+	v.lines = v.lines[:max(0, min(len(v.lines), v.height-1))]
+	v.draw(&b)
+	// Others notice a terminal that is gone.
+	_, _ = v.out.Write(b.Bytes())
+}
+
+// End leaves the live lines where they are; later output goes below them.
+func (v *View) End() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.lines = nil
+}
+
+// Redraw is for when the terminal says so: if its size is what it was, somebody else has
+// written to it, and the cursor is not where it was.
+func (v *View) Redraw() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if width, height := v.size(); width == v.width && height == v.height {
+		v.lines = nil
 	}
 }
 
@@ -82,7 +105,7 @@ func (v *View) Write(p []byte) (int, error) {
 	// One write, so that the screen never shows a partial frame.
 	var b bytes.Buffer
 	v.rewind(&b)
-	b.WriteString(eraseBelow)
+	b.WriteString(terminal.EraseBelow)
 	b.Write(p)
 	if !bytes.HasSuffix(p, []byte("\n")) {
 		b.WriteByte('\n')
@@ -94,40 +117,19 @@ func (v *View) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// frame replaces the lines on the screen.
-func (v *View) frame() {
-	lines := render(v.rows(), v.colour)
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	var b bytes.Buffer
-	v.rewind(&b)
-	v.lines = lines
-	v.draw(&b)
-	// Others notice a terminal that is gone.
-	_, _ = v.out.Write(b.Bytes())
-}
-
-func (v *View) summary() {
-	line := summarize(v.rows())
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	_, _ = io.WriteString(v.out, line+"\n")
-}
-
 // rewind moves the cursor to the first live line.
 func (v *View) rewind(b *bytes.Buffer) {
-	b.WriteString(lineStart)
+	b.WriteString(terminal.LineStart)
 	if len(v.lines) > 0 {
-		fmt.Fprintf(b, upLines, len(v.lines))
+		fmt.Fprintf(b, terminal.UpLines, len(v.lines))
 	}
 }
 
-// draw writes the live lines and erases what is below: lines of a longer frame, or an
-// echoed ^C.
+// draw writes the live lines and erases what is below: lines of a longer frame.
 func (v *View) draw(b *bytes.Buffer) {
-	b.WriteString(wrapOff)
+	b.WriteString(terminal.WrapOff)
 	for _, l := range v.lines {
-		b.WriteString(l + eraseLine + "\n")
+		b.WriteString(l + terminal.EraseLine + "\n")
 	}
-	b.WriteString(eraseBelow + wrapOn)
+	b.WriteString(terminal.EraseBelow + terminal.WrapOn)
 }

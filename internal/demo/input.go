@@ -1,0 +1,63 @@
+package demo
+
+import (
+	"context"
+	"sync"
+
+	"usher/internal/terminal"
+)
+
+// input is where keys come from: a terminal, or a script where there is none.
+type input struct {
+	terminal *terminal.Terminal // nil: there is none
+	pressed  chan rune          // that the operator shall obey
+	close    func()             // puts the terminal back; it may be called more than once
+}
+
+// maxPressed is how many keys may wait for the operator. Later ones are lost.
+const maxPressed = 16
+
+// openKeys reads the keys of the terminal, if the view is on one.
+func (d *run) openKeys() *input {
+	in := &input{pressed: make(chan rune, maxPressed), close: func() {}}
+	if d.Screen == nil {
+		return in
+	}
+	t, err := terminal.Open(terminal.Options{HandlesSignals: true})
+	if err != nil {
+		return in // there may be a screen without keys
+	}
+	in.terminal, in.close = t, sync.OnceFunc(t.Close)
+	d.look.Keys = "1 2 3 kill or bring back   r reload   u upgrade   q quit"
+	return in
+}
+
+func (in *input) isOpen() bool { return in.terminal != nil }
+
+// run passes keys on until ctx ends. Without a terminal it plays the script.
+func (in *input) run(ctx context.Context, quit, redraw func(), script []rune) {
+	if in.terminal == nil {
+		play(ctx, script, in.pressed)
+		return
+	}
+	for {
+		select {
+		case key, ok := <-in.terminal.Keys():
+			switch {
+			case !ok: // a signal ends the demo, or its terminal is gone
+				return
+			case key == terminal.Redraw:
+				redraw()
+			case key == 'q' || key == terminal.CtrlC || key == terminal.CtrlD:
+				quit()
+			default:
+				select {
+				case in.pressed <- rune(key):
+				default:
+				}
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
