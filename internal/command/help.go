@@ -66,8 +66,8 @@ Its flags are those of usher --help.
 const demoHelp = `A usher runs as a process of its own, and around it what a user brings along: three small HTTP servers, clients that
 come and go, and 20 long connections. Everything is on 127.0.0.1 alone, and all of it ends with the demo.
 
-  1 2 3   kill a backend, as kill -9 does: requests in its hand are lost, and their clients ask again. Press the key again,
-          or wait 10s, and it is back. While all are dead, clients wait (--wait 15s).
+  1 2 3   kill a backend, as kill -9 does: requests that it has in hand are lost, and their clients ask again. The key
+          again, or 10s, bring it back. While all are dead, clients wait (--wait 15s).
   r       adds a fourth backend to the config file and reloads it, or takes it away again
   u       upgrades usher to the program that now stands at its path: the same process, every connection stays (Linux)
   q       ends the demo, as Ctrl-C does
