@@ -98,16 +98,17 @@ func TestPodIsRestricted(t *testing.T) {
 
 func TestOptionsOfManifests(t *testing.T) {
 	t.Parallel()
+	folder := corev1.EnvVar{Name: "TMPDIR", Value: "/tmp"}
 	node := corev1.EnvVar{Name: "NODE_NAME", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "spec.nodeName"}}}
 	server := func(host, port string) []corev1.EnvVar {
-		return []corev1.EnvVar{node, {Name: "KUBERNETES_SERVICE_HOST", Value: host}, {Name: "KUBERNETES_SERVICE_PORT", Value: port}}
+		return []corev1.EnvVar{folder, node, {Name: "KUBERNETES_SERVICE_HOST", Value: host}, {Name: "KUBERNETES_SERVICE_PORT", Value: port}}
 	}
 	for _, c := range []struct {
 		options Options
 		env     []corev1.EnvVar
 		err     string
 	}{
-		{Options{Image: "localhost/usher:1"}, []corev1.EnvVar{node}, ""},
+		{Options{Image: "localhost/usher:1"}, []corev1.EnvVar{folder, node}, ""},
 		{Options{Image: "a/b@sha256:0", Args: []string{"--scheduler", "lc"}, APIServer: "kind-control-plane:6443"}, server("kind-control-plane", "6443"), ""},
 		{Options{Image: "x\"\n  hostPID: true", Args: []string{"", "- 'x'", "${image}", "#", "\u00e9\t<>"}, APIServer: "[fd00::1]:6443"}, server("fd00::1", "6443"), ""},
 		{Options{}, nil, "the manifests need an image that has usher at /usher"},
