@@ -164,7 +164,7 @@ func (d *run) serve(ctx context.Context) error {
 	clients.Go(func() { load.Run(ctx) })
 	clients.Go(func() { kept.Run(ctx) })
 	operating.Go(func() { d.operator.run(ctx, keys.pressed) })
-	operating.Go(func() { keys.run(ctx, quit, d.view.Redraw, script(d.plan.size, canUpgrade)) })
+	operating.Go(func() { keys.run(ctx, quit, script(d.plan.size, canUpgrade)) })
 	viewing.Go(func() { d.view.Run(ctx) })
 	select {
 	case <-ctx.Done():

@@ -2,7 +2,6 @@ package demo
 
 import (
 	"context"
-	"sync"
 
 	"usher/internal/terminal"
 )
@@ -27,7 +26,8 @@ func (d *run) openKeys() *input {
 	if err != nil {
 		return in // there may be a screen without keys
 	}
-	in.terminal, in.close = t, sync.OnceFunc(t.Close)
+	in.terminal, in.close = t, t.Close
+	d.view.FollowTurns(t)
 	d.look.Keys = "1 2 3 kill or bring back   r reload   u upgrade   q quit"
 	return in
 }
@@ -35,7 +35,7 @@ func (d *run) openKeys() *input {
 func (in *input) isOpen() bool { return in.terminal != nil }
 
 // run passes keys on until ctx ends. Without a terminal it plays the script.
-func (in *input) run(ctx context.Context, quit, redraw func(), script []rune) {
+func (in *input) run(ctx context.Context, quit func(), script []rune) {
 	if in.terminal == nil {
 		play(ctx, script, in.pressed)
 		return
@@ -46,8 +46,7 @@ func (in *input) run(ctx context.Context, quit, redraw func(), script []rune) {
 			switch {
 			case !ok: // a signal ends the demo, or its terminal is gone
 				return
-			case key == terminal.Redraw:
-				redraw()
+			case key == terminal.Redraw: // by the next frame
 			case key == 'q' || key == terminal.CtrlC || key == terminal.CtrlD:
 				quit()
 			default:

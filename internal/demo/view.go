@@ -26,19 +26,23 @@ const (
 type View struct {
 	out  io.Writer
 	size func() (width, height int) // of the terminal; nil: there is none
+	turn func() int                 // as terminal.Terminal.Turn: live lines are for the foreground
 	look *Look
 	next func(context.Context) Frame
 
-	mu            sync.Mutex // guards out and the screen
-	lines         []string   // on the screen, above the cursor
-	width, height int        // when they were drawn
+	mu    sync.Mutex // guards out and the screen
+	lines []string   // on the screen, above the cursor
+	drawn int        // the turn in which they were drawn
 }
 
 // NewView returns a View on w that shows what next returns, on a terminal of some size.
 // Without size w is none.
 func NewView(w io.Writer, size func() (width, height int), look *Look, next func(context.Context) Frame) *View {
-	return &View{out: w, size: size, look: look, next: next}
+	return &View{out: w, size: size, turn: func() int { return 1 }, look: look, next: next}
 }
+
+// FollowTurns draws live lines in the turns of a terminal alone. Call it before Run.
+func (v *View) FollowTurns(t *terminal.Terminal) { v.turn = t.Turn }
 
 // Run shows frames until ctx ends.
 func (v *View) Run(ctx context.Context) {
@@ -68,11 +72,14 @@ func (v *View) Show(ctx context.Context) {
 		_, _ = io.WriteString(v.out, strings.Join(summarize(&frame), "\n")+"\n")
 		return
 	}
+	if !v.takeTurnLocked() {
+		return
+	}
 	var b bytes.Buffer
 	v.rewind(&b)
-	v.width, v.height = v.size()
-	v.lines = v.look.render(&frame, v.width)
-	v.lines = v.lines[:max(0, min(len(v.lines), v.height-1))]
+	width, height := v.size()
+	v.lines = v.look.render(&frame, width)
+	v.lines = v.lines[:max(0, min(len(v.lines), height-1))]
 	v.draw(&b)
 	// Others notice a terminal that is gone.
 	_, _ = v.out.Write(b.Bytes())
@@ -85,21 +92,21 @@ func (v *View) End() {
 	v.lines = nil
 }
 
-// Redraw is for when the terminal says so: if its size is what it was, somebody else has
-// written to it, and the cursor is not where it was.
-func (v *View) Redraw() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if width, height := v.size(); width == v.width && height == v.height {
-		v.lines = nil
+// takeTurnLocked reports whether live lines may be drawn. In a new turn those of before are
+// somewhere above. The caller must hold mu.
+func (v *View) takeTurnLocked() bool {
+	turn := v.turn()
+	if turn != v.drawn {
+		v.lines, v.drawn = nil, turn
 	}
+	return turn != 0
 }
 
 // Write writes p above the live lines, if there are any.
 func (v *View) Write(p []byte) (int, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if len(v.lines) == 0 {
+	if !v.takeTurnLocked() || len(v.lines) == 0 {
 		return v.out.Write(p)
 	}
 	// One write, so that the screen never shows a partial frame.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,6 +98,9 @@ func TestViewOnATerminal(t *testing.T) {
 		var got writes
 		width, height := 80, 4
 		v := NewView(&got, func() (int, int) { return width, height }, new(Look), counting("a", "b"))
+		var turn atomic.Int64
+		turn.Store(1)
+		v.turn = func() int { return int(turn.Load()) }
 		frame := func(up, above string, total int, below string) string {
 			return "\r" + up + above + terminal.WrapOff +
 				fmt.Sprintf("  a  :1  up  0 active  0/s  %d total\x1b[K\n  b  :1  up  0 active  0/s  %[1]d total\x1b[K\n%s", total, below) +
@@ -110,9 +114,11 @@ func TestViewOnATerminal(t *testing.T) {
 		time.Sleep(frameTime + frameTime/2)
 		io.WriteString(v, "two\nlines")
 		height = 3
-		v.Redraw() // a new size: the cursor is where it was
 		time.Sleep(frameTime)
-		v.Redraw() // somebody else has written
+		turn.Store(0) // in the background
+		time.Sleep(frameTime)
+		io.WriteString(v, "alone\n")
+		turn.Store(2)
 		time.Sleep(frameTime)
 		cancel()
 		running.Wait()
@@ -121,7 +127,7 @@ func TestViewOnATerminal(t *testing.T) {
 		want := writes{
 			"before\n", frame("", "", 1, requests(1)), frame("\x1b[3A", "", 2, requests(2)),
 			frame("\x1b[3A", terminal.EraseBelow+"two\nlines\n", 2, requests(2)),
-			frame("\x1b[3A", "", 3, ""), frame("", "", 4, ""), "after\n",
+			frame("\x1b[3A", "", 3, ""), "alone\n", frame("", "", 5, ""), "after\n",
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("writes (-want +got):\n%s", diff)

@@ -47,6 +47,7 @@ type Terminal struct {
 
 	mu    sync.Mutex // guards what follows, and writes to the device
 	isSet bool       // the terminal is as the program wants it
+	turns int        // how often it has been made so
 	isEnd bool       // it has been put back for good
 
 	closing chan struct{}
@@ -138,6 +139,7 @@ func (t *Terminal) setUp(remember bool) error {
 		return err
 	}
 	t.isSet = true
+	t.turns++
 	if t.options.Full {
 		_, err := t.device.write([]byte(enterScreen), writeTimeout)
 		return err
@@ -166,6 +168,17 @@ func (t *Terminal) giveUp() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.isSet = false
+}
+
+// Turn returns how often the program has come to the foreground, and 0 while it is not there. Between two turns somebody
+// else may have written to the screen. The last turn outlasts Close.
+func (t *Terminal) Turn() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.isSet && !t.isEnd {
+		return 0
+	}
+	return t.turns
 }
 
 // isInUse reports whether the terminal is as the program wants it.
