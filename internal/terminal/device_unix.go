@@ -31,7 +31,7 @@ type device struct {
 const (
 	// readTimeout is how long a read takes that cannot be interrupted. The unit of VTIME is a tenth of a second.
 	readTimeout = 100 * time.Millisecond
-	// stopWait is how long a SIGTSTP may take until it stops the process. Time does not pass while it is stopped.
+	// stopWait is how long a SIGSTOP may take until it stops the process. Time does not pass while it is stopped.
 	stopWait = 100 * time.Millisecond
 	// raiseWait is how long a signal may take until it ends the process.
 	raiseWait = time.Second
@@ -56,38 +56,32 @@ func openDevice() (*device, error) {
 
 func (d *device) release() { d.file.Close() }
 
-// makeRaw has each key arrive as it is pressed, without an echo and without signals. Newlines stay what they are.
+// makeRaw has each key arrive as it is pressed, without an echo and without signals. Newlines stay what they are. In the
+// background it would stop the process.
 func (d *device) makeRaw(remember bool) error {
-	return inBackground(func() error {
-		old, err := term.MakeRaw(d.fd)
-		if err != nil {
-			return err
-		}
-		if remember || d.state == nil {
-			d.state = old
-		}
-		now, err := unix.IoctlGetTermios(d.fd, readTermios)
-		if err != nil {
-			return err
-		}
-		now.Oflag |= unix.OPOST | unix.ONLCR
-		if !d.isPolled {
-			now.Cc[unix.VMIN], now.Cc[unix.VTIME] = 0, 1
-		}
-		return unix.IoctlSetTermios(d.fd, writeTermios, now)
-	})
+	old, err := term.MakeRaw(d.fd)
+	if err != nil {
+		return err
+	}
+	if remember || d.state == nil {
+		d.state = old
+	}
+	now, err := unix.IoctlGetTermios(d.fd, readTermios)
+	if err != nil {
+		return err
+	}
+	now.Oflag |= unix.OPOST | unix.ONLCR
+	if !d.isPolled {
+		now.Cc[unix.VMIN], now.Cc[unix.VTIME] = 0, 1
+	}
+	return unix.IoctlSetTermios(d.fd, writeTermios, now)
 }
 
+// restore takes makeRaw back. In the background the shell has done so.
 func (d *device) restore() {
-	// Others notice a terminal that is gone.
-	_ = inBackground(func() error { return term.Restore(d.fd, d.state) })
-}
-
-// inBackground does what stops a process in the background, unless it ignores the signal.
-func inBackground(do func() error) error {
-	signal.Ignore(unix.SIGTTOU)
-	defer signal.Reset(unix.SIGTTOU)
-	return do()
+	if d.isForeground() {
+		_ = term.Restore(d.fd, d.state) // others notice a terminal that is gone
+	}
 }
 
 func (d *device) size() (width, height int) {
@@ -148,15 +142,17 @@ const wholeGroup target = 0
 
 var thisProcess = target(unix.Getpid())
 
-// stopProcess stops the process until it is continued. Without a shell to continue it, as the first process of a session,
-// it is not stopped.
-func stopProcess(whom target, caught chan os.Signal) {
+// stopProcess stops the process until it is continued. A program that no shell has made a job of is not stopped, because
+// nobody would continue it. SIGSTOP stands for SIGTSTP, whose default action the runtime does not bring back.
+func stopProcess(whom target) {
+	session, err := unix.Getsid(0)
+	if err != nil || session == unix.Getpgrp() {
+		return
+	}
 	continued := make(chan os.Signal, 1)
 	signal.Notify(continued, unix.SIGCONT)
 	defer signal.Stop(continued)
-	signal.Reset(unix.SIGTSTP)
-	defer signal.Notify(caught, unix.SIGTSTP)
-	if unix.Kill(int(whom), unix.SIGTSTP) != nil {
+	if unix.Kill(int(whom), unix.SIGSTOP) != nil {
 		return
 	}
 	select {

@@ -93,7 +93,7 @@ const (
 	thisProcess target = 0
 )
 
-func stopProcess(target, chan os.Signal) {}
+func stopProcess(target) {}
 
 // raise ends the process: no signal can be sent to it.
 func raise(syscall.Signal) { os.Exit(1) }

@@ -65,7 +65,7 @@ func (l *loop) look(isContinued bool) {
 func (l *loop) suspend(whom target) {
 	l.reader.stop()
 	l.putBack(false)
-	stopProcess(whom, l.signals)
+	stopProcess(whom)
 	l.look(true)
 }
 
