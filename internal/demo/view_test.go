@@ -96,10 +96,10 @@ func TestViewOnATerminal(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var got writes
-		width, height := 80, 4
-		v := NewView(&got, func() (int, int) { return width, height }, new(Look), counting("a", "b"))
-		var turn atomic.Int64
+		var height, turn atomic.Int64
+		height.Store(4)
 		turn.Store(1)
+		v := NewView(&got, func() (int, int) { return 80, int(height.Load()) }, new(Look), counting("a", "b"))
 		v.turn = func() int { return int(turn.Load()) }
 		frame := func(up, above string, total int, below string) string {
 			return "\r" + up + above + terminal.WrapOff +
@@ -113,7 +113,7 @@ func TestViewOnATerminal(t *testing.T) {
 		running.Go(func() { v.Run(ctx) })
 		time.Sleep(frameTime + frameTime/2)
 		io.WriteString(v, "two\nlines")
-		height = 3
+		height.Store(3)
 		time.Sleep(frameTime)
 		turn.Store(0) // in the background
 		time.Sleep(frameTime)
