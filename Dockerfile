@@ -4,6 +4,8 @@
 #   docker run --read-only -p 8080:8080 usher :8080=app:80
 #   docker run --read-only -p 8080:8080 -v "$PWD/usher.yaml:/etc/usher/usher.yaml:ro" usher -c /etc/usher/usher.yaml
 #
+# podman and buildah keep the HEALTHCHECK with --format docker alone.
+#
 # A backend on 127.0.0.1 is one of the container itself. "docker exec NAME /usher ls" and all other commands ask the
 # usher in it.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
