@@ -2,9 +2,11 @@ package command
 
 const logsHelp = `Logs: what usher writes, and where
 
-The log goes to stderr: for people on a terminal, elsewhere as JSON (--log-format, --log-level). usher goes on if the
-reader of its log ends. Stdout stays empty. If stdout is a pipe and its reader ends, usher drains and exits, as in
-usher ... 2>&1 | head -1. Where usher is to outlive the program that reads its log, that gets stderr alone:
+The log goes to stderr: for people on a terminal, elsewhere as JSON (--log-format). At start a terminal shows what
+differs from the defaults; JSON has all settings. --log-level debug has them too, and for each flow why its backend was
+chosen and how it ended. A reload changes the level. NO_COLOR turns colours off. usher goes on if the reader of its log
+ends. Stdout stays empty. If stdout is a pipe and its reader ends, usher drains and exits, as in usher ... 2>&1 | head
+-1. Where usher is to outlive the program that reads its log, that gets stderr alone:
 
   usher 8080=9001 2>&1 >/dev/null | logger
 
