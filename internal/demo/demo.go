@@ -44,7 +44,12 @@ func Run(ctx context.Context, o Options) error {
 		defer cancel()
 		backends.Close(ctx)
 	}()
-	folder, err := os.MkdirTemp("", "usher-demo-")
+	// A demo that is killed leaves a file there, where the system removes it at the user's logout.
+	base := api.Folder()
+	if api.MakeFolder(base) != nil {
+		base = "" // the folder for temporary files
+	}
+	folder, err := os.MkdirTemp(base, "demo-")
 	if err != nil {
 		return err
 	}
@@ -92,7 +97,7 @@ type place struct {
 // taken on a port that the kernel chooses and under a name that nobody else has.
 func (d *run) start(ctx context.Context, folder string) (*Child, error) {
 	usual, other := place{8080, "demo"}, place{0, fmt.Sprintf("demo-%d", os.Getpid())}
-	if api.MakeFolder(api.Folder()) != nil {
+	if filepath.Dir(folder) != api.Folder() {
 		usual.name, other.name = "", ""
 	}
 	if ln, err := listen(int(usual.port)); err == nil {
