@@ -31,6 +31,7 @@ func startInTerminal(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	defer slave.Close()
 	cmd := commandOf(ts, "usher", args[1:])
+	cmd.Env = append(cmd.Env, "TERM="+ts.Getenv("TERM"), "NO_COLOR="+ts.Getenv("NO_COLOR"))
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	stageOf(ts).closers[args[0]] = master

@@ -231,7 +231,7 @@ func (s *Server) commit(p *plan) {
 	for b, claims := range p.claims() {
 		b.assign(claims)
 	}
-	s.running.Store(&running{services: p.services, notes: p.notes})
+	s.running.Store(&running{services: p.services, notes: p.notes, shortages: p.shortages})
 	if persists && !s.expires {
 		s.expires = true
 		s.expiry.Go(s.expireAffinity)

@@ -43,6 +43,7 @@ type plan struct {
 	places, ports int
 	division      *flow.Division // nil: as it is
 	notes         []string
+	shortages     []string // the notes about what the machine gives less of
 }
 
 // placement is an index among the services that run.
@@ -170,6 +171,20 @@ func (p *plan) list(s *Server) {
 	}
 }
 
+// noteDatagrams notes what bounds udp, of at most so many flows.
+func (p *plan) noteDatagrams(flows int) {
+	var note string
+	if p.ports, note = localPorts(flows); note != "" {
+		p.notes, p.shortages = append(p.notes, note), append(p.shortages, note)
+	}
+	if note, isShort := receiveBufferNote(); note != "" {
+		p.notes = append(p.notes, note)
+		if isShort {
+			p.shortages = append(p.shortages, note)
+		}
+	}
+}
+
 // divide shares the places out.
 func (p *plan) divide(s *Server) error {
 	share := shareDescriptors(s.wanted, consumers{listening: p.sockets, workers: s.workers, pipes: s.kind.pipes})
@@ -181,14 +196,11 @@ func (p *plan) divide(s *Server) error {
 	}
 	p.places = share.flows
 	p.notes = []string{s.kind.note, fmt.Sprintf("workers %d", s.workers), share.note}
+	if s.wanted > share.flows {
+		p.shortages = append(p.shortages, share.note)
+	}
 	if p.datagrams > 0 {
-		var note string
-		p.ports, note = localPorts(share.flows)
-		for _, note := range []string{note, receiveBufferNote()} {
-			if note != "" {
-				p.notes = append(p.notes, note)
-			}
-		}
+		p.noteDatagrams(share.flows)
 	}
 	if p.dividesAs(s) {
 		return nil

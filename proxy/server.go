@@ -96,8 +96,9 @@ type Server struct {
 
 // running is what readers see of the last Apply.
 type running struct {
-	services []*Service
-	notes    []string
+	services  []*Service
+	notes     []string
+	shortages []string
 }
 
 // New returns a server without services; see Apply.
@@ -242,6 +243,9 @@ func (s *Server) Services() []*Service { return s.running.Load().services }
 // Notes returns what is worth logging after Apply: which engine and why, how many
 // workers, how many flows at most and why, and what else bounds them.
 func (s *Server) Notes() []string { return s.running.Load().notes }
+
+// Shortages returns those of Notes that say where the machine gives less than usher asks for.
+func (s *Server) Shortages() []string { return s.running.Load().shortages }
 
 // Procs returns the GOMAXPROCS that the workers need. An event loop keeps a P to
 // itself, also while it waits for events: without two more for all else, the

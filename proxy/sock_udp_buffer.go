@@ -16,15 +16,16 @@ const receiveBuffer = 4 << 20
 // can block.
 const sendBuffer = 4 << 20
 
-// receiveBufferNote says how much the kernel grants each udp socket; empty: other systems do not tell.
-func receiveBufferNote() string {
+// receiveBufferNote says how much the kernel grants each udp socket; empty: other systems do not tell. It is
+// short if that is less than was asked for.
+func receiveBufferNote() (note string, isShort bool) {
 	switch granted := grantedReceiveBuffer(); {
 	case granted > 0:
-		return fmt.Sprintf("udp receive buffers %d KiB (%d KiB asked for; net.core.rmem_max)", granted>>10, receiveBuffer>>10)
+		return fmt.Sprintf("udp receive buffers %d KiB (%d KiB asked for; net.core.rmem_max)", granted>>10, receiveBuffer>>10), granted < receiveBuffer
 	case runtime.GOOS == "linux":
-		return "udp receive buffers unknown"
+		return "udp receive buffers unknown", false
 	}
-	return ""
+	return "", false
 }
 
 // A receive buffer drops only what comes while it is full, and what was in it then is

@@ -26,6 +26,7 @@ import (
 	"usher/internal/control"
 	"usher/internal/dialect"
 	"usher/internal/discovery"
+	"usher/internal/terminal"
 	"usher/proxy"
 )
 
@@ -170,7 +171,7 @@ type running struct {
 
 func newRunning(begin Start, s settings, log *logger, stop *stopper, env Env) *running {
 	return &running{
-		env: env, begin: begin, settings: s, log: log, stop: stop, terminal: isTerminal(env.Stderr), began: time.Now(),
+		env: env, begin: begin, settings: s, log: log, stop: stop, terminal: terminal.Is(env.Stderr), began: time.Now(),
 		reloading: make(chan struct{}, 1),
 	}
 }
@@ -204,7 +205,7 @@ func (r *running) start(ctx context.Context) error {
 		r.close()
 		return err
 	}
-	r.logAPI()
+	r.logServing()
 	r.follow()
 	return nil
 }
@@ -212,7 +213,7 @@ func (r *running) start(ctx context.Context) error {
 func (r *running) controlOptions() control.Options {
 	return control.Options{
 		Log: r.log.Logger, Process: r.settings.withDrain(r.terminal), Names: r.env.Names, File: r.begin.File,
-		Inherited: r.inherited,
+		Inherited: r.inherited, Version: r.env.Version, IsBrief: r.log.isConsole,
 	}
 }
 

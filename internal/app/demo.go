@@ -39,7 +39,7 @@ func Demo(ctx context.Context, cfg *config.Config, env Env) error {
 		o.Screen = env.Stdout.(*os.File)
 	}
 	cfg.Process.DrainTimeout = demoDrain
-	if isTerminal(env.Stderr) {
+	if terminal.Is(env.Stderr) {
 		cfg.Process.LogFormat = "console"
 		o.LogsToView = o.Screen != nil // the log must not write into the live lines
 	}

@@ -3,20 +3,20 @@ package app
 import (
 	"bytes"
 	"io"
-	"os"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
-	"golang.org/x/term"
 
 	"usher/internal/config"
+	"usher/internal/terminal"
 )
 
 // logger is a logger whose level can change.
 type logger struct {
 	*zap.Logger
-	level zap.AtomicLevel
+	level     zap.AtomicLevel
+	isConsole bool // a person reads it
 }
 
 // setLevel changes the level. Config allows no word that is none.
@@ -29,7 +29,8 @@ func (l *logger) setLevel(word string) {
 // openLog returns a logger to w. It writes lines for people on a terminal and JSON elsewhere, unless p selects one. It
 // never waits for w. The caller closes the writer.
 func openLog(p config.Process, w io.Writer) (*logger, *asyncWriter) {
-	e := encoder(p.LogFormat == "console" || p.LogFormat == "" && isTerminal(w))
+	isConsole := p.LogFormat == "console" || p.LogFormat == "" && terminal.Is(w)
+	e := encoder(isConsole, terminal.HasColour(w))
 	out := newAsyncWriter(w, func(lines uint64) []byte {
 		entry := zapcore.Entry{Level: zapcore.WarnLevel, Time: time.Now(), Message: "log lines dropped, their reader is too slow"}
 		line, err := e.Clone().EncodeEntry(entry, []zapcore.Field{zap.Uint64("lines", lines)})
@@ -39,15 +40,15 @@ func openLog(p config.Process, w io.Writer) (*logger, *asyncWriter) {
 		defer line.Free()
 		return bytes.Clone(line.Bytes())
 	}, nil)
-	l := &logger{level: zap.NewAtomicLevel()}
+	l := &logger{level: zap.NewAtomicLevel(), isConsole: isConsole}
 	l.setLevel(p.LogLevel)
 	l.Logger = zap.New(zapcore.NewCore(e, zapcore.AddSync(out), l.level))
 	return l, out
 }
 
-func encoder(console bool) zapcore.Encoder {
-	if console {
-		return newConsole()
+func encoder(isConsole, hasColour bool) zapcore.Encoder {
+	if isConsole {
+		return newConsole(hasColour)
 	}
 	return zapcore.NewJSONEncoder(zapcore.EncoderConfig{
 		TimeKey:        "time",
@@ -57,10 +58,4 @@ func encoder(console bool) zapcore.Encoder {
 		EncodeLevel:    zapcore.LowercaseLevelEncoder,
 		EncodeDuration: zapcore.SecondsDurationEncoder,
 	})
-}
-
-// isTerminal reports whether w is a terminal.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }

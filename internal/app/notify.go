@@ -40,7 +40,7 @@ func notify(lines ...string) error {
 // notice is notify for what nothing depends on.
 func (r *running) notice(lines ...string) {
 	if err := notify(lines...); err != nil {
-		r.log.Warn("the service manager does not get to know", zap.Strings("notice", lines), zap.Error(err))
+		r.log.Warn("the service manager cannot be notified", zap.Strings("notice", lines), zap.Error(err))
 	}
 }
 

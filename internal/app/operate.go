@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -106,14 +107,40 @@ func (r *running) serveAPI(socket, address *admin.Listener) {
 	}
 }
 
-// logAPI logs where the API is.
-func (r *running) logAPI() {
+// logServing logs that clients are served, and where the API is. A person reads which commands say more.
+func (r *running) logServing() {
+	var fields []zap.Field
 	if r.socket != nil {
-		r.log.Info("control socket", zap.Stringer("path", r.socket.Listener().Addr()), zap.String("name", r.name))
+		fields = []zap.Field{zap.String("name", r.name), zap.Stringer("control", r.socket.Listener().Addr())}
+	}
+	if r.log.isConsole {
+		r.log.Info("serving" + r.hint())
+		r.log.Debug("control socket", fields...)
+	} else {
+		r.log.Info("serving", fields...)
 	}
 	if r.admin != nil {
-		r.log.Info("admin address", zap.String("listen", r.adminAt))
+		if r.log.isConsole {
+			r.log.Info("page and metrics at http://" + r.adminAt + "/")
+		} else {
+			r.log.Info("admin address", zap.String("listen", r.adminAt))
+		}
 	}
+}
+
+// hint tells a person what says more than the log.
+func (r *running) hint() string {
+	var more []string
+	if r.socket != nil {
+		more = append(more, "usher ls and usher top show what happens")
+	}
+	if !r.log.Core().Enabled(zap.DebugLevel) {
+		more = append(more, "--log-level debug has every setting and every flow")
+	}
+	if len(more) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(more, "; ")
 }
 
 // listenControl opens the control socket; it is nil if there shall be none.

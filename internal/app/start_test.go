@@ -179,9 +179,9 @@ func TestWarningsAtStart(t *testing.T) {
 		options        []flags.Option
 	}{
 		{backend + "@0", `"level":"warn".*"all backends of service default have weight 0".*"so":"clients are refused"`, nil},
-		{backend + "@0", `"all backends of service default have weight 0".*"so":"clients wait up to 30s for one, and are refused then \(--wait\)"`,
+		{backend + "@0", `"all backends of service default have weight 0".*"so":"clients wait up to 30s for one, and are refused then, as --wait says"`,
 			[]flags.Option{{Name: "wait", Value: "30s"}}},
-		{backend + "@2 127.0.0.1:1@3", `"weights have no effect: scheduler rr does not weigh`, []flags.Option{{Name: "scheduler", Value: "rr"}}},
+		{backend + "@2 127.0.0.1:1@3", `"weights have no effect with scheduler rr`, []flags.Option{{Name: "scheduler", Value: "rr"}}},
 		{backend, `"drain-timeout":"0s"`, []flags.Option{{Name: "drain-timeout", Value: "0"}}},
 	} {
 		c := parse(t, flags.Words{Listen: []string{"127.0.0.1:0"}, Backend: strings.Fields(tt.backends), Options: tt.options})

@@ -23,6 +23,8 @@ type Options struct {
 	Names     discovery.Resolver // the zero value is the machine's own
 	File      string             // the config file, for messages
 	Inherited []proxy.Inherited  // sockets that listen already
+	Version   string             // of the program
+	IsBrief   bool               // a person reads the log: it leaves out what is as by default
 }
 
 // Controller holds the desired state and makes it run. Any goroutine may call its methods.
@@ -31,6 +33,8 @@ type Controller struct {
 	names      discovery.Resolver
 	local      func(netip.Addr) bool
 	file       string
+	version    string
+	isBrief    bool
 	server     *proxy.Server
 	reconciler *reconcile.Reconciler
 
@@ -69,7 +73,7 @@ func New(o Options) (*Controller, error) {
 // newDetached returns a Controller without a data path.
 func newDetached(o Options) (*Controller, error) {
 	c := &Controller{
-		log: o.Log, names: o.Names, local: localAddrs(), file: o.File,
+		log: o.Log, names: o.Names, local: localAddrs(), file: o.File, version: o.Version, isBrief: o.IsBrief,
 		changing: make(chan struct{}, 1),
 		parts:    make(map[Owner][]*service),
 		left:     make(map[Owner]*leftOut),
@@ -137,7 +141,6 @@ func (c *Controller) Start(ctx context.Context) error {
 	}
 	c.server.Start()
 	c.started = true
-	c.log.Info("serving")
 	return nil
 }
 

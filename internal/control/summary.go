@@ -12,48 +12,104 @@ import (
 	"usher/balancer"
 	"usher/internal/api"
 	"usher/internal/config"
-	"usher/proxy"
 )
+
+// Without more, the log tells programs all settings in effect, and people what differs from the defaults; at debug both get
+// all.
 
 // logSummary logs the settings in effect.
 func (c *Controller) logSummary() {
-	c.log.Info(strings.Join(c.server.Notes(), ", "), zap.String("drain-timeout", config.Delay(c.process.Load().DrainTimeout)))
+	p := c.process.Load()
+	all := append([]setting{c.drainSetting(p)}, processSettings(p)...)
+	notes := strings.Join(c.server.Notes(), ", ")
+	if c.isBrief {
+		c.log.Info(c.briefStart(), fieldsOf(all, true)...)
+		for _, lack := range c.server.Shortages() {
+			c.log.Info(lack)
+		}
+		c.log.Debug(notes, fieldsOf(all, false)...)
+	} else {
+		c.log.Info(notes, append(fieldsOf(all, false), zap.String("version", c.version))...)
+	}
 	if r := c.rules.Load(); r.set != nil {
 		c.log.Info("rules", r.fields()...)
 	}
-	for _, s := range *c.running.Load() {
+	services := *c.running.Load()
+	for i, s := range services {
+		if c.isBrief && i == shown && len(services) > shown+1 {
+			c.log.Info(fmt.Sprintf("and %d more services: usher ls", len(services)-shown))
+			break
+		}
 		pool := s.keeper.Pool()
-		c.logService(s, zap.String("up", fmt.Sprintf("%d of %d", up(pool), len(pool.Backends()))))
+		c.logService(s, "", zap.String("up", fmt.Sprintf("%d of %d", up(pool), len(pool.Backends()))))
 	}
 }
 
-// logService logs the effective values of a service, and what has no effect.
-func (c *Controller) logService(s *service, more ...zap.Field) {
+// briefStart is what a person reads first.
+func (c *Controller) briefStart() string {
+	workers := plural(c.server.WorkerCount(), "worker")
+	return strings.TrimSpace(fmt.Sprintf("usher %s", c.version)) +
+		fmt.Sprintf(": %s, %s, up to %s", c.server.Engine(), workers, plural(c.server.MaxConns(), "flow"))
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
+}
+
+// logService logs a service, and what of it has no effect. A person reads the event first; empty: it is there from the
+// start.
+func (c *Controller) logService(s *service, event string, more ...zap.Field) {
+	level := s.owner.level()
 	log := c.log.With(zap.String("service", s.config.Name))
-	if level := s.owner.level(); log.Core().Enabled(level) { // the words of thousands of backends are many
-		log.Log(level, "service", serviceFields(s, more)...)
+	if c.log.Core().Enabled(level) { // the words of thousands of backends are many
+		all := serviceSettings(s)
+		full := append([]zap.Field{
+			zap.Strings("listen", texts(s.running.Config().Listeners)),
+			zap.Strings("backends", backendWords(s.config.Backends)),
+		}, append(more, fieldsOf(all, false)...)...)
+		if c.isBrief {
+			c.log.Log(level, event+brief(s, more), fieldsOf(all, true)...)
+			level = zap.DebugLevel
+		}
+		log.Log(level, "service", full...)
 	}
 	if slices.Contains([]string{"rr", "lc"}, s.config.Scheduler.Name) && (hasWeights(s.config.Backends) || s.config.HasAgents()) {
-		log.Warn("weights have no effect: scheduler " + s.config.Scheduler.Name + " does not weigh (0 still means no new clients)")
+		log.Warn("weights have no effect with scheduler " + s.config.Scheduler.Name + ", but 0 still means no new clients")
 	}
 }
 
-func serviceFields(s *service, more []zap.Field) []zap.Field {
-	fail := "open"
-	if s.config.FailClosed {
-		fail = "closed"
+// brief is a service in a line: "web 127.0.0.1:8080 → 10.0.0.1:80, 10.0.0.2:80  rr  2 of 2 up".
+func brief(s *service, more []zap.Field) string {
+	words := []string{
+		s.config.Name + " " + someOf(texts(s.running.Config().Listeners)) + " → " + someOf(backendWords(s.config.Backends)),
+		s.config.Scheduler.String(),
 	}
-	fields := append([]zap.Field{
-		zap.Strings("listen", texts(s.running.Config().Listeners)),
-		zap.Strings("backends", backendWords(s.config.Backends)),
-	}, more...)
-	fields = append(fields,
-		zap.String("scheduler", s.config.Scheduler.String()),
-		zap.String("health", checked(s.config)),
-		zap.String("fail", fail))
-	fields = append(fields, limits(s.config, s.running)...)
-	fields = append(fields, accessFields(s.config)...)
-	return append(fields, backendFields(s.config)...)
+	for _, f := range more {
+		switch f.Key {
+		case "up":
+			words = append(words, f.String+" up")
+		case "owner":
+			words = append(words, "of "+f.String)
+		}
+	}
+	return strings.Join(words, "  ")
+}
+
+// readable is how many addresses a person reads in a line.
+const readable = 4
+
+// someOf joins words; of many the first ones, and how many more.
+func someOf(words []string) string {
+	switch n := len(words); {
+	case n == 0:
+		return "no backend"
+	case n > readable+1:
+		words = append(slices.Clone(words[:readable]), fmt.Sprintf("%d more", n-readable))
+	}
+	return strings.Join(words, ", ")
 }
 
 // shown is how many services a change may have for each to have a line of its own.
@@ -83,7 +139,7 @@ func (c *Controller) logChange(d *draft) {
 	for i, s := range d.fresh {
 		if d.before[i] == nil {
 			added++
-			note(s, "added", func() { c.logService(s, zap.String("owner", string(d.owner))) }, "owner "+string(d.owner))
+			note(s, "added", func() { c.logService(s, "service added: ", zap.String("owner", string(d.owner))) }, "owner "+string(d.owner))
 			continue
 		}
 		fields := changedFields(d.before[i].wanted, s.wanted)
@@ -155,88 +211,6 @@ func missing(words, others []string) []string {
 		out = append(out, fmt.Sprintf("%d more", n-shown))
 	}
 	return out
-}
-
-// backendFields are the options of the service's choice, and those of its backends' lives.
-func backendFields(c *config.Service) []zap.Field {
-	var fields []zap.Field
-	a, err := balancer.Lookup(c.Scheduler.Name)
-	exact := slices.Contains(c.Scheduler.Flags, balancer.IPVS) // with the kernel's own key, and without a bound
-	if err == nil && a.Hashes && !exact {
-		fields = append(fields, zap.String("hash-key", config.FormatHashKey(c.HashKey)))
-	}
-	if err == nil && a.Bounds && !exact {
-		fields = append(fields, zap.String("hash-balance", share(c.HashBalance)))
-	}
-	fields = append(fields,
-		zap.Stringer("persist", c.Persist),
-		zap.String("panic", share(c.Panic)),
-		zap.Stringer("eject", c.Eject),
-		zap.String("slow-start", config.Limit(c.SlowStart)),
-		zap.Stringer("max-age", c.MaxAge),
-		zap.String("agent", asked(c)),
-		zap.Stringer("on-down", c.OnDown),
-		zap.Stringer("on-drain", c.OnDrain),
-		zap.Stringer("on-remove", c.OnRemove),
-	)
-	if c.Source.IsSet() {
-		fields = append(fields, zap.Stringer("source", c.Source))
-	}
-	if c.OnEmpty != config.EmptyInvalid {
-		fields = append(fields, zap.Stringer("on-empty", c.OnEmpty))
-	}
-	return fields
-}
-
-// accessFields are the options about who may come in, as far as they are set: most services let everybody in.
-func accessFields(c *config.Service) []zap.Field {
-	var fields []zap.Field
-	for _, o := range config.ServiceOptions() {
-		if text := o.Text(c); slices.Contains([]string{"access", "proxy", "sni"}, o.Topic) && text != o.Text(c.Defaults()) {
-			fields = append(fields, zap.String(string(o.Name), text))
-		}
-	}
-	return fields
-}
-
-// limits are how many flows a service may have, and the values of the options that depend on the network.
-func limits(s *config.Service, running *proxy.Service) []zap.Field {
-	reserve, most := running.Shares()
-	shares := []zap.Field{zap.Int64("reserve", reserve), zap.Int64("most-flows", most)}
-	if !s.IsUDP() {
-		return append(shares,
-			zap.String("connect-timeout", config.Limit(s.ConnectTimeout)),
-			zap.String("idle-timeout", config.Limit(s.IdleTimeout)),
-			zap.String("reclaim-idle", config.Limit(s.ReclaimIdle)),
-			zap.String("half-close-timeout", config.Limit(s.HalfCloseTimeout)),
-			zap.String("wait", config.Limit(s.Wait)),
-			zap.Stringer("queue", s.Queue),
-			zap.Bool("abort-on-close", s.AbortOnClose),
-		)
-	}
-	number := func(n int) string {
-		if n == 0 {
-			return "off"
-		}
-		return strconv.Itoa(n)
-	}
-	u := s.UDP
-	return append(shares,
-		zap.String("udp-idle-timeout", config.Limit(u.IdleTimeout)),
-		zap.String("udp-unreplied-timeout", config.Limit(u.UnrepliedTimeout)),
-		zap.String("udp-replies", number(u.Replies)),
-		zap.Bool("ops", u.OnePacket),
-		zap.String("max-flows", number(u.MaxFlows)),
-		zap.String("max-client-flows", number(running.ClientShare())),
-	)
-}
-
-// share formats a percentage; zero is off.
-func share(percent int) string {
-	if percent == 0 {
-		return "off"
-	}
-	return strconv.Itoa(percent) + "%"
 }
 
 // backendWords formats backends as elsewhere, but without the udp that their service implies.

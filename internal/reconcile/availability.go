@@ -1,6 +1,8 @@
 package reconcile
 
 import (
+	"strings"
+
 	"go.uber.org/zap"
 
 	"usher/balancer"
@@ -60,7 +62,10 @@ func (p *planner) logAvailability() {
 		level, message := zap.ErrorLevel, "all backends of service "+name+" are down"
 		switch {
 		case why == noBackend && p.service.IsEmpty(): // --on-empty allows it
-			level, message = zap.InfoLevel, "service "+name+" has no backend"
+			if level = zap.InfoLevel; !p.last.isKnown { // the line of the new service shows it
+				level = zap.DebugLevel
+			}
+			message = "service " + name + " has no backend"
 		case why == noWeight:
 			level, message = zap.WarnLevel, "all backends of service "+name+" have weight 0"
 		case why == noneReady:
@@ -109,15 +114,18 @@ func consequence(why availability, s *config.Service) string {
 	case why == allDown:
 		what, option = "clients are sent to them anyway", "--fail open"
 	}
-	if option == "" {
+	switch {
+	case option == "":
 		return what
+	case strings.Contains(option, " and "):
+		return what + ", as " + option + " say"
 	}
-	return what + " (" + option + ")"
+	return what + ", as " + option + " says"
 }
 
 func join(a, b string) string {
 	if b == "" {
 		return a
 	}
-	return a + ", " + b
+	return a + " and " + b
 }

@@ -15,25 +15,25 @@ func TestConsequences(t *testing.T) {
 		options string
 		want    string
 	}{
-		{allDown, "", "clients are sent to them anyway (--fail open)"},
-		{allDown, wait, "clients are sent to them anyway, for up to 30s (--fail open, --wait)"},
-		{allDown, wait + deep, "clients wait up to 30s for one, and are sent to them then (--fail open, --wait)"},
-		{allDown, closed + wait + deep, "clients wait up to 30s for one, and are refused then (--fail closed, --wait)"},
-		{allDown, closed, "clients are refused (--fail closed)"},
-		{allDown, closed + wait, "clients wait up to 30s for one, and are refused then (--fail closed, --wait)"},
+		{allDown, "", "clients are sent to them anyway, as --fail open says"},
+		{allDown, wait, "clients are sent to them anyway, for up to 30s, as --fail open and --wait say"},
+		{allDown, wait + deep, "clients wait up to 30s for one, and are sent to them then, as --fail open and --wait say"},
+		{allDown, closed + wait + deep, "clients wait up to 30s for one, and are refused then, as --fail closed and --wait say"},
+		{allDown, closed, "clients are refused, as --fail closed says"},
+		{allDown, closed + wait, "clients wait up to 30s for one, and are refused then, as --fail closed and --wait say"},
 		{noAddress, "", "none has an address, clients are refused"},
 		{noAddress, closed, "none has an address, clients are refused"},
-		{noAddress, wait, "none has an address, clients wait up to 30s for one, and are refused then (--wait)"},
+		{noAddress, wait, "none has an address, clients wait up to 30s for one, and are refused then, as --wait says"},
 		{noBackend, "", "none is left, clients are refused"},
-		{noBackend, "empty close", "its listeners are closed (--on-empty close)"},
-		{noBackend, "empty drop", "clients get no answer (--on-empty drop)"},
-		{noBackend, "empty refuse" + wait, "clients wait up to 30s for one, and are refused then (--on-empty refuse, --wait)"},
+		{noBackend, "empty close", "its listeners are closed, as --on-empty close says"},
+		{noBackend, "empty drop", "clients get no answer, as --on-empty drop says"},
+		{noBackend, "empty refuse" + wait, "clients wait up to 30s for one, and are refused then, as --on-empty refuse and --wait say"},
 		{noWeight, "", "clients are refused"},
 		{noneReady, "", "clients are refused"},
-		{allDown, udp, "clients are sent to them anyway (--fail open)"},
-		{allDown, udp + closed, "datagrams are dropped (--fail closed)"},
+		{allDown, udp, "clients are sent to them anyway, as --fail open says"},
+		{allDown, udp + closed, "datagrams are dropped, as --fail closed says"},
 		{noAddress, udp, "none has an address, datagrams are dropped"},
-		{noWeight, wait, "clients wait up to 30s for one, and are refused then (--wait)"},
+		{noWeight, wait, "clients wait up to 30s for one, and are refused then, as --wait says"},
 	} {
 		s := config.NewService("", config.TCP)
 		s.Backends = []config.Backend{{}}

@@ -24,7 +24,7 @@ func TestPlan(t *testing.T) {
 		two     = "8080=" + a + "," + b
 		isDown  = "backend down " + a + " refused"
 		bDown   = "backend down " + b + " refused"
-		allOpen = "all backends of service 8080 are down clients are sent to them anyway (--fail open)"
+		allOpen = "all backends of service 8080 are down clients are sent to them anyway, as --fail open says"
 		again   = "service 8080 has a backend again"
 	)
 	for _, tt := range []struct {
