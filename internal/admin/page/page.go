@@ -9,9 +9,11 @@
 package page
 
 import (
+	"compress/gzip"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
+	"io"
 	"net/http"
 	"strings"
 )
@@ -21,8 +23,8 @@ var (
 	index string
 	//go:embed page.js
 	script string
-	//go:embed uplot/uPlot.iife.min.js
-	uplot string
+	//go:embed uplot/uPlot.iife.min.js.gz
+	uplot string // of 1.6.32, from the npm package uplot, by gzip -9n: the binary has a bound
 	//go:embed uplot/uPlot.min.css
 	uplotStyle string
 	//go:embed uplot/LICENSE
@@ -36,7 +38,10 @@ type Page struct {
 }
 
 // file is one file as it is served.
-type file struct{ kind, text, tag string }
+type file struct {
+	kind, text, tag string
+	isGzip          bool // the text is, for a client that takes that
+}
 
 // New returns the page.
 func New() *Page {
@@ -44,7 +49,7 @@ func New() *Page {
 	p := &Page{files: map[string]file{
 		"":                  newFile("text/html; charset=utf-8", index),
 		"page.js":           newFile(js, script),
-		"uPlot.iife.min.js": newFile(js, uplot),
+		"uPlot.iife.min.js": newFile(js, uplot).gzipped(),
 		"uPlot.min.css":     newFile(css, uplotStyle),
 		"uPlot.LICENSE":     newFile("text/plain; charset=utf-8", uplotLicense),
 	}}
@@ -55,7 +60,12 @@ func New() *Page {
 }
 
 func newFile(kind, text string) file {
-	return file{kind, text, `"` + hash(text)[:16] + `"`}
+	return file{kind: kind, text: text, tag: `"` + hash(text)[:16] + `"`}
+}
+
+func (f file) gzipped() file {
+	f.isGzip = true
+	return f
 }
 
 // styleHash returns the source that lets the style element of the page in, and no other.
@@ -89,6 +99,21 @@ func (p *Page) Serve(w http.ResponseWriter, r *http.Request, name string) bool {
 		return true
 	}
 	h.Set("Content-Type", f.kind)
+	if f.isGzip {
+		h.Set("Vary", "Accept-Encoding")
+		if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			unpack(w, f.text)
+			return true
+		}
+		h.Set("Content-Encoding", "gzip")
+	}
 	_, _ = w.Write([]byte(f.text)) // or the reader is gone
 	return true
+}
+
+// unpack answers with what a gzipped text has. No browser needs it.
+func unpack(w http.ResponseWriter, text string) {
+	if z, err := gzip.NewReader(strings.NewReader(text)); err == nil { // it is ours
+		_, _ = io.Copy(w, z)
+	}
 }
