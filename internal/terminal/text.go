@@ -6,8 +6,6 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"golang.org/x/text/width"
 )
 
 // Width returns how many cells of a terminal printable text takes.
@@ -59,6 +57,22 @@ func Pad(s string, cells int, isNumber bool, ellipsis string) string {
 	return s + blanks
 }
 
+// wideRunes are the blocks of characters with two cells (Unicode, UAX 11). They stand for the table of x/text/width, which
+// is 17 KB: what usher shows are names and addresses.
+var wideRunes = [...][2]rune{
+	{0x1100, 0x115f},   // Hangul Jamo
+	{0x2e80, 0x303e},   // CJK radicals and symbols
+	{0x3041, 0xa4cf},   // Kana to Yi
+	{0xac00, 0xd7a3},   // Hangul syllables
+	{0xf900, 0xfaff},   // CJK compatibility
+	{0xfe30, 0xfe6f},   // CJK forms
+	{0xff01, 0xff60},   // full width forms
+	{0xffe0, 0xffe6},   // full width signs
+	{0x1f300, 0x1f64f}, // emoji
+	{0x1f900, 0x1f9ff}, // emoji
+	{0x20000, 0x3fffd}, // CJK extensions
+}
+
 func runeWidth(r rune) int {
 	if r < 0x300 {
 		return 1
@@ -66,9 +80,10 @@ func runeWidth(r rune) int {
 	if unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf) {
 		return 0
 	}
-	switch width.LookupRune(r).Kind() {
-	case width.EastAsianWide, width.EastAsianFullwidth:
-		return 2
+	for _, wide := range wideRunes {
+		if r >= wide[0] && r <= wide[1] {
+			return 2
+		}
 	}
 	return 1
 }

@@ -91,7 +91,7 @@ func (m *Model) processLine() string {
 		fmt.Sprintf("usher %s %s", p.Name, p.Version),
 		"up " + figures.Span(m.sample.At.Sub(p.Started)),
 		fmt.Sprintf("%s, %d worker%s", p.Engine, p.Workers, plural(p.Workers)),
-		fmt.Sprintf("flows %d of %d", p.Flows, p.MaxConns),
+		fmt.Sprintf("flows %d/%d", p.Flows, p.MaxConns),
 	}
 	if m.cpu >= 0 {
 		words = append(words, fmt.Sprintf("cpu %.0f%%", m.cpu*100))
