@@ -117,14 +117,17 @@ func (u *usher) serve(t *testing.T) {
 	for _, s := range all.Services {
 		at := strings.TrimPrefix(s.Listen[0], "udp://")
 		for range 2 {
+			isServed := s.Name == "web" || s.Name == "dns"
 			c, err := net.Dial(s.Network, at)
-			if err != nil {
+			if err != nil && isServed {
 				t.Fatal(err)
+			} else if err != nil {
+				continue // who is refused at once may find it here
 			}
 			t.Cleanup(func() { _ = c.Close() }) // the second client of full finds no place
 			_ = c.SetDeadline(time.Now().Add(time.Minute))
 			_, _ = c.Write([]byte("hello"))
-			if _, err := c.Read(make([]byte, 5)); err != nil && (s.Name == "web" || s.Name == "dns") {
+			if _, err := c.Read(make([]byte, 5)); err != nil && isServed {
 				t.Fatalf("%s: %v", s.Name, err)
 			}
 			if s.Name != "full" {
