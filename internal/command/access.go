@@ -12,10 +12,10 @@ A client passes these, in this order. In the access log and the metrics a refuse
   5. the server name, where services share an address (usher help sni) [no-sni]; then 3 and 4 of the service that has it
 
 A refused client of tcp is reset. It has seen its connection accepted, since the kernel does that before usher is asked.
-A refused datagram is ignored. A rule may also drop a client: it gets no answer, and is closed after --drop-timeout. It
-knows that a port is there; only a packet filter can hide that. Clients of unix sockets have no address and pass 1 to 4.
-Running flows stay; usher flows --denied shows those that 2 and 3 would refuse now. The access log has at most one line
-a second for each service and reason of refusal.
+A refused datagram is ignored. A rule may also drop a client: it gets no answer, and is closed after --drop-timeout, or
+when room is short. It knows that a port is there; only a packet filter can hide that. Clients of unix sockets have no
+address and pass 1 to 4. Running flows stay; usher flows --denied shows those that 2 and 3 would refuse now. The access
+log has at most one line a second for each service and reason of refusal.
 
 Options, [NAME=]VALUE as all options of services; CIDR,... are prefixes or addresses, off is none:
 

@@ -35,5 +35,5 @@ memories go on through usher upgrade.
 
 What needs the kernel (FORWARD, nat, icmp, marks, owners, headers of packets) is refused with the reason. Rules of the
 command line come before those of the file, and these before those of the API. A chain, or the policy, belongs to one
-of them.
+of them. The kernel's own rules come first, and judge the clients of all programs.
 `

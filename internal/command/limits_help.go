@@ -8,7 +8,8 @@ port as well: some 26,000 by default (15/16 of net.ipv4.ip_local_port_range).
 
 Room. Half of --max-conns is divided among the services as reserves, which no other service can take; --reserve sets the
 one of a service. The rest is shared. The local ports of udp services are shared in the same way. One client address has
-at most half of a udp service's flows (--max-client-flows). When there is no room for a new client, usher ends a flow:
+at most half of a udp service's flows (--max-client-flows). Without room for a new client, usher ends a flow, in this
+order:
 
   1. a udp flow that has waited for its first reply for 1s
   2. the udp flow that was idle longest, for 5s at least

@@ -172,8 +172,8 @@ for example
   PostgreSQL  --health 'tcp:send=hex:00000017000300007573657200706f7374677265730000,expect=^R'
               (user postgres; while it starts up it answers with an error)
 
-The check tcp connects every 2s, and sends no byte. On Linux it ends with a reset in place of the last step of the
-connect, so that the backend's process never sees a connection.
+The check tcp connects every 2s, and sends no byte. On Linux it resets the connection before the handshake is
+complete, so that the backend's process never sees one.
 
 usher accepts clients when all backends have a first result, or after 2s. Where no backend that is up accepts a client,
 those that are down are tried; with --fail closed the client is refused.
