@@ -498,7 +498,8 @@ function number(id, title, value, write, more) {
 
 // ---- Charts ----
 
-const narrowClock = (_, values) => values.map(v => new Date(v * 1000).toLocaleTimeString('en-GB').slice(0, v % 60 === 0 ? 5 : 8));
+// times are the marks of a time axis, without one that the edge would cut.
+const times = (plot, all) => all.map(v => plot.valToPos(v, 'x') > plot.over.clientWidth - 16 ? null : new Date(v * 1000).toLocaleTimeString('en-GB').slice(0, v % 60 === 0 ? 5 : 8));
 
 // Chart draws one or two columns of a history. Its caption has the figures: of the moment under the pointer, else the last.
 class Chart {
@@ -555,13 +556,13 @@ class Chart {
       ...this.#size(),
       legend: {show: false},
       cursor: {y: false, drag: {x: false, y: false}, sync: {key: 'usher'}, points: {size: 5}},
-      padding: [10, 14, 0, 0],
+      padding: [10, 4, 0, 0],
       scales: {
         x: {time: true, range: (_, min, max) => [max - Math.min(Math.max(max - min, 60), HISTORY), max]},
         y: {range: (_, min, max) => [0, Math.max(this.least, (max ?? 0) * 1.1)]},
       },
       axes: [
-        {stroke: soft, grid: line, ticks: line, font, size: 24, space: 70, values: narrowClock},
+        {stroke: soft, grid: line, ticks: line, font, size: 24, space: 70, values: times},
         {stroke: soft, grid: line, ticks: {show: false}, font, size: 58, gap: 4, space: 28, values: (_, all) => all.map(v => this.#mark(v))},
       ],
       series: [{}, ...this.lines.map(l => ({stroke: () => colour('--' + l.tone), width: 1.5, dash: l.tone === 'down' ? [5, 3] : undefined, points: {show: l.column === 'connect', size: 4}}))],
