@@ -81,7 +81,7 @@ func TestPolicyIsPure(t *testing.T) {
 	t.Parallel()
 	may := []string{
 		"bufio", "bytes", "cmp", "encoding/binary", "encoding/hex", "errors", "fmt", "hash/crc32", "io/fs", "iter", "maps", "math", "math/bits", "net/netip",
-		"slices", "strconv", "strings", "sync", "sync/atomic", "time",
+		"slices", "sort", "strconv", "strings", "sync", "sync/atomic", "time",
 		"usher/balancer", "usher/conntrack", "usher/proxy/limit", "usher/proxy/rules", "usher/proxy/proxyheader",
 		"usher/proxy/clienthello", "github.com/gaissmai/bart", "github.com/cespare/xxhash/v2", "github.com/pires/go-proxyproto",
 	}

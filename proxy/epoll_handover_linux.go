@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 	"unsafe"
@@ -133,7 +134,7 @@ func (w *worker) save(n *flow.Numbers) (st workerState) {
 	for x := range w.udp.sessions.All {
 		st.Sessions = append(st.Sessions, w.udp.save(x, n))
 	}
-	slices.SortStableFunc(st.Sessions, func(a, b sessionState) int { return cmp.Compare(a.Flow.Opened, b.Flow.Opened) })
+	sort.SliceStable(st.Sessions, func(i, j int) bool { return st.Sessions[i].Flow.Opened < st.Sessions[j].Flow.Opened })
 	st.Busy = time.Duration(w.load.busy.Load())
 	for i := range w.udp.listeners {
 		l := &w.udp.listeners[i]

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sort"
 	"time"
 
 	"usher/balancer"
@@ -189,6 +190,6 @@ func (x *saving) clients() (all []clientState) {
 			})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b clientState) int { return cmp.Compare(a.Expires, b.Expires) })
+	sort.SliceStable(all, func(i, j int) bool { return all[i].Expires < all[j].Expires })
 	return all
 }

@@ -1,10 +1,10 @@
 package proxy
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 )
 
 // Inherited is a listening socket that the process was started with. The listener of a service whose address is exactly
@@ -36,7 +36,9 @@ func (s *Server) inspectInherited(all []Inherited) error {
 func (s *Server) Unclaimed() []Inherited {
 	s.applying.Lock()
 	defer s.applying.Unlock()
-	return slices.SortedFunc(maps.Values(s.inherited), func(a, b Inherited) int { return cmp.Compare(a.FD, b.FD) })
+	all := slices.Collect(maps.Values(s.inherited))
+	sort.Slice(all, func(i, j int) bool { return all[i].FD < all[j].FD })
+	return all
 }
 
 // bindOrInherit has the engine bind a new binding, or take the inherited socket at its address: a copy, until the change is committed.

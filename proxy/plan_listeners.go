@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 
 	"usher/proxy/flow"
@@ -293,8 +294,8 @@ func (p *plan) claims() map[*binding][]claim {
 		})
 	}
 	for _, c := range all {
-		slices.SortFunc(c, func(a, b claim) int {
-			return cmp.Or(cmp.Compare(a.owner.index, b.owner.index), cmp.Compare(a.listener, b.listener))
+		sort.Slice(c, func(i, j int) bool {
+			return cmp.Or(cmp.Compare(c[i].owner.index, c[j].owner.index), cmp.Compare(c[i].listener, c[j].listener)) < 0
 		})
 	}
 	return all

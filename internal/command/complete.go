@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -285,7 +286,7 @@ func topicCandidates(root *cli.Command) []candidate {
 	for topic := range topics() {
 		all = append(all, candidate{topic, "a topic"})
 	}
-	slices.SortFunc(all, func(a, b candidate) int { return strings.Compare(a.word, b.word) })
+	sort.Slice(all, func(i, j int) bool { return all[i].word < all[j].word })
 	return all
 }
 

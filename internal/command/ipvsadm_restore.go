@@ -1,10 +1,9 @@
 package command
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"slices"
+	"sort"
 	"strings"
 
 	"usher/internal/api"
@@ -109,7 +108,7 @@ func (r *restoration) flush() bool {
 			}
 			all = append(all, e)
 		}
-		slices.SortStableFunc(all, func(a, b api.LineError) int { return cmp.Compare(a.Line, b.Line) })
+		sort.SliceStable(all, func(i, j int) bool { return all[i].Line < all[j].Line })
 	}
 	for _, e := range all {
 		fmt.Fprintln(r.call.stderr, printable(e.Text))

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"iter"
 	"slices"
+	"sort"
 )
 
 // Clash is a listener of a plan that takes clients of another one.
@@ -31,8 +32,9 @@ func Clashes(services []*Service, isBound func(service, listener int) bool) []Cl
 			}
 		}
 	}
-	slices.SortFunc(f.found, func(a, b Clash) int {
-		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Listener, b.Listener))
+	sort.Slice(f.found, func(i, j int) bool {
+		a, b := &f.found[i], &f.found[j]
+		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Listener, b.Listener)) < 0
 	})
 	return f.found
 }

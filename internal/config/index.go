@@ -5,6 +5,7 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -170,8 +171,9 @@ func (s *portSet) hasAny(low, high int) bool {
 }
 
 func (h *hostPorts) sort() {
-	slices.SortFunc(h.all, func(a, b ports) int {
-		return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(a.stop.route.index, b.stop.route.index), cmp.Compare(a.stop.listener, b.stop.listener))
+	sort.Slice(h.all, func(i, j int) bool {
+		a, b := &h.all[i], &h.all[j]
+		return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(a.stop.route.index, b.stop.route.index), cmp.Compare(a.stop.listener, b.stop.listener)) < 0
 	})
 	h.measure()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sort"
 	"time"
 
 	"usher/internal/config"
@@ -156,7 +157,7 @@ func restoreServices(o Options, st *State) (*Controller, *proxy.State, error) {
 
 // restoreParts makes what owners have given, in their order.
 func (c *Controller) restoreParts(st *State) error {
-	slices.SortFunc(st.Parts, func(a, b PartState) int { return a.Owner.compare(b.Owner) })
+	sort.Slice(st.Parts, func(i, j int) bool { return st.Parts[i].Owner.compare(st.Parts[j].Owner) < 0 })
 	var all []*service
 	given := make(map[Owner]*config.Rules)
 	for i := range st.Parts {

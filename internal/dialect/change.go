@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sort"
 	"strings"
 
 	"usher/internal/api"
@@ -36,7 +37,7 @@ func (s *Server) ChangeIPVS(ctx context.Context, lines []string) ([]api.LineErro
 	after.ipvs = b.state
 	after.zeros = s.zero(before.zeros, b)
 	s.now.Store(&after)
-	slices.SortFunc(b.errors, func(x, y api.LineError) int { return x.Line - y.Line })
+	sort.SliceStable(b.errors, func(i, j int) bool { return b.errors[i].Line < b.errors[j].Line })
 	return b.errors, nil
 }
 

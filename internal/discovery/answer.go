@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"sort"
 	"time"
 )
 
@@ -55,14 +56,15 @@ func (a *Answer) keepMissing(before []Record) {
 }
 
 func (a *Answer) sort() {
-	slices.SortFunc(a.Records, func(x, y Record) int {
+	sort.Slice(a.Records, func(i, j int) bool {
+		x, y := &a.Records[i], &a.Records[j]
 		return cmp.Or(
 			cmp.Compare(x.SRV.Priority, y.SRV.Priority),
 			x.Addr.Compare(y.Addr),
 			cmp.Compare(x.SRV.Port, y.SRV.Port),
 			cmp.Compare(x.Host, y.Host),
 			cmp.Compare(x.SRV.Weight, y.SRV.Weight),
-		)
+		) < 0
 	})
 	a.Records = slices.Compact(a.Records)
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"sort"
 	"time"
 
 	"usher/internal/config"
@@ -134,8 +135,8 @@ func (b *book) healthPorts() []planner.Health {
 	for _, h := range b.health {
 		all = append(all, h)
 	}
-	slices.SortFunc(all, func(a, b planner.Health) int {
-		return cmp.Or(a.Service.Compare(b.Service), cmp.Compare(a.Port, b.Port))
+	sort.Slice(all, func(i, j int) bool {
+		return cmp.Or(all[i].Service.Compare(all[j].Service), cmp.Compare(all[i].Port, all[j].Port)) < 0
 	})
 	return all
 }

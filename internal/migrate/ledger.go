@@ -1,9 +1,8 @@
 package migrate
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
+	"sort"
 	"strings"
 )
 
@@ -74,7 +73,7 @@ func (l *ledger) loseRest(reason func(*statement) (text string, lost bool)) {
 
 // sorted returns the notes in the order of their lines.
 func (l *ledger) sorted() []Note {
-	slices.SortStableFunc(l.notes, func(a, b Note) int { return cmp.Compare(a.Line, b.Line) })
+	sort.SliceStable(l.notes, func(i, j int) bool { return l.notes[i].Line < l.notes[j].Line })
 	return l.notes
 }
 

@@ -3,7 +3,7 @@ package flow
 import (
 	"errors"
 	"fmt"
-	"slices"
+	"sort"
 	"time"
 
 	"usher/balancer"
@@ -379,7 +379,7 @@ type Queued struct {
 // RestoreQueues has restored flows stand in line as before, and the first of each line look
 // for a backend. No flow has begun meanwhile.
 func RestoreQueues(all []Queued) {
-	slices.SortStableFunc(all, func(a, b Queued) int { return a.Place - b.Place })
+	sort.SliceStable(all, func(i, j int) bool { return all[i].Place < all[j].Place })
 	woken := make(map[*queue]bool)
 	for _, x := range all {
 		q, t := x.Flow.Settings.queue, x.Flow.ticket

@@ -15,8 +15,8 @@ type routes struct {
 	// byName has the destinations by server name, by ".NAME" for *.NAME, and by "" for any
 	// name. Nil: there is one, for all clients.
 	byName map[string][]*Destination
-	// byPeer has the destinations by the prefix of clients. Nil: none is of a prefix.
-	byPeer *bart.Table[*Destination]
+	// byPeer has the destinations, as indices of all, by the prefix of clients. Nil: none is of a prefix.
+	byPeer *bart.Table[uint32]
 	rest   *Destination // of those in no prefix; nil: they are refused
 }
 
@@ -43,12 +43,12 @@ func newRoutes(all []Destination) *routes {
 
 // addPrefixes fills byPeer. From was checked before.
 func (r *routes) addPrefixes() {
-	r.byPeer = new(bart.Table[*Destination])
+	r.byPeer = new(bart.Table[uint32])
 	for i := range r.all {
 		d := &r.all[i]
 		prefixes, _ := parseFrom(d.From)
 		for _, p := range prefixes {
-			r.byPeer.Insert(p, d)
+			r.byPeer.Insert(p, uint32(i))
 		}
 		if d.takesAll() {
 			r.first, r.rest = d, d
@@ -61,8 +61,8 @@ func (r *routes) of(peer netip.Addr) (d *Destination, ok bool) {
 	if r.byPeer == nil {
 		return r.first, true
 	}
-	if d, ok = r.byPeer.Lookup(peer.WithZone("")); ok {
-		return d, true
+	if i, isListed := r.byPeer.Lookup(peer.WithZone("")); isListed {
+		return &r.all[i], true
 	}
 	return r.first, r.rest != nil
 }

@@ -102,22 +102,25 @@ func (d *Door) byRules(set *rules.Set, now time.Duration) Judgement {
 	return Judgement{}
 }
 
+// The lists of a service have the width of the tables of package rules, so that the binary has one form of both.
+const denied, allowed uint32 = 0, 1
+
 // access is an AccessConfig, compiled.
 type access struct {
-	isOn    bool              // newcomers have to be judged, or to send a PROXY header
-	lists   *bart.Table[bool] // whether clients within a prefix are let in; nil: all are
-	others  bool              // whether those within none are
-	proxies *bart.Lite        // peers that send a PROXY header; nil: there are none
+	isOn    bool                // newcomers have to be judged, or to send a PROXY header
+	lists   *bart.Table[uint32] // whether clients within a prefix are let in: allowed or denied; nil: all are
+	others  bool                // whether those within none are
+	proxies *bart.Lite          // peers that send a PROXY header; nil: there are none
 }
 
 func newAccess(c *AccessConfig) (a access) {
 	if len(c.Allow)+len(c.Deny) > 0 {
-		a.lists, a.others = new(bart.Table[bool]), len(c.Allow) == 0
+		a.lists, a.others = new(bart.Table[uint32]), len(c.Allow) == 0
 		for _, p := range c.Allow {
-			a.lists.Insert(p, true)
+			a.lists.Insert(p, allowed)
 		}
 		for _, p := range c.Deny {
-			a.lists.Insert(p, false)
+			a.lists.Insert(p, denied)
 		}
 	}
 	if len(c.AcceptProxy) > 0 {
@@ -147,8 +150,8 @@ func (s *Settings) Allows(client netip.Addr) bool {
 	if s.access.lists == nil {
 		return true
 	}
-	isIn, isListed := s.access.lists.Lookup(client)
-	return isIn || !isListed && s.access.others
+	verdict, isListed := s.access.lists.Lookup(client)
+	return verdict == allowed || !isListed && s.access.others
 }
 
 // clientLimits are what a service knows of its clients for its limits. They last longer than

@@ -1,8 +1,8 @@
 package rules
 
 import (
-	"cmp"
 	"slices"
+	"sort"
 )
 
 // portSet is a set of ports: ranges in order that neither meet nor touch.
@@ -14,7 +14,7 @@ func allPorts() portSet { return portSet{{0, 65535}} }
 // portSetOf returns the ports that are in a range, or those in none.
 func portSetOf(ranges []PortRange, not bool) portSet {
 	sorted := slices.Clone(ranges)
-	slices.SortFunc(sorted, func(a, b PortRange) int { return cmp.Compare(a.First, b.First) })
+	sort.Slice(sorted, func(i, j int) bool { return sorted[i].First < sorted[j].First })
 	var set portSet
 	for _, r := range sorted {
 		switch last := len(set) - 1; {

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
-	"slices"
+	"sort"
 	"strings"
 )
 
@@ -65,15 +65,16 @@ func (p *planner) discover(g *graph, purpose purpose) []key {
 	for _, keys := range d.keys {
 		all = append(all, joined(keys)...)
 	}
-	slices.SortFunc(all, func(a, b key) int {
-		return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.protocol, b.protocol), a.to.Addr().Compare(b.to.Addr()), cmp.Compare(a.ports.low, b.ports.low))
+	sort.Slice(all, func(i, j int) bool {
+		a, b := &all[i], &all[j]
+		return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.protocol, b.protocol), a.to.Addr().Compare(b.to.Addr()), cmp.Compare(a.ports.low, b.ports.low)) < 0
 	})
 	return all
 }
 
 // joined makes one key of those of a socket that overlap.
 func joined(keys []key) (all []key) {
-	slices.SortFunc(keys, func(a, b key) int { return cmp.Compare(a.ports.low, b.ports.low) })
+	sort.Slice(keys, func(i, j int) bool { return keys[i].ports.low < keys[j].ports.low })
 	for _, k := range keys {
 		if n := len(all); n > 0 && k.ports.low <= all[n-1].ports.high {
 			all[n-1].ports.high = max(all[n-1].ports.high, k.ports.high)

@@ -3,7 +3,7 @@ package nat
 import (
 	"cmp"
 	"net/netip"
-	"slices"
+	"sort"
 
 	"usher/internal/iptables"
 )
@@ -88,8 +88,9 @@ func (p *planner) sortedRest() []Rest {
 			places[c], names[c] = len(places), g.table
 		}
 	}
-	slices.SortFunc(p.list, func(a, b rest) int {
-		return cmp.Or(cmp.Compare(places[a.rule.chain], places[b.rule.chain]), cmp.Compare(a.rule.place, b.rule.place))
+	sort.Slice(p.list, func(i, j int) bool {
+		a, b := p.list[i].rule, p.list[j].rule
+		return cmp.Or(cmp.Compare(places[a.chain], places[b.chain]), cmp.Compare(a.place, b.place)) < 0
 	})
 	var all []Rest
 	for _, r := range p.list {

@@ -3,6 +3,7 @@ package nat
 import (
 	"cmp"
 	"slices"
+	"sort"
 
 	"usher/proxy/rules"
 )
@@ -23,7 +24,7 @@ type portSet []ports
 // newPortSet returns the ports of ranges, or the others.
 func newPortSet(ranges []ports, not bool) portSet {
 	ranges = slices.Clone(ranges)
-	slices.SortFunc(ranges, func(a, b ports) int { return cmp.Compare(a.low, b.low) })
+	sort.Slice(ranges, func(i, j int) bool { return ranges[i].low < ranges[j].low })
 	set := portSet{}
 	for _, r := range ranges {
 		if n := len(set); n > 0 && int(r.low) <= int(set[n-1].high)+1 {

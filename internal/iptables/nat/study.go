@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"sort"
 )
 
 // study is what becomes of the clients of a key whose ports are all alike.
@@ -306,8 +307,9 @@ func longest(all []netip.Prefix, of netip.Prefix) (best netip.Prefix) {
 
 // merged leaves out the cases that are as those around them.
 func merged(all []clientCase) (kept []clientCase) {
-	slices.SortStableFunc(all, func(a, b clientCase) int {
-		return cmp.Or(cmp.Compare(a.from.Bits(), b.from.Bits()), a.from.Addr().Compare(b.from.Addr()))
+	sort.SliceStable(all, func(i, j int) bool {
+		a, b := all[i].from, all[j].from
+		return cmp.Or(cmp.Compare(a.Bits(), b.Bits()), a.Addr().Compare(b.Addr())) < 0
 	})
 	around := make(map[netip.Prefix]*outcome, len(all))
 	for _, c := range all {

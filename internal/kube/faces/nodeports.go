@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"sort"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -46,7 +47,9 @@ func (n *nodePorts) set(addrs []netip.Addr, health []planner.Health) map[planner
 	}
 	failed := make(map[planner.Key]error)
 	wanted := make(map[uint16]planner.Health, len(health))
-	for _, h := range slices.SortedFunc(slices.Values(health), func(a, b planner.Health) int { return a.Service.Compare(b.Service) }) {
+	sorted := slices.Clone(health)
+	sort.Slice(sorted, func(i, j int) bool { return sorted[i].Service.Compare(sorted[j].Service) < 0 })
+	for _, h := range sorted {
 		if other, isTaken := wanted[h.Port]; isTaken {
 			failed[h.Service] = fmt.Errorf("healthCheckNodePort %d is that of %s too: choose another", h.Port, other.Service)
 			continue

@@ -71,23 +71,25 @@ func (l list) onEmpty(s *config.Service, c *choice) config.EmptyPolicy {
 
 // restrict lets only those clients in whom both the source ranges and the options of the Service allow.
 func restrict(a *config.Access, ranges []netip.Prefix) {
-	var options bart.Table[bool]
+	// A verdict has the width of the tables of package rules, so that the binary has one form of both.
+	const denied, allowed uint32 = 0, 1
+	var options bart.Table[uint32]
 	var within bart.Lite
 	for _, c := range a.Allow {
-		options.Insert(c, true)
+		options.Insert(c, allowed)
 	}
 	for _, c := range a.Deny {
-		options.Insert(c, false)
+		options.Insert(c, denied)
 	}
 	var allow config.Prefixes
 	for _, c := range ranges {
 		within.Insert(c)
-		if isAllowed, isListed := options.LookupPrefix(c); isAllowed || !isListed && len(a.Allow) == 0 {
+		if verdict, isListed := options.LookupPrefix(c); verdict == allowed || !isListed && len(a.Allow) == 0 {
 			allow = append(allow, c)
 		}
 	}
 	for _, c := range a.Allow {
-		if isAllowed, _ := options.Get(c); isAllowed && within.LookupPrefix(c) {
+		if verdict, _ := options.Get(c); verdict == allowed && within.LookupPrefix(c) {
 			allow = append(allow, c)
 		}
 	}

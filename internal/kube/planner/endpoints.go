@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"sort"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
@@ -79,7 +80,7 @@ func (p *plan) gather(r *route) []endpoint {
 
 // merge sorts endpoints and leaves each address once: as ready if any of its slices says so, else as one that drains.
 func merge(all []endpoint) []endpoint {
-	slices.SortStableFunc(all, func(a, b endpoint) int { return a.addr.Compare(b.addr) })
+	sort.SliceStable(all, func(i, j int) bool { return all[i].addr.Compare(all[j].addr) < 0 })
 	kept := all[:0]
 	for _, e := range all {
 		if len(kept) == 0 || kept[len(kept)-1].addr != e.addr {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"sort"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
@@ -67,8 +68,8 @@ func (p *plan) recordHeadless() {
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b Endpoint) int {
-		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Hostname, b.Hostname))
+	sort.SliceStable(all, func(i, j int) bool {
+		return cmp.Or(all[i].Addr.Compare(all[j].Addr), cmp.Compare(all[i].Hostname, all[j].Hostname)) < 0
 	})
 	p.result.Record.Headless, p.result.Endpoints = all, len(all)
 	p.recordPorts()
