@@ -14,10 +14,10 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 
 	"usher/internal/api"
 	"usher/internal/config"
+	"usher/internal/terminal"
 )
 
 // output is how a command prints what it was asked for.
@@ -162,9 +162,9 @@ func (o output) again(text []byte, first bool) []byte {
 		return text
 	case o.form == "yaml":
 		return append([]byte("---\n"), text...)
-	case !isTerminal(o.w) && first:
+	case !terminal.CanMove(o.w) && first:
 		return text
-	case !isTerminal(o.w):
+	case !terminal.CanMove(o.w):
 		return append([]byte("\n"), text...)
 	}
 	return redrawn(text, screenSize(o.w))
@@ -172,24 +172,23 @@ func (o output) again(text []byte, first bool) []byte {
 
 // redrawn returns a print that takes the place of the one before on a terminal, cut to the terminal's size.
 func redrawn(text []byte, size size) []byte {
-	const home, restOfLine, restOfScreen = "\x1b[H", "\x1b[K\n", "\x1b[J"
 	var b bytes.Buffer
-	b.WriteString(home)
+	b.WriteString(terminal.TopLeft)
 	for line := range bytes.Lines(text) {
 		if size.height--; size.height <= 0 {
 			break
 		}
 		runes := []rune(string(bytes.TrimRight(line, "\n")))
 		b.WriteString(string(runes[:min(len(runes), size.width-1)]))
-		b.WriteString(restOfLine)
+		b.WriteString(terminal.EraseLine + "\n")
 	}
-	b.WriteString(restOfScreen)
+	b.WriteString(terminal.EraseBelow)
 	return b.Bytes()
 }
 
 // screen returns how many rows of a table a print that replaces the one before can show.
 func (o output) screen() (rows int, ok bool) {
-	if o.interval == 0 || o.isObject() || !isTerminal(o.w) {
+	if o.interval == 0 || o.isObject() || !terminal.CanMove(o.w) {
 		return 0, false
 	}
 	return max(1, screenSize(o.w).height-2), true // without the heading, and the line of the cursor
@@ -199,17 +198,8 @@ func (o output) screen() (rows int, ok bool) {
 type size struct{ width, height int }
 
 func screenSize(w io.Writer) size {
-	width, height, err := term.GetSize(int(w.(*os.File).Fd()))
-	if err != nil || width <= 0 || height <= 0 {
-		return size{80, 24}
-	}
+	width, height := terminal.Size(w.(*os.File))
 	return size{width, height}
-}
-
-// isTerminal reports whether w is a terminal that can move its cursor.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
 }
 
 // client finds the running usher that a command is about.

@@ -13,10 +13,8 @@ const (
 	CtrlC     Key = 0x03
 	CtrlD     Key = 0x04
 	Tab       Key = '\t'
-	CtrlL     Key = 0x0c
 	Enter     Key = '\r'
 	CtrlU     Key = 0x15
-	CtrlW     Key = 0x17
 	CtrlZ     Key = 0x1a // never passed on: it suspends the program
 	Esc       Key = 0x1b
 	Backspace Key = 0x7f
