@@ -66,7 +66,7 @@ func (g *Guard) check(r *http.Request) error {
 		return forbidden("a page of %.100q may not ask usher", strings.Join(origin, ", "))
 	}
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		return nil
+		return checkFetch(r.Header)
 	}
 	return g.checkToken(r)
 }
@@ -108,6 +108,16 @@ func isSameOrigin(origin []string, host string) bool {
 	}
 	u, err := url.Parse(origin[0])
 	return err == nil && u.Scheme == "http" && u.Host != "" && strings.EqualFold(u.Host, host)
+}
+
+// checkFetch refuses what a page of another site loads as an image, a script or a frame, for which browsers send no
+// Origin. A link may lead here: a browser then shows the answer, and its policy keeps it out of frames.
+func checkFetch(h http.Header) error {
+	site, isLink := h.Get("Sec-Fetch-Site"), h.Get("Sec-Fetch-Mode") == "navigate" && h.Get("Sec-Fetch-Dest") == "document"
+	if (site == "cross-site" || site == "same-site") && !isLink {
+		return forbidden("a page of another site may not ask usher")
+	}
+	return nil
 }
 
 // checkToken refuses a change without the token. The file is read each time, so that a new token needs no reload.

@@ -73,6 +73,12 @@ func TestGuard(t *testing.T) {
 		{name: "page of another scheme", header: []string{"Origin: https://127.0.0.1:9090"}, status: 403},
 		{name: "sandboxed page", header: []string{"Origin: null"}, status: 403},
 		{name: "empty origin", header: []string{"Origin: "}, status: 403},
+		{name: "own script", header: []string{"Sec-Fetch-Site: same-origin", "Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: script"}, status: 200},
+		{name: "typed by hand", header: []string{"Sec-Fetch-Site: none", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"}, status: 200},
+		{name: "a link of a foreign page", header: []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"}, status: 200},
+		{name: "an image of a foreign page", header: []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: image"}, status: 403},
+		{name: "a script on another port", header: []string{"Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: script"}, status: 403},
+		{name: "a frame of a foreign page", header: []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe"}, status: 403},
 		{name: "two origins", header: []string{"Origin: http://127.0.0.1:9090", "Origin: http://evil.example"}, status: 403},
 
 		{name: "change without a token file", method: "POST", header: []string{bearer}, status: 403},

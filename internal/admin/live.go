@@ -24,10 +24,25 @@ type snapshot struct {
 }
 
 // snapshots makes one snapshot for all readers that ask within half a period, so that more readers cost no more looks at
-// the services. The zero value is ready.
+// the services. Without a reader it keeps nothing. The zero value is ready.
 type snapshots struct {
-	mu   sync.Mutex
-	last *snapshot
+	mu      sync.Mutex
+	readers int
+	last    *snapshot
+}
+
+func (s *snapshots) enter() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readers++
+}
+
+func (s *snapshots) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.readers--; s.readers == 0 {
+		s.last = nil
+	}
 }
 
 func (s *snapshots) take(c Controller) *snapshot {
@@ -49,6 +64,8 @@ func (s *snapshots) take(c Controller) *snapshot {
 // out, and between them what happens. A reader that is slow misses snapshots. The next one it gets is against the last
 // one that it got, so that nothing waits for it.
 func (h *Handler) followLive(w http.ResponseWriter, r *request) error {
+	h.live.enter()
+	defer h.live.leave()
 	ctx, cancel := context.WithCancel(r.Context())
 	events, ended := h.liveEvents(ctx)
 	defer func() {

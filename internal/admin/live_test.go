@@ -99,7 +99,13 @@ func TestLive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answer.Body.Close()
+	defer func() {
+		answer.Body.Close()
+		s.Close() // waits for its end
+		if h.live.last != nil || h.live.readers != 0 {
+			t.Errorf("without a reader there are %d, and the last snapshot is kept: %v", h.live.readers, h.live.last != nil)
+		}
+	}()
 	if kind := answer.Header.Get("Content-Type"); kind != "text/event-stream" {
 		t.Errorf("the stream is %s", kind)
 	}

@@ -94,13 +94,15 @@ func (p *Page) Serve(w http.ResponseWriter, r *http.Request, name string) bool {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("ETag", f.tag)
-	if r.Header.Get("If-None-Match") == f.tag {
+	if f.isGzip {
+		h.Set("Vary", "Accept-Encoding")
+	}
+	if strings.Contains(r.Header.Get("If-None-Match"), f.tag) { // one of a list; a proxy that packs puts W/ before it
 		w.WriteHeader(http.StatusNotModified)
 		return true
 	}
 	h.Set("Content-Type", f.kind)
 	if f.isGzip {
-		h.Set("Vary", "Accept-Encoding")
 		if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 			unpack(w, f.text)
 			return true

@@ -14,6 +14,7 @@ const MOST_HISTORIES = 2000; // services that have one; with more, only the chos
 const MOST_EVENTS = 500;
 const STALE = 5000; // ms without a snapshot until the page says so
 const FLOWS_PERIOD = 2000; // ms
+const FLOWS_TIME = 15000; // ms, for one answer
 const CONFIRMED = 10000; // ms that a message stays which only confirms
 
 const $ = id => document.getElementById(id);
@@ -88,6 +89,7 @@ class History {
 
   push(time, active, r, connect) {
     const c = this.columns;
+    if (c.time.length > 0 && time <= c.time[c.time.length - 1]) for (const column of Object.values(c)) column.length = 0; // usher's clock was set back
     if (c.time.length > 0 && time - c.time[c.time.length - 1] > STALE / 1000) this.#add(time - 0.001, null, null, null, null, null, null); // a gap
     this.#add(time, active, r.flows, r.failed, r.up, r.down, connect);
   }
@@ -600,6 +602,9 @@ for (const dialog of document.querySelectorAll('dialog')) {
   dialog.querySelector('[value=cancel]').addEventListener('click', () => dialog.close());
 }
 
+// utf8 has a character for each byte of a text, as headers want it.
+const utf8 = text => String.fromCharCode(...new TextEncoder().encode(text));
+
 // askToken returns whether a token was given. It is in the storage of this tab alone.
 async function askToken(why) {
   $('token-why').textContent = why;
@@ -621,7 +626,7 @@ async function change(what, method, path, body) {
   }
   try {
     for (;;) {
-      const token = sessionStorage.getItem(TOKEN), headers = token === null ? {} : {Authorization: 'Bearer ' + token};
+      const token = sessionStorage.getItem(TOKEN), headers = token === null ? {} : {Authorization: 'Bearer ' + utf8(token)};
       const answer = await fetch(path, {method, headers, body: body && JSON.stringify(body), cache: 'no-store'});
       if (answer.ok) return answer;
       const {error} = await answer.json();
@@ -941,7 +946,7 @@ class Flows {
     query.set('top', top);
     query.set('rtt', 'true');
     try {
-      const answer = await fetch('v1/flows?' + query, {cache: 'no-store'});
+      const answer = await fetch('v1/flows?' + query, {cache: 'no-store', signal: AbortSignal.timeout(FLOWS_TIME)});
       const text = await answer.text();
       if (!answer.ok) throw new Error(JSON.parse(text).error);
       this.#take(text.split('\n').filter(Boolean).map(line => JSON.parse(line)), isAll, top);

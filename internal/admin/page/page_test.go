@@ -34,8 +34,10 @@ func TestServe(t *testing.T) {
 		if !strings.Contains(policy, "default-src 'none'; script-src 'self';") || strings.Contains(policy, "unsafe") {
 			t.Errorf("%q: %s", name, policy)
 		}
-		if w := get(name, "If-None-Match", tag); w.Code != 304 || w.Body.Len() > 0 {
-			t.Errorf("%q, which the browser has: status %d, %d bytes", name, w.Code, w.Body.Len())
+		for _, had := range []string{tag, "W/" + tag, `"other", ` + tag} {
+			if w := get(name, "If-None-Match", had); w.Code != 304 || w.Body.Len() > 0 {
+				t.Errorf("%q, of which the browser has %s: status %d, %d bytes", name, had, w.Code, w.Body.Len())
+			}
 		}
 	}
 	packed := get("uPlot.iife.min.js", "Accept-Encoding", "gzip, br")
