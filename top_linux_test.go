@@ -162,8 +162,13 @@ func TestTop(t *testing.T) {
 	x.await(`\nended as \d+\n`)
 	x.line("clear; fg; echo ended as $?")
 	x.await(`Flows of service web\n`)
-	x.keys("q")
+
+	// What was asked for before the end is still done.
+	x.keys("BTab")
+	x.await(`Backends of web .*active 0(.*\n)+` + regexp.QuoteMeta(good))
+	x.keys("d", "q")
 	x.await(`\nended as 0\n`)
+	u.await(t, good, "drain")
 	x.isAsBefore(before, "quit")
 
 	// Signals end it, too.

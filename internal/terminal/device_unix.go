@@ -128,9 +128,12 @@ func (d *device) write(p []byte, timeout time.Duration) (int, error) {
 
 // Signals that are caught: those that end the program, and those of job control.
 var (
-	endSignals = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP}
+	endSignals = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, dumpSignal}
 	jobSignals = []os.Signal{unix.SIGTSTP, unix.SIGCONT, unix.SIGWINCH}
 )
+
+// dumpSignal has the runtime print all goroutines and exit, whichever signals the program handles.
+const dumpSignal = unix.SIGQUIT
 
 func isStopSignal(sig os.Signal) bool     { return sig == unix.SIGTSTP }
 func isContinueSignal(sig os.Signal) bool { return sig == unix.SIGCONT }

@@ -83,6 +83,8 @@ var (
 	jobSignals []os.Signal
 )
 
+const dumpSignal = syscall.SIGQUIT // never comes
+
 func isStopSignal(os.Signal) bool     { return false }
 func isContinueSignal(os.Signal) bool { return false }
 

@@ -5,7 +5,7 @@
 //	             │    └─ Ctrl-Z, SIGTSTP: put back, stop ─▶ SIGCONT ─┐
 //	             └────────────────── in the foreground ◀─────────────┘
 //
-// SIGINT, SIGTERM and SIGHUP put the terminal back first, and have their own effect after that. So do panics of a
+// SIGINT, SIGTERM, SIGHUP and SIGQUIT put the terminal back first, and have their own effect after that. So do panics of a
 // function that [Terminal.Guard] protects. Only SIGKILL and a fatal error of the runtime leave the terminal as it is.
 //
 // A newline still goes to the first column: output processing stays on, so that logs and stack traces look as always.

@@ -73,7 +73,7 @@ func (l *loop) suspend(whom target) {
 func (l *loop) endBy(sig os.Signal) {
 	l.putBack(true)
 	signal.Stop(l.signals)
-	if !l.options.HandlesSignals {
+	if !l.options.HandlesSignals || sig == dumpSignal {
 		raise(sig.(syscall.Signal))
 	}
 }

@@ -170,6 +170,7 @@ func TestTerminalIsPutBack(t *testing.T) {
 		{name: "SIGINT", variable: "1", signal: unix.SIGINT, exit: "signal: interrupt"},
 		{name: "SIGTERM", variable: "1", signal: unix.SIGTERM, exit: "signal: terminated"},
 		{name: "SIGHUP", variable: "1", signal: unix.SIGHUP, exit: "signal: hangup"},
+		{name: "SIGQUIT", variable: "handles", signal: unix.SIGQUIT, exit: "exit status 2", after: `SIGQUIT: quit.*goroutine`},
 		{name: "a signal that it waits for", variable: "handles", signal: unix.SIGTERM},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -110,7 +110,7 @@ func (m *Model) viewLine() string {
 	switch m.view {
 	case services:
 		words = append(words, fmt.Sprintf("Services: %d", len(m.sample.Services)))
-		if t := m.total.all[""]; t != nil && m.sample.Question.view == services {
+		if t := m.total.all[""]; t != nil && m.isAnswer(m.sample.Question) {
 			words = append(words, rateWords(t)...)
 			if n := min(len(t.flows), 20); n > 0 {
 				words = append(words, sparkline(t.flows, n, m.look.Unicode))
@@ -118,7 +118,7 @@ func (m *Model) viewLine() string {
 		}
 	case backends:
 		words = append(words, "Backends of "+m.service)
-		if s := m.sample.Services; m.sample.Question.view == backends && len(s) > 0 {
+		if s := m.sample.Services; m.isAnswer(m.sample.Question) && len(s) > 0 {
 			words = append(words, fmt.Sprintf("%s %d/%d", s[0].Status, s[0].BackendsUp, s[0].BackendsAll),
 				fmt.Sprintf("active %d", s[0].Active))
 			words = append(words, rateWords(m.lists[services].tracks.all[m.service])...)
@@ -197,9 +197,9 @@ func (m *Model) rowLine(r *row, places []place, isSelected bool) string {
 	for i, p := range places {
 		if p.name == "STATUS" {
 			if style := m.colour(statusColour(p.text(r))); style != "" {
-				before := strings.Join(cells[:i], " ")
-				if from, to := len(before)+1, len(before)+1+len(cells[i]); to <= len(text) {
-					return text[:from] + style + text[from:to] + terminal.Normal + text[to:]
+				before := strings.Join(cells[:i], " ") + " "
+				if rest, isWhole := strings.CutPrefix(text, before+cells[i]); isWhole {
+					return before + style + cells[i] + terminal.Normal + rest
 				}
 			}
 		}
@@ -263,7 +263,9 @@ func (m *Model) lastLine() string {
 	switch {
 	case m.mode == filtering:
 		return m.line(terminal.Bold, "/"+m.list().filter+"_   Enter keeps the filter, Esc ends it")
-	case m.notice != "" && (m.isWrong || m.mode == confirming):
+	case m.mode == confirming: // a notice must not hide what y does
+		return m.line(m.colour(terminal.Yellow)+terminal.Bold, m.question)
+	case m.notice != "" && m.isWrong:
 		return m.line(m.colour(terminal.Yellow)+terminal.Bold, m.notice)
 	case m.notice != "":
 		return m.line(terminal.Bold, m.notice)

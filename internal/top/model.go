@@ -72,6 +72,7 @@ type Model struct {
 	lists    [3]list
 	mode     mode
 	pending  Action // that waits for a yes
+	question string // what pending does
 	notice   string
 	isWrong  bool // the notice is a refusal
 	isPaused bool
@@ -167,7 +168,7 @@ func (m *Model) Take(s Sample) {
 		m.answered, m.lost = s.At, ""
 		m.refuse(refusal.Text)
 		if refusal.Status == http.StatusNotFound && s.Question.view == backends && m.view == backends {
-			m.view = services
+			m.show(services)
 		}
 		return
 	}
@@ -178,12 +179,17 @@ func (m *Model) Take(s Sample) {
 	m.compareProcess(&s)
 	m.answered, m.lost, m.hasSample = s.At, "", true
 	m.sample.Process = s.Process
-	if s.Question.view != m.view || s.Question.service != m.Question().service {
+	if !m.isAnswer(s.Question) {
 		return // of a screen before
 	}
 	m.sample = s
 	m.measure()
 	m.fill()
+}
+
+// isAnswer reports whether an answer to q is about what the screen shows now.
+func (m *Model) isAnswer(q Question) bool {
+	return q.view == m.view && q.service == m.Question().service
 }
 
 // compareProcess says what has become of the process since the answer before.
@@ -194,6 +200,9 @@ func (m *Model) compareProcess(s *Sample) {
 	case old.PID == 0:
 	case now.PID != old.PID || !now.Started.Equal(old.Started):
 		m.say("another usher answers now: pid %d, before pid %d", now.PID, old.PID)
+		if m.mode == confirming {
+			m.mode = browsing // the question was about the one before
+		}
 	case now.Upgrades > old.Upgrades:
 		m.say("usher has been upgraded, with %d flows: version %s", now.Flows, now.Version)
 	default:
@@ -280,7 +289,7 @@ func (m *Model) again() {
 	switch {
 	case m.view == flows: // the question has changed
 		l.offset, l.index, m.allFlows = 0, 0, false
-	case m.sample.Question.view == m.view:
+	case m.isAnswer(m.sample.Question):
 		m.fill()
 	}
 }

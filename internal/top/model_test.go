@@ -224,7 +224,7 @@ func TestActions(t *testing.T) {
 		{keys: []terminal.Key{down, 'k', 'y'}, want: "kill   service=db"},
 		{keys: []terminal.Key{down, enter, down, 'k', 'y'}, want: "kill   backend=10.0.0.10%3A80&service=db"},
 		{keys: []terminal.Key{'F', 'k'}, shows: "choose a row first"},
-		{keys: []terminal.Key{'F', down, down, 'k'}, want: "kill   id=1"},
+		{keys: []terminal.Key{'F', down, down, 'k'}, want: "kill   id=1&match=192.0.2.1%3A4711"},
 		{keys: []terminal.Key{'F', 'K'}, shows: "end all flows, 5 now?  y/n"},
 		{keys: []terminal.Key{'F', 'K', 'y'}, want: "kill   all=true"},
 		{keys: []terminal.Key{'f', '/', 'x', enter, 'K', 'y'}, want: "kill   match=x&service=web"},
@@ -259,6 +259,47 @@ func TestFlowThatEnds(t *testing.T) {
 	if len(s.actions) > 0 {
 		t.Errorf("does %+v", s.actions)
 	}
+}
+
+// TestQuestionStays: what usher says meanwhile does not hide what a yes does; a yes is for the usher that was shown.
+func TestQuestionStays(t *testing.T) {
+	t.Parallel()
+	const question = "end all flows of service db, 10 now?  y/n"
+	s := newStage(t)
+	s.press(terminal.Down, 'k')
+	s.m.Finish(Result{Action: Action{verb: drain, what: "backend x"}})
+	s.shows(question)
+	s.m.Finish(Result{Action: Action{verb: maint}, Err: errors.New("no such thing")})
+	s.process.Upgrades++
+	s.answer()
+	s.shows(question)
+	s.process.PID++
+	s.answer()
+	s.hides(question)
+	s.shows("another usher answers now")
+	if s.press('y'); len(s.actions) > 0 {
+		t.Errorf("does %+v", s.actions)
+	}
+}
+
+// TestServiceThatGoes: backends of a service that has gone are not taken for those of the next one.
+func TestServiceThatGoes(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.press(terminal.Enter)
+	s.rows("10.0.0.9:80 10.0.0.10:80")
+	s.services = s.services[1:]
+	s.answer()
+	s.shows("there is no service web")
+	for _, key := range []terminal.Key{terminal.Down, terminal.Enter, '>', 'd'} { // before usher answers
+		s.actions = append(s.actions, s.m.Press(key)...)
+		s.hides("10.0.0.9")
+	}
+	if len(s.actions) > 0 {
+		t.Errorf("does %+v", s.actions)
+	}
+	s.answer()
+	s.shows("Services: 2")
 }
 
 // TestWhatUsherSays: refusals, silence, an upgrade and another process are said, and the list stays.

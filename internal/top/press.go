@@ -286,6 +286,8 @@ func (m *Model) killSelected() []Action {
 	switch m.view {
 	case flows:
 		a.query.Set("id", r.key)
+		// After a restart or an upgrade another flow may have the id.
+		a.query.Set("match", r.flow.Client)
 		a.what = "flow of " + r.flow.Client
 		return []Action{a}
 	case services:
@@ -328,6 +330,5 @@ func (m *Model) killListed() {
 
 // confirm asks before an action.
 func (m *Model) confirm(a Action, question string) {
-	m.pending, m.mode = a, confirming
-	m.say("%s  y/n", question)
+	m.pending, m.mode, m.question = a, confirming, question+"  y/n"
 }

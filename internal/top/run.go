@@ -15,6 +15,8 @@ const (
 	doTimeout = time.Minute
 	// maxActions is how many actions wait for usher. Later ones are refused.
 	maxActions = 16
+	// quitTimeout bounds how long the end waits for actions that were asked for before.
+	quitTimeout = 2 * time.Second
 	// tick is how often the screen tells how long an answer is late.
 	tick = time.Second
 )
@@ -40,7 +42,10 @@ func Run(ctx context.Context, from Source, o Options, look Look) error {
 	defer l.working.Wait()
 	defer cancel()
 	l.start(func() { l.act(ctx) })
-	t.Guard(func() { l.run(ctx) })
+	t.Guard(func() {
+		l.run(ctx)
+		l.finish()
+	})
 	return nil
 }
 
@@ -55,8 +60,8 @@ type loop struct {
 	isAsking bool
 	due      time.Time // of the next question
 	samples  chan Sample
-	results  chan Result
-	actions  chan Action
+	results  chan Result // closed when all actions are done
+	actions  chan Action // closed when there will be none any more
 	working  sync.WaitGroup
 }
 
@@ -156,18 +161,30 @@ func (l *loop) ask(ctx context.Context, now time.Time) {
 
 // act does actions one by one.
 func (l *loop) act(ctx context.Context) {
+	defer close(l.results)
+	for a := range l.actions {
+		limited, cancel := context.WithTimeout(ctx, doTimeout)
+		r := a.do(limited, l.from)
+		cancel()
+		select {
+		case l.results <- r:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// finish waits for actions that keys have asked for before the end.
+func (l *loop) finish() {
+	close(l.actions)
+	late := time.After(quitTimeout)
 	for {
 		select {
-		case a := <-l.actions:
-			limited, cancel := context.WithTimeout(ctx, doTimeout)
-			r := a.do(limited, l.from)
-			cancel()
-			select {
-			case l.results <- r:
-			case <-ctx.Done():
+		case _, isMore := <-l.results:
+			if !isMore {
 				return
 			}
-		case <-ctx.Done():
+		case <-late:
 			return
 		}
 	}
