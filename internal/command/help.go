@@ -16,7 +16,7 @@ const hint = `nothing to do
   usher --help           all the rest`
 
 // rootHead, the list of commands and rootTail are one screen.
-const rootHead = `usher seats every connection: a layer-4 load balancer in one binary that runs as you.
+const rootHead = `usher is a layer-4 load balancer for TCP and UDP, in one binary that runs as you.
 
 Usage
   usher [flags] LISTEN=BACKEND[,BACKEND...] ...
@@ -63,8 +63,8 @@ const serveHelp = `It runs as usher does without a command, but needs no service
 Its flags are those of usher --help.
 `
 
-const demoHelp = `A usher runs as a process of its own, and around it what a user brings along: three small HTTP servers, clients that
-come and go, and 20 long connections. Everything is on 127.0.0.1 alone, and all of it ends with the demo.
+const demoHelp = `usher runs as a process of its own. Around it the demo runs what a user brings along: three small HTTP servers, clients
+that come and go, and 20 long connections. Everything is on 127.0.0.1 alone, and all of it ends with the demo.
 
   1 2 3   kill a backend, as kill -9 does: requests that it has in hand are lost, and their clients ask again. The key
           again, or 10s, bring it back. While all are dead, clients wait (--wait 15s).
@@ -175,7 +175,7 @@ access, proxy and sni explain them.
 `
 
 const addServiceHelp = `  usher add service 8081=9001,9002
-  usher add service web -l :8081 -b 10.0.0.1:80 -b 10.0.0.2:80@3 --scheduler lc
+  usher add service web -l :8081 -b 10.0.0.1:80 -b 10.0.0.2:80@3 --scheduler wlc
 
 ` + serviceFlagsHelp + `A value without NAME= is for this service.
 `

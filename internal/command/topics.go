@@ -214,7 +214,7 @@ const configFileHelp = `The config file: usher -c usher.yaml
       backends:
         - 10.0.0.1:80@3               # words as in usher help backends, or their parts:
         - {address: 10.0.0.2:80, weight: 2, max: 100, backup: true}
-      scheduler: lc                   # options of services, by the names of their flags
+      scheduler: wlc                  # options of services, by the names of their flags
       health: http:/ready,interval=2s
     dns: {listen: "udp:5353", backends: ["1.1.1.1:53", "8.8.8.8:53"], udp-replies: 1}
   rules: ["-s 10.0.0.0/8 -j ACCEPT"]  # in iptables' words (usher help iptables)

@@ -205,7 +205,7 @@ func (d *run) conclude() error {
 	return nil
 }
 
-// summary is the last line.
+// summary is what the demo says last, in lines that 80 columns hold.
 func (d *run) summary() string {
 	f, done := &d.watcher.frame, d.operator.done
 	text := fmt.Sprintf("%d requests, failed clients: %d.", f.Load.Answered, f.failed())
@@ -214,9 +214,9 @@ func (d *run) summary() string {
 	}
 	through := fmt.Sprintf("%s and %s", plural(done.upgrades, "upgrade"), plural(done.reloads, "reload"))
 	if done.lost > 0 {
-		return fmt.Sprintf("%s %s lost through %s.", text, plural(done.lost, "connection"), through)
+		return fmt.Sprintf("%s\n%s lost through %s.", text, plural(done.lost, "connection"), through)
 	}
-	return fmt.Sprintf("%s Every connection was kept through %s.", text, through)
+	return fmt.Sprintf("%s\nEvery connection was kept through %s.", text, through)
 }
 
 func plural(n int, what string) string {

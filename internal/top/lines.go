@@ -241,7 +241,7 @@ func (m *Model) detailLine(r *row) string {
 		if since := figures.Since(b.Since, r.at); since != "" {
 			state += " for " + since
 		}
-		if b.Reason != "" {
+		if b.Reason != "" && !strings.HasPrefix(b.Reason, "override: ") { // "by hand" says that one
 			state += ": " + b.Reason
 		}
 		words = append(words, b.Address, state)
@@ -298,10 +298,11 @@ const helpText = `  up, down, PgUp, PgDn, Home, End    choose a row
   d                                  drain the backend: no new clients
   m                                  maint: no new flows at all
   u                                  resume: take back what was set by hand
-  k                                  end the flow; or all flows of the service or
-                                     backend, after a question
+  k                                  end the flow; or, after a question, all
+                                     flows of the service or backend
   K                                  end all flows that the filter lets through
 
   p                                  pause    + -  ask less, more often
-  q, Ctrl-C                          quit     Ctrl-Z  to the shell, fg comes back
+  q, Ctrl-C                          quit
+  Ctrl-Z                             to the shell; fg comes back
 `

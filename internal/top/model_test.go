@@ -355,6 +355,16 @@ func TestRates(t *testing.T) {
 	s.shows("▂▅▁█▁")
 }
 
+// TestHelpFits: all keys have their whole line where the screen is smallest.
+func TestHelpFits(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.m.Resize(80, 24)
+	s.press('?')
+	s.shows("fg comes back")
+	s.hides("…")
+}
+
 // TestScreens: every size shows what it can, and no line is longer than the screen.
 func TestScreens(t *testing.T) {
 	t.Parallel()
