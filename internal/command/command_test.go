@@ -77,6 +77,7 @@ func TestMistakes(t *testing.T) {
 		"8080=1 --listen":                 "usher: flag --listen lacks its value\n",
 		"--listen --backend 9001":         "usher: flag --listen lacks its value\n",
 		"8080=1 --access-log=maybe":       `usher: --access-log: "maybe" is neither true nor false` + "\n",
+		"demo --port 80":                  "usher: unknown flag --port (see usher demo --help)\n",
 		"demo --listen :80":               "usher: usher demo has no flag --listen\n",
 		"--max-conns 3 demo":              "usher: usher demo has no flag --max-conns\n",
 		"dem0":                            `usher: "dem0" is neither a command nor LISTEN=BACKEND (did you mean usher demo?)` + "\n",

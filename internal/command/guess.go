@@ -54,13 +54,25 @@ var otherFlags = map[string]string{
 // unknownFlag is the error of an unknown flag. It names another one only if that is close, and where all are listed.
 func unknownFlag(word, name, page string, known []cli.Flag) error {
 	hint, ok := otherFlags[strings.ToLower(name)]
-	if !ok {
+	if !ok || !hasFlagsOf(hint, known) {
 		hint = nearFlag(name, known)
 	}
 	if hint != "" {
 		hint += " "
 	}
 	return fmt.Errorf("unknown flag %s (%ssee usher %s)", word, hint, page)
+}
+
+// hasFlagsOf reports whether the flags that a hint names are known here.
+func hasFlagsOf(hint string, known []cli.Flag) bool {
+	for word := range strings.FieldsSeq(hint) {
+		name, isFlag := strings.CutPrefix(strings.TrimRight(word, ",?;"), "--")
+		isThat := func(f cli.Flag) bool { return slices.Contains(f.Names(), name) }
+		if isFlag && !slices.ContainsFunc(known, isThat) {
+			return false
+		}
+	}
+	return true
 }
 
 // nearFlag returns a question for the flag that name most likely meant, or "".
@@ -103,7 +115,7 @@ var otherCommands = map[string]string{
 // sameCommands maps commands of other programs to usher's own.
 var sameCommands = map[string]string{
 	"status": "ls", "stats": "ls", "list": "ls", "show": "ls", "get": "ls", "ps": "ls",
-	"top": "flows", "connections": "flows", "sessions": "flows", "conntrack": "flows",
+	"connections": "flows", "sessions": "flows",
 	"quit": "stop", "exit": "stop", "shutdown": "stop", "kill": "stop",
 	"start": "serve", "run": "serve", "restart": "upgrade",
 	"delete": "rm", "remove": "rm", "del": "rm", "edit": "set", "create": "add",
