@@ -3,6 +3,8 @@ package command
 import (
 	"bufio"
 	"fmt"
+	"io"
+	"math"
 	"strings"
 	"unicode/utf8"
 
@@ -10,6 +12,7 @@ import (
 
 	"usher/internal/config"
 	"usher/internal/doctor"
+	"usher/internal/terminal"
 	"usher/proxy"
 )
 
@@ -60,7 +63,7 @@ func (p *program) doctor(c *cli.Context) error {
 	if out.isObject() {
 		err = out.object(out.w, diagnosis{found, facts})
 	} else {
-		err = writeFindings(bufio.NewWriter(out.w), found)
+		err = writeFindings(bufio.NewWriter(out.w), found, widthOf(out.w))
 	}
 	if low := doctor.Items(found, doctor.Low); err == nil && c.Bool("strict") && len(low) > 0 {
 		err = fmt.Errorf("low: %s", strings.Join(low, ", "))
@@ -75,8 +78,17 @@ func questionOf(plan *config.Config) doctor.Question {
 	}
 }
 
-// writeFindings writes a row for each finding, and below it the lines that change it.
-func writeFindings(w *bufio.Writer, all []doctor.Finding) error {
+// widthOf returns the cells of a line of the terminal w, and no bound of anything else.
+func widthOf(w io.Writer) int {
+	if !terminal.Is(w) {
+		return math.MaxInt
+	}
+	return screenSize(w).width
+}
+
+// writeFindings writes a row for each finding, and below it the lines that change it. Where a row does not fit, what it
+// means has a line of its own.
+func writeFindings(w *bufio.Writer, all []doctor.Finding, width int) error {
 	rows := [][]string{{"LEVEL", "ITEM", "IS", "MEANS"}}
 	for _, f := range all {
 		rows = append(rows, []string{string(f.Level), f.Item, f.Is, f.Means})
@@ -92,17 +104,24 @@ func writeFindings(w *bufio.Writer, all []doctor.Finding) error {
 		}
 	}
 	const gap = 2
+	below := "\n" + strings.Repeat(" ", widths[0]+gap)
+	isNarrow := widths[0]+widths[1]+widths[2]+widths[3]+3*gap > width
 	for i, row := range rows {
-		for j, cell := range row[:len(row)-1] {
-			w.WriteString(cell + strings.Repeat(" ", widths[j]-utf8.RuneCountInString(cell)+gap))
+		line := row[0]
+		for j, cell := range row[1:] {
+			if isNarrow && j+1 == len(row)-1 {
+				line += below + cell
+			} else {
+				line += strings.Repeat(" ", widths[j]-utf8.RuneCountInString(row[j])+gap) + cell
+			}
 		}
-		w.WriteString(row[len(row)-1] + "\n")
-		if i == 0 {
-			continue
+		w.WriteString(line)
+		if i > 0 {
+			for _, change := range all[i-1].Change {
+				w.WriteString(below + "> " + printable(change))
+			}
 		}
-		for _, line := range all[i-1].Change {
-			w.WriteString(strings.Repeat(" ", widths[0]+gap) + "> " + printable(line) + "\n")
-		}
+		w.WriteByte('\n')
 	}
 	return w.Flush()
 }
