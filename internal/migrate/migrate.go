@@ -56,15 +56,19 @@ type Note struct {
 	Service string // that it is about; empty: the whole
 }
 
-// Lost is the number of statements that the plan lacks.
-func (r *Result) Lost() int {
-	n := 0
+// Lost is the number of lines of which the plan lacks something.
+func (r *Result) Lost() int { return r.noted(true) }
+
+// noted counts lines with notes of a kind: one may have several.
+func (r *Result) noted(lost bool) (lines int) {
+	last := 0
 	for i := range r.Notes {
-		if r.Notes[i].Lost {
-			n++
+		if n := &r.Notes[i]; n.Lost == lost && n.Line != last {
+			lines++
+			last = n.Line
 		}
 	}
-	return n
+	return lines
 }
 
 // Import reads a text of a kind. An error means that it is no such text at all.

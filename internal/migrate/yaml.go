@@ -33,8 +33,7 @@ func (r *Result) YAML(file string) []byte {
 
 // head says what the file is from, and how much of it is here.
 func (r *Result) head(file string) []string {
-	lost, told := r.Lost(), 0
-	told = len(r.Notes) - lost
+	lost, told := r.Lost(), r.noted(false)
 	text := fmt.Sprintf("From %s (%s) by usher import: ", file, r.Kind)
 	switch {
 	case lost+told == 0:
