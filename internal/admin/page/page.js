@@ -974,7 +974,8 @@ class Flows {
     button.type = 'button';
     button.addEventListener('click', () => {
       const f = row.item;
-      this.#kill(`The flow of ${f.client} to ${f.backend || f.service}. The client gets a reset.`, new URLSearchParams({id: f.id}));
+      // After a restart or an upgrade another flow may have the id.
+      this.#kill(`The flow of ${f.client} to ${f.backend || f.service}. The client gets a reset.`, new URLSearchParams({id: f.id, match: f.client}));
     });
     cell.append(button);
   }
