@@ -243,20 +243,20 @@ const isBefore = (a, b) => typeof a === 'string' ? collator.compare(a, b) : a - 
 //	isMostFirst       the first click sorts the largest first
 //	build(cell, row)  makes what a cell has beside text; row.item is what it is about by then
 //	paint(cell, item) brings that up to date
-//	kind              wide, half, quiet, number, do: how it looks, see the styles
+//	kind              wide, half, long, quiet, number, do: how it looks, see the styles
 //
 // One row can have the focus; its buttons come next by Tab. Rows that change their places under a pointer or the focus
-// would be clicked by mistake, so the order is held until both are elsewhere.
+// would be clicked by mistake, so the order is held until both are elsewhere; not if it isLoose, with nothing to click.
 class Grid {
   #order = []; // items as they are shown
   #rows = new Map(); // by item, of those that have elements
   #free = [];
   #active = null; // the item whose row has the focus, or gets it
-  #isPointed = false;
+  #isPointed = false; // by a mouse, where a click would change something
   #height = 0; // of a row, in CSS pixels
 
-  constructor(host, {label, columns, sort, onSort, onOpen, onEscape, isChosen, empty}) {
-    Object.assign(this, {host, columns, sort, onSort, onOpen, onEscape, isChosen});
+  constructor(host, {label, columns, sort, onSort, onOpen, onEscape, isChosen, isLoose, empty}) {
+    Object.assign(this, {host, columns, sort, onSort, onOpen, onEscape, isChosen, isLoose});
     host.className = 'grid' + (onOpen ? ' opens' : '');
     host.setAttribute('role', 'grid');
     host.setAttribute('aria-label', label);
@@ -330,7 +330,7 @@ class Grid {
     this.#order = this.#order.filter(item => present.delete(item));
     for (const item of present) this.#order.push(item);
     const hasFocus = this.body.contains(document.activeElement);
-    if (!this.#isPointed && !hasFocus) this.#arrange();
+    if (this.isLoose || !this.#isPointed && !hasFocus) this.#arrange();
     if (!this.#order.includes(this.#active)) this.#active = this.#order[0] ?? null;
     this.empty.hidden = items.length > 0;
     this.host.hidden = items.length === 0;
@@ -671,14 +671,14 @@ const serviceColumns = [
     id: 'status', title: 'Status', text: s => statusText(s.data.status), tone: s => statusClass(s.data.status),
     value: s => STATUS_ORDER.indexOf(s.data.status),
   },
-  number('backends', 'Backends', s => s.list.length, count, {text: s => `${count(s.inUse())} of ${count(s.list.length)}`, kind: 'number quiet'}),
+  number('backends', 'Backends', s => s.list.length, count, {text: s => `${count(s.inUse())} of ${count(s.list.length)}`, kind: 'quiet'}),
   {id: 'scheduler', title: 'Scheduler', kind: 'quiet', text: s => s.data.scheduler, value: s => s.data.scheduler},
   {id: 'listen', title: 'Listens on', kind: 'quiet', isLong: true, text: s => listens(s), value: s => listens(s)},
   number('active', 'Active', s => s.data.active, count),
   number('new', 'New/s', s => s.rate.flows, perSecond),
   number('queued', 'Queued', s => s.data.queued, count, {kind: 'number quiet'}),
   number('up', 'Up', s => s.rate.up, bytesPerSecond, {kind: 'number quiet'}),
-  number('down', 'Down', s => s.rate.down, bytesPerSecond, {label: '↓'}),
+  number('down', 'Down', s => s.rate.down, bytesPerSecond, {label: '↓', kind: 'number long'}),
   number('failed', 'Failed', s => s.data.failed, count, {tone: s => failedTone(s)}),
 ];
 
@@ -700,13 +700,16 @@ const backendColumns = [
   number('active', 'Active', b => b.data.active, count),
   number('new', 'New/s', b => b.rate.flows, perSecond),
   number('up', 'Up', b => b.rate.up, bytesPerSecond, {kind: 'number quiet'}),
-  number('down', 'Down', b => b.rate.down, bytesPerSecond, {label: '↓'}),
+  number('down', 'Down', b => b.rate.down, bytesPerSecond, {label: '↓', kind: 'number long'}),
   number('failed', 'Failed', b => b.data.failed, count, {tone: b => failedTone(b), kind: 'number quiet'}),
   number('connect', 'Connect', b => b.data.connect_ms, milliseconds, {label: 'conn'}),
   {id: 'do', title: 'Change', kind: 'do', build: buildAdmin, paint: paintAdmin},
 ];
 
-const why = b => [b.data.override && 'set by hand: ' + b.data.override, b.data.reason].filter(Boolean).join('; ');
+const why = b => {
+  const {override, reason} = b.data;
+  return [override && 'set by hand: ' + override, reason !== 'override: ' + override && reason].filter(Boolean).join('; ');
+};
 
 // Each button is about the item that its row has when it is pressed.
 function buildAdmin(cell, row) {
@@ -742,7 +745,7 @@ const eventColumns = [
 const eventTone = e => e.event === 'status' ? statusClass(e.to) : e.to === 'refused' || e.event === 'ejected' || e.event === 'lost' ? 'bad' : '';
 
 function eventText(e) {
-  const move = [e.from, e.to].filter(Boolean).join(' → ');
+  const move = e.event === 'override' && !e.to ? `${e.from} taken back` : [e.from, e.to].filter(Boolean).join(' → ');
   return e.event === 'status' ? move : [e.event, move].filter(Boolean).join(' ');
 }
 
@@ -757,7 +760,7 @@ const backendGrid = new Grid($('backends'), {
   empty: 'No backend passes the filter, or there is none.',
 });
 const eventGrid = new Grid($('events'), {
-  label: 'Events', columns: eventColumns, sort: {id: 'time', isDown: true}, empty: 'Nothing has changed since the page was opened.',
+  label: 'Events', columns: eventColumns, sort: {id: 'time', isDown: true}, isLoose: true, empty: 'Nothing has changed since the page was opened.',
 });
 
 const charts = [
@@ -887,7 +890,7 @@ class Flows {
       flowColumn('idle', 'Idle', f => duration(f.idle_ms), {kind: 'number quiet', isMostFirst: true}),
       flowColumn('bytes-up', 'Up', f => bytes(f.bytes_up), {kind: 'number quiet', isMostFirst: true}),
       flowColumn('bytes-down', 'Down', f => bytes(f.bytes_down), {kind: 'number', label: '↓', isMostFirst: true}),
-      {id: 'rate', title: 'Rate', kind: 'number', text: f => bytesPerSecond(f.rate), tone: f => f.rate > 0 ? '' : 'zero'},
+      {id: 'rate', title: 'Rate', kind: 'number long', text: f => bytesPerSecond(f.rate), tone: f => f.rate > 0 ? '' : 'zero'},
       flowColumn('rtt', 'RTT', f => milliseconds(f.rtt_ms), {kind: 'number quiet', isMostFirst: true}),
       flowColumn('tries', 'Tries', f => String(f.tries), {kind: 'number quiet', isMostFirst: true}),
       {id: 'do', title: 'Kill', kind: 'do one', build: (cell, row) => this.#buildKill(cell, row), paint: (cell, f) => cell.firstChild.setAttribute('aria-label', `Kill the flow of ${f.client}`)},
@@ -1006,7 +1009,7 @@ class Flows {
 class Live {
   isUp = false;
   #source = null;
-  #last = 0; // ms, of the last snapshot, on this machine's clock
+  #last = performance.now(); // ms, of the last snapshot, on this machine's clock
   #lostAt = 0;
   #version = null;
 
@@ -1024,9 +1027,10 @@ class Live {
     });
   }
 
-  // check notices a stream that is open, but silent.
+  // check notices a stream that is silent. A browser has six connections for all tabs that show one address, so that the
+  // stream of a seventh waits without an error.
   check() {
-    if (this.isUp && performance.now() - this.#last > STALE) this.#lose();
+    if (performance.now() - this.#last > STALE) this.#lose();
   }
 
   #lose() {
@@ -1034,7 +1038,7 @@ class Live {
     this.isUp = false;
     this.#lostAt = model.time || Date.now();
     $('state').className = 'lost';
-    setText($('state'), model.process ? `no answer; all below is as of ${clock(this.#lostAt)}; trying again` : 'no answer; trying again');
+    setText($('state'), model.process ? `no answer; all below is as of ${clock(this.#lostAt)}; trying again` : 'no answer, or too many tabs show this page; trying again');
     document.querySelector('main').classList.add('stale');
   }
 

@@ -287,6 +287,7 @@ func drains(b *browser, u *usher, address string) {
 	b.until("it is in maintenance", row("backends", address)+`.textContent.includes("■ maint")`)
 	b.click(button("Resume"))
 	b.until("it is up", row("backends", address)+`.textContent.includes("● up")`)
+	b.until("the end of the override is told apart from its begin", `$("events").textContent.includes("override maint taken back")`)
 	if got := status(); got.Status != "up" || got.Override != "" {
 		b.t.Errorf("after Resume: %+v", got)
 	}
@@ -377,6 +378,9 @@ func takesPictures(b *browser) {
 				b.look(size[0], size[1], scheme)
 				if over := b.eval(`document.documentElement.scrollWidth - innerWidth`); over != 0.0 {
 					b.t.Errorf("%d wide: it goes %v beyond the screen", size[0], over)
+				}
+				if cut := b.eval(`[...document.querySelectorAll(".row .number")].filter(c => c.checkVisibility() && c.scrollWidth > c.clientWidth).map(c => c.textContent).join()`); cut != "" {
+					b.t.Errorf("%d wide: figures are cut: %v", size[0], cut)
 				}
 				b.picture(fmt.Sprintf("%s-%dx%d-%s", service, size[0], size[1], scheme))
 			}
