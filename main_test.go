@@ -53,7 +53,7 @@ const patience = time.Minute
 //	                          the terminal
 //	press NAME [KEYS]         press keys in that terminal; without KEYS Ctrl-C
 //	signal NAME SIGNAL        send a running usher TERM, INT, HUP, KILL or USR2 (Linux)
-//	ended NAME STATUS         wait until it has ended, with this exit status
+//	ended NAME STATUS         wait until it has ended, with this exit status, and all that it wrote is in its files
 //	backend NAME [ADDRESS]    serve clients: greet them with NAME, then echo; $NAME is the address. Over udp:// answer
 //	                          each datagram with NAME and its text, and a DNS query as a server without records
 //	loopback NAME             set $NAME to a loopback address that nothing else uses; Linux has them all

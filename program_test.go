@@ -18,6 +18,7 @@ import (
 type program struct {
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended
+	read chan struct{} // closed when all that it wrote is in its log; nil if it writes there itself
 }
 
 func start(ts *testscript.TestScript, neg bool, args []string) {
@@ -97,29 +98,31 @@ func pipe(ts *testscript.TestScript, neg bool, args []string) {
 	case "both":
 		cmd.Stdout, cmd.Stderr = w, w
 	}
+	var read chan struct{}
 	if cmd.Stderr == io.Writer(w) {
-		record(ts, args[0], r)
+		read = record(ts, args[0], r)
 	}
 	stageOf(ts).closers[args[0]] = r
 	ts.Defer(func() { _ = r.Close() })
-	launch(ts, args[0], cmd)
+	launch(ts, args[0], cmd).read = read
 }
 
-// record copies what r yields to NAME.log.
-func record(ts *testscript.TestScript, name string, r io.Reader) {
+// record copies what r yields to NAME.log. It closes the channel after the last byte.
+func record(ts *testscript.TestScript, name string, r io.Reader) chan struct{} {
 	log, err := os.Create(ts.MkAbs(name + ".log"))
 	ts.Check(err)
 	done := make(chan struct{})
 	go func() {
-		_, _ = io.Copy(log, r) // ends when r is closed
+		_, _ = io.Copy(log, r) // ends when r is closed, or the last writer has closed its end
 		_ = log.Close()
 		close(done)
 	}()
 	ts.Defer(func() { <-done })
+	return done
 }
 
 // launch starts a program that the script ends with.
-func launch(ts *testscript.TestScript, name string, cmd *exec.Cmd) {
+func launch(ts *testscript.TestScript, name string, cmd *exec.Cmd) *program {
 	ts.Check(cmd.Start())
 	p := &program{cmd: cmd, done: make(chan struct{})}
 	go func() {
@@ -131,6 +134,7 @@ func launch(ts *testscript.TestScript, name string, cmd *exec.Cmd) {
 		_ = cmd.Process.Kill()
 		<-p.done
 	})
+	return p
 }
 
 func expand(ts *testscript.TestScript, neg bool, args []string) {
@@ -182,6 +186,13 @@ func ended(ts *testscript.TestScript, neg bool, args []string) {
 	case <-p.done:
 	case <-time.After(patience):
 		ts.Fatalf("usher %s still runs:\n%s", args[0], ts.ReadFile(args[0]+".log"))
+	}
+	if p.read != nil {
+		select {
+		case <-p.read:
+		case <-time.After(patience):
+			ts.Fatalf("usher %s has ended, and something still holds its output:\n%s", args[0], ts.ReadFile(args[0]+".log"))
+		}
 	}
 	if got := strconv.Itoa(p.cmd.ProcessState.ExitCode()); got != args[1] {
 		ts.Fatalf("usher %s ended with status %s, want %s:\n%s", args[0], got, args[1], ts.ReadFile(args[0]+".log"))

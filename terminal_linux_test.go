@@ -25,7 +25,7 @@ func startInTerminal(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}))
 	ts.Check(err)
-	record(ts, args[0], master)
+	read := record(ts, args[0], master)
 	ts.Defer(func() { _ = master.Close() })
 	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
 	ts.Check(err)
@@ -35,7 +35,7 @@ func startInTerminal(ts *testscript.TestScript, neg bool, args []string) {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	stageOf(ts).closers[args[0]] = master
-	launch(ts, args[0], cmd)
+	launch(ts, args[0], cmd).read = read
 }
 
 func press(ts *testscript.TestScript, neg bool, args []string) {

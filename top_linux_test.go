@@ -62,7 +62,7 @@ func (x *tmux) keys(words ...string) {
 	x.run(append([]string{"send-keys"}, words...)...)
 }
 
-// line types a line into the shell.
+// line types a line into the shell. The shell may not have its prompt yet, so that what the line prints may stand behind it.
 func (x *tmux) line(text string) {
 	x.t.Helper()
 	x.run("send-keys", "-l", text)
@@ -159,7 +159,7 @@ func TestTop(t *testing.T) {
 	// Ctrl-Z leads to the shell, and fg back.
 	x.keys("C-z")
 	x.await(`(?i)(stopped|suspended).*usher top`)
-	x.await(`\nended as \d+\n`)
+	x.await(`ended as \d+\n`)
 	x.line("clear; fg; echo ended as $?")
 	x.await(`Flows of service web\n`)
 
@@ -167,7 +167,7 @@ func TestTop(t *testing.T) {
 	x.keys("BTab")
 	x.await(`Backends of web .*active 0(.*\n)+` + regexp.QuoteMeta(good))
 	x.keys("d", "q")
-	x.await(`\nended as 0\n`)
+	x.await(`ended as 0\n`)
 	u.await(t, good, "drain")
 	x.isAsBefore(before, "quit")
 
@@ -202,7 +202,7 @@ func TestTop(t *testing.T) {
 	x.await(`another usher answers now(.|\n)*`)
 	x.await(`\nagain +up `)
 	x.keys("C-c")
-	x.await(`\nended as 0\n`)
+	x.await(`ended as 0\n`)
 	x.isAsBefore(before, "interrupt")
 }
 
