@@ -159,18 +159,19 @@ func (d *run) serve(ctx context.Context) error {
 		tell: func(line string) { fmt.Fprintln(d.view, line) },
 	}
 	canUpgrade := process.Engine == "epoll"
-	keys := d.openKeys()
+	keys := d.openKeys(canUpgrade)
 	defer keys.close()
 	d.introduce(process, services.Services[0], keys.isOpen(), canUpgrade)
 
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
 	var clients, operating, viewing sync.WaitGroup
-	clients.Go(func() { load.Run(ctx) })
-	clients.Go(func() { kept.Run(ctx) })
-	operating.Go(func() { d.operator.run(ctx, keys.pressed) })
-	operating.Go(func() { keys.run(ctx, quit, script(d.plan.size, canUpgrade)) })
-	viewing.Go(func() { d.view.Run(ctx) })
+	begin := func(group *sync.WaitGroup, f func()) { group.Go(func() { keys.guard(f) }) }
+	begin(&clients, func() { load.Run(ctx) })
+	begin(&clients, func() { kept.Run(ctx) })
+	begin(&operating, func() { d.operator.run(ctx, keys.pressed) })
+	begin(&operating, func() { keys.run(ctx, quit, script(d.plan.size, canUpgrade)) })
+	begin(&viewing, func() { d.view.Run(ctx) })
 	select {
 	case <-ctx.Done():
 	case <-d.child.Done():

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"strings"
 
 	"usher/internal/terminal"
 )
@@ -17,7 +18,7 @@ type input struct {
 const maxPressed = 16
 
 // openKeys reads the keys of the terminal, if the view is on one.
-func (d *run) openKeys() *input {
+func (d *run) openKeys(canUpgrade bool) *input {
 	in := &input{pressed: make(chan rune, maxPressed), close: func() {}}
 	if d.Screen == nil {
 		return in
@@ -29,10 +30,22 @@ func (d *run) openKeys() *input {
 	in.terminal, in.close = t, t.Close
 	d.view.FollowTurns(t)
 	d.look.Keys = "1 2 3 kill or bring back   r reload   u upgrade   q quit"
+	if !canUpgrade {
+		d.look.Keys = strings.Replace(d.look.Keys, "u upgrade   ", "", 1)
+	}
 	return in
 }
 
 func (in *input) isOpen() bool { return in.terminal != nil }
+
+// guard runs f. A panic of it puts the terminal back first.
+func (in *input) guard(f func()) {
+	if in.terminal == nil {
+		f()
+		return
+	}
+	in.terminal.Guard(f)
+}
 
 // run passes keys on until ctx ends. Without a terminal it plays the script.
 func (in *input) run(ctx context.Context, quit func(), script []rune) {

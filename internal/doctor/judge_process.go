@@ -58,6 +58,9 @@ func judgeCPUs(f *Facts) Finding {
 	case f.Forecast.Workers < f.AllowedCPUs:
 		found.Level, found.Means = Note, "a CPU quota, GOMAXPROCS or --workers leaves CPUs unused"
 		found.Change = []string{inUnit(fmt.Sprintf("CPUQuota=%d%%", 100*f.AllowedCPUs)), "docker run --cpus=" + fmt.Sprint(f.AllowedCPUs)}
+		if f.Container == "kubernetes" {
+			found.Change = []string{fmt.Sprintf(`limits: {cpu: "%d"}   # resources of the container`, f.AllowedCPUs)}
+		}
 	case f.CPUs > f.AllowedCPUs:
 		found.Level, found.Means = Note, fmt.Sprintf("the affinity of this process leaves %d of %d CPUs unused", f.CPUs-f.AllowedCPUs, f.CPUs)
 		found.Change = []string{fmt.Sprintf("taskset -c 0-%d usher ...", f.CPUs-1)}
@@ -134,6 +137,8 @@ func (f *Facts) moreDescriptors() []string {
 		return []string{fmt.Sprintf("sudo sysctl kern.maxfilesperproc=%d", want)}
 	case f.OS != "linux":
 		return nil
+	case f.Container == "kubernetes":
+		return []string{fmt.Sprintf("LimitNOFILE=%d   # [Service] in the unit of the node's container runtime", want)}
 	case f.Container != "":
 		return []string{fmt.Sprintf("docker run --ulimit nofile=%d:%d", want, want)}
 	case f.IsRoot:

@@ -103,6 +103,8 @@ func TestJudge(t *testing.T) {
 		"few descriptors of root": {func(f *Facts) { f.IsRoot, f.Forecast.MaxConns = true, 300 }, "descriptors", Low, "", "ulimit -n 1048576"},
 		"few descriptors in a container": {func(f *Facts) { f.Container, f.Forecast.MaxConns = "docker", 300 }, "descriptors", Low, "",
 			"docker run --ulimit nofile="},
+		"few descriptors in a pod": {func(f *Facts) { f.Container, f.Forecast.MaxConns = "kubernetes", 300 }, "descriptors", Low, "",
+			"the node's container runtime"},
 		"few descriptors on macOS": {func(f *Facts) { f.OS, f.Forecast.MaxConns = "darwin", 300 }, "descriptors", Low, "",
 			"sudo sysctl kern.maxfilesperproc="},
 		"a bound of the kernel": {func(f *Facts) { f.Sysctls["fs.nr_open"], f.Forecast.MaxConns = []int64{5000}, 300 }, "descriptors", Low, "", "5000:5000"},

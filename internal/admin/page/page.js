@@ -265,7 +265,8 @@ class Grid {
     this.body = element('div', 'body');
     this.body.setAttribute('role', 'rowgroup');
     host.append(this.head, this.body);
-    this.empty = element('p', 'empty', empty);
+    this.empty = element('p', 'empty', 'Not known yet.');
+    this.emptyText = empty;
     host.after(this.empty);
     host.addEventListener('scroll', () => this.#draw(), {passive: true});
     this.body.addEventListener('pointerenter', e => { this.#isPointed = e.pointerType === 'mouse'; });
@@ -324,8 +325,9 @@ class Grid {
     this.#draw();
   }
 
-  // set shows these items. An item is the same object each time.
-  set(items) {
+  // set shows these items. An item is the same object each time. Before the first answer none is known.
+  set(items, isKnown = true) {
+    if (isKnown) setText(this.empty, this.emptyText);
     const present = new Set(items);
     this.#order = this.#order.filter(item => present.delete(item));
     for (const item of present) this.#order.push(item);
@@ -1130,8 +1132,8 @@ if (wanted) {
   drawBackends();
 }
 drawEvents();
-serviceGrid.set([]);
-flows.grid.set([]);
+serviceGrid.set([], false);
+flows.grid.set([], false);
 setInterval(() => {
   live.check();
   say();
