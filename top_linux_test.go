@@ -34,7 +34,8 @@ func openTmux(t *testing.T, runtime string, width, height int) *tmux {
 		t.Fatal(err)
 	}
 	x := &tmux{t: t, socket: filepath.Join(runtime, "tmux"), env: append(os.Environ(),
-		"XDG_RUNTIME_DIR="+runtime, "PATH="+filepath.Dir(program)+":"+os.Getenv("PATH"), "PS1=$ ", "ENV=", "LC_ALL=C.UTF-8", "NO_COLOR=", "TMUX=", "TERM=screen")}
+		"XDG_RUNTIME_DIR="+runtime, "PATH="+filepath.Dir(program)+":"+os.Getenv("PATH"), "PS1=$ ", "ENV=", "LC_ALL=C.UTF-8", "NO_COLOR=", "TMUX=", "TERM=screen",
+		"SHELL=/bin/sh")} // tmux starts commands by it; a user of a daemon has none that works
 	x.run("-f", "/dev/null", "new-session", "-d", "-x", fmt.Sprint(width), "-y", fmt.Sprint(height), "sh")
 	t.Cleanup(func() {
 		if t.Failed() {
