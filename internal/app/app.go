@@ -26,6 +26,7 @@ import (
 	"usher/internal/control"
 	"usher/internal/dialect"
 	"usher/internal/discovery"
+	"usher/internal/figures"
 	"usher/internal/terminal"
 	"usher/proxy"
 )
@@ -257,9 +258,5 @@ func (r *running) logDrain(timeout string, watched bool) {
 		r.log.Info("draining", zap.Int("flows", flows), zap.String("drain-timeout", timeout))
 		return
 	}
-	plural := "s"
-	if flows == 1 {
-		plural = ""
-	}
-	r.log.Info(fmt.Sprintf("draining %d flow%s for up to %s; Ctrl-C again ends at once", flows, plural, timeout))
+	r.log.Info(fmt.Sprintf("draining %s for up to %s; Ctrl-C again ends at once", figures.Count(flows, "flow"), timeout))
 }

@@ -17,6 +17,7 @@ import (
 	"usher/internal/api"
 	"usher/internal/config"
 	"usher/internal/control"
+	"usher/internal/figures"
 )
 
 //go:embed completion
@@ -256,7 +257,7 @@ func (s *completer) chains() []candidate {
 	}
 	var chains []candidate
 	for _, chain := range all.Chains {
-		chains = append(chains, candidate{chain.Name, fmt.Sprintf("%d rule%s", len(chain.Rules), plural(len(chain.Rules)))})
+		chains = append(chains, candidate{chain.Name, figures.Count(len(chain.Rules), "rule")})
 	}
 	return chains
 }

@@ -167,7 +167,7 @@ func (p *program) kill(c *cli.Context, out output, query url.Values, parsed cont
 	case out.isObject():
 		return out.object(p.stdout, k)
 	}
-	return p.say("killed %d flow%s", k.Killed, plural(k.Killed))
+	return p.say("killed %s", figures.Count(k.Killed, "flow"))
 }
 
 // checkServices returns an error if a service of a filter that lets no flow through is none. Flows of one that was removed

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"usher/internal/config"
+	"usher/internal/figures"
 	"usher/internal/migrate"
 )
 
@@ -80,7 +81,7 @@ func (p *program) importFile(c *cli.Context) error {
 		return err
 	}
 	if lost := result.Lost(); lost > 0 && c.Bool("strict") {
-		return fmt.Errorf("%s: %d line%s could not be brought over (see the comments)", name, lost, plural(lost))
+		return fmt.Errorf("%s: %s could not be brought over (see the comments)", name, figures.Count(lost, "line"))
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"usher/internal/api"
+	"usher/internal/figures"
 )
 
 // reload has the running usher read its file again.
@@ -47,7 +48,7 @@ func (p *program) upgrade(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.say("upgraded: pid %d runs version %s, with %d flow%s", process.PID, process.Version, process.Flows, plural(process.Flows))
+	return p.say("upgraded: pid %d runs version %s, with %s", process.PID, process.Version, figures.Count(process.Flows, "flow"))
 }
 
 // stop ends the running usher, and waits for its end.
@@ -162,5 +163,5 @@ func (p *program) rebalance(c *cli.Context) error {
 	if out.isObject() {
 		return nil
 	}
-	return p.say("rebalanced %s: ended %d of %d surplus flow%s", service, last.Ended, last.Surplus, plural(last.Surplus))
+	return p.say("rebalanced %s: ended %d of %s", service, last.Ended, figures.Count(last.Surplus, "surplus flow"))
 }

@@ -2,12 +2,12 @@ package command
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/urfave/cli/v2"
 
 	"usher/internal/config"
 	"usher/internal/configfile"
+	"usher/internal/figures"
 )
 
 // check says whether a run could begin with the words of the command line.
@@ -27,7 +27,7 @@ func (p *program) check(c *cli.Context) error {
 	if file := c.String("config"); file != "" {
 		what = file + ": "
 	}
-	return p.say("%sok, %d service%s, %d backend%s%s", what, len(plan.Services), plural(len(plan.Services)), backends, plural(backends),
+	return p.say("%sok, %s, %s%s", what, figures.Count(len(plan.Services), "service"), figures.Count(backends, "backend"),
 		rulesOf(plan))
 }
 
@@ -37,7 +37,7 @@ func rulesOf(plan *config.Config) string {
 		return ""
 	}
 	n := plan.Rules.Len()
-	text := fmt.Sprintf(", %d rule%s", n, plural(n))
+	text := ", " + figures.Count(n, "rule")
 	if plan.Rules.Policy != "" {
 		text += ", policy " + plan.Rules.Policy
 	}

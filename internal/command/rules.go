@@ -11,6 +11,7 @@ import (
 
 	"usher/internal/api"
 	"usher/internal/config"
+	"usher/internal/figures"
 	"usher/internal/iptables"
 	"usher/proxy/rules"
 )
@@ -115,7 +116,7 @@ func (p *program) setRules(c *cli.Context) error {
 	if err := usher.SetRules(c.Context, api.RuleLines{Policy: policy, Rules: lines}); err != nil {
 		return err
 	}
-	return p.say("set %d rule%s", len(lines), plural(len(lines)))
+	return p.say("set %s", figures.Count(len(lines), "rule"))
 }
 
 // ruleError is the error of a line without its index: a reader sees the line.

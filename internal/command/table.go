@@ -80,10 +80,3 @@ func (t *table[T]) flush() error {
 	_, err := t.w.Write(b.Bytes())
 	return err
 }
-
-func plural(n int) string {
-	if n == 1 {
-		return ""
-	}
-	return "s"
-}

@@ -3,7 +3,6 @@ package control
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"usher/balancer"
 	"usher/internal/api"
 	"usher/internal/config"
+	"usher/internal/figures"
 )
 
 // Without more, the log tells programs all settings in effect, and people what differs from the defaults; at debug both get
@@ -47,16 +47,9 @@ func (c *Controller) logSummary() {
 
 // briefStart is what a person reads first.
 func (c *Controller) briefStart() string {
-	workers := plural(c.server.WorkerCount(), "worker")
+	workers := figures.Count(c.server.WorkerCount(), "worker")
 	return strings.TrimSpace(fmt.Sprintf("usher %s", c.version)) +
-		fmt.Sprintf(": %s, %s, up to %s", c.server.Engine(), workers, plural(c.server.MaxConns(), "flow"))
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return strconv.Itoa(n) + " " + what + "s"
+		fmt.Sprintf(": %s, %s, up to %s", c.server.Engine(), workers, figures.Count(c.server.MaxConns(), "flow"))
 }
 
 // logService logs a service, and what of it has no effect. A person reads the event first; empty: it is there from the

@@ -13,6 +13,7 @@ import (
 
 	"usher/internal/api"
 	"usher/internal/config"
+	"usher/internal/figures"
 	"usher/internal/terminal"
 )
 
@@ -213,18 +214,11 @@ func (d *run) summary() string {
 	if done.upgrades+done.reloads == 0 {
 		return text
 	}
-	through := fmt.Sprintf("%s and %s", plural(done.upgrades, "upgrade"), plural(done.reloads, "reload"))
+	through := fmt.Sprintf("%s and %s", figures.Count(done.upgrades, "upgrade"), figures.Count(done.reloads, "reload"))
 	if done.lost > 0 {
-		return fmt.Sprintf("%s\n%s lost through %s.", text, plural(done.lost, "connection"), through)
+		return fmt.Sprintf("%s\n%s lost through %s.", text, figures.Count(done.lost, "connection"), through)
 	}
 	return fmt.Sprintf("%s\nEvery connection was kept through %s.", text, through)
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // What the keys do.
@@ -239,7 +233,7 @@ const (
 func (d *run) introduce(p api.Process, s api.Service, hasKeys, canUpgrade bool) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s run behind http://%s, scheduler %s; usher is pid %d.\n"+
-		"Open it in a browser, or try in another terminal:\n\n", plural(len(s.Backends), "backend"), s.Listen[0], s.Scheduler, p.PID)
+		"Open it in a browser, or try in another terminal:\n\n", figures.Count(len(s.Backends), "backend"), s.Listen[0], s.Scheduler, p.PID)
 	fmt.Fprintf(&b, "  curl http://%s\n  %s ls%s      (or top, flows, events)\n", s.Listen[0], d.Command, d.which(p))
 	upgrade := ""
 	if hasKeys {

@@ -86,10 +86,3 @@ func sizeText(n int64) string {
 	}
 	return fmt.Sprintf("%.1f %s", size, units[i])
 }
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}

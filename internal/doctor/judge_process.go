@@ -3,6 +3,8 @@ package doctor
 import (
 	"fmt"
 	"strings"
+
+	"usher/internal/figures"
 )
 
 const (
@@ -50,7 +52,7 @@ func judgeContainer(f *Facts) Finding {
 
 func judgeCPUs(f *Facts) Finding {
 	found := Finding{
-		Level: OK, Is: fmt.Sprintf("%s, %s", count(f.AllowedCPUs, "CPU"), count(f.Forecast.Workers, "worker")), Means: "a worker for each CPU",
+		Level: OK, Is: fmt.Sprintf("%s, %s", figures.Count(f.AllowedCPUs, "CPU"), figures.Count(f.Forecast.Workers, "worker")), Means: "a worker for each CPU",
 	}
 	switch {
 	case f.Forecast.Workers > f.AllowedCPUs:
@@ -197,7 +199,7 @@ func judgeUshers(f *Facts) (all []Finding) {
 		}
 		found := Finding{
 			Level: OK, Item: "usher " + p.Name, Is: fmt.Sprintf("pid %d, %s, %s", p.PID, p.Engine, p.Version),
-			Means: fmt.Sprintf("%d of %s: %d%%", p.Flows, count(p.MaxConns, "flow"), used),
+			Means: fmt.Sprintf("%d of %s: %d%%", p.Flows, figures.Count(p.MaxConns, "flow"), used),
 		}
 		switch {
 		case used >= 95:

@@ -170,7 +170,7 @@ func TestTexts(t *testing.T) {
 		t.Errorf("%d ports, want 233", n)
 	}
 	if got := numbersOf("4096\t131072 x"); got != nil {
-		t.Errorf("%v of what is no number", got)
+		t.Errorf("%v, want none: x is not a number", got)
 	}
 	const status = "CapPrm:\t0000000000000400\nCapEff:\t0000000000000400\nCapBnd:\t000001ffffffffff\n"
 	if !hasCapability(status, unix.CAP_NET_BIND_SERVICE) || hasCapability(status, unix.CAP_SYS_RESOURCE) || hasCapability("", 1) {

@@ -8,6 +8,14 @@ import (
 	"time"
 )
 
+// Count writes a number of things: "1 flow" or "5 flows".
+func Count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
+}
+
 // Amount formats a number with three digits and the unit of a power of 1000: 999B, 1.23kB, 45.6MB.
 func Amount(n float64, unit string) string {
 	prefixes := []string{"", "k", "M", "G", "T", "P", "E"}

@@ -90,7 +90,7 @@ func (m *Model) processLine() string {
 	words := []string{
 		fmt.Sprintf("usher %s %s", p.Name, p.Version),
 		"up " + figures.Span(m.sample.At.Sub(p.Started)),
-		fmt.Sprintf("%s, %d worker%s", p.Engine, p.Workers, plural(p.Workers)),
+		p.Engine + ", " + figures.Count(p.Workers, "worker"),
 		fmt.Sprintf("flows %d/%d", p.Flows, p.MaxConns),
 	}
 	if m.cpu >= 0 {

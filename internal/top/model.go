@@ -330,17 +330,10 @@ func (m *Model) Finish(r Result) {
 	case r.Action.verb == kill && r.Killed == 0:
 		m.say("%s: ended already", r.Action.what)
 	case r.Action.verb == kill:
-		m.say("%s: ended %d flow%s", r.Action.what, r.Killed, plural(r.Killed))
+		m.say("%s: ended %s", r.Action.what, figures.Count(r.Killed, "flow"))
 	case r.Action.verb == resume:
 		m.say("%s: resumed", r.Action.what)
 	default:
 		m.say("%s: %s until resumed (u)", r.Action.what, r.Action.verb)
 	}
-}
-
-func plural(n int) string {
-	if n == 1 {
-		return ""
-	}
-	return "s"
 }

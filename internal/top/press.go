@@ -210,7 +210,7 @@ func (m *Model) showFlowsOf(scope api.Flow) {
 	m.show(flows)
 }
 
-// showFlows shows the flows of what is selected or listed, or all.
+// showFlows shows the flows of the selected service, of the service whose backends are listed, or all.
 func (m *Model) showFlows(all bool) {
 	var scope api.Flow
 	switch r := m.current(); {

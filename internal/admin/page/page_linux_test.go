@@ -287,7 +287,7 @@ func drains(b *browser, u *usher, address string) {
 	b.until("it is in maintenance", row("backends", address)+`.textContent.includes("■ maint")`)
 	b.click(button("Resume"))
 	b.until("it is up", row("backends", address)+`.textContent.includes("● up")`)
-	b.until("the end of the override is told apart from its begin", `$("events").textContent.includes("override maint taken back")`)
+	b.until("the event says that the override ended", `$("events").textContent.includes("override maint taken back")`)
 	if got := status(); got.Status != "up" || got.Override != "" {
 		b.t.Errorf("after Resume: %+v", got)
 	}

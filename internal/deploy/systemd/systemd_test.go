@@ -58,8 +58,7 @@ func TestUnitsAreValid(t *testing.T) {
 	}
 }
 
-// The words of the units are such of usher: what they start passes its own check, and the rest fails for want of a
-// running usher alone.
+// What the units start passes usher's own check. Their other commands fail only because no usher runs.
 func TestUnitsRunUsher(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "usher.yaml")
